@@ -1,0 +1,98 @@
+"""What the machines of one node are told: resolved values, no defaults left open.
+
+`config.plan` makes these from the file; the agent, the simulator and the tests give them to `core.node.Node`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from understudy.units import (
+    SECOND,
+    Address,
+    Duration,
+    Family,
+    GroupName,
+    NetworkName,
+    NodeName,
+    Priority,
+    ServiceName,
+    Vrid,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RouterSettings:
+    """One virtual router: one VRID on one LAN for one address family (RFC 9568, section 6.1)."""
+
+    network: NetworkName
+    family: Family
+    vrid: Vrid
+    priority: Priority
+    addresses: tuple[Address, ...]
+    """In the order in which they are advertised. For IPv6 the first is the virtual link-local address (section 5.2.9)."""
+    advertisement_interval_cs: int
+    """Centiseconds, 1-4095."""
+    preempt_mode: bool = True
+    accept_mode: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class GroupSettings:
+    """Addresses that move together, on one or more LANs."""
+
+    name: GroupName
+    number: int
+    """1-15: stands for the group in the kernel (`ct mark`, lease) and on the channel."""
+    advertise: Duration
+    preempt: bool
+    routers: tuple[RouterSettings, ...]
+    """This node's view: each router carries this node's priority."""
+    peers: tuple[NodeName, ...]
+    """The other nodes of the group."""
+    peer_priority: Mapping[NodeName, Priority]
+
+
+@dataclass(frozen=True, slots=True)
+class PeerSettings:
+    """Another node of the cluster that we share a group with."""
+
+    name: NodeName
+    number: int
+    """1-255, the position in the file: stands for the node on the channel."""
+    paths: Mapping[NetworkName, Address]
+    """Its address on every network that we share with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """One server of one service, as its checks judge it."""
+
+    binding: int
+    """18 bits of `ct mark`: names the pair (service, server)."""
+    service: ServiceName
+    name: str
+    rise: int
+    fall: int
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSettings:
+    """Everything that decides on one node."""
+
+    name: NodeName
+    number: int
+    config_digest: bytes
+    """16 bytes over what the nodes must agree on; compared in every heartbeat."""
+    paths: tuple[NetworkName, ...]
+    """Networks shared with a peer, in the order of the file: heartbeats leave on all of them."""
+    peers: tuple[PeerSettings, ...]
+    groups: tuple[GroupSettings, ...]
+    servers: tuple[ServerSettings, ...]
+    witnesses: Mapping[NetworkName, tuple[Address, ...]]
+    """Addresses in the file that can tell whether a LAN is reached when the peer is not heard there."""
+    heartbeat: Duration
+    """Between two heartbeats: the shortest advertisement interval of the node's groups."""
+    jiffy: Duration = 4_000_000
+    """The kernel's tick, to which it rounds lease timeouts down."""
+    lease_long: Duration = 60 * SECOND
+    """Lease of the last node standing (see core.lease)."""
