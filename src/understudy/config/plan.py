@@ -1,6 +1,7 @@
 """The file with every default filled in: what each part of Understudy is built from.
 
-A `Plan` is one cluster, the same on every node and in the lab. `Plan.settings(node)` is what that node's machines are told.
+A `Plan` is one cluster, the same on every node and in the lab. `Plan.settings(node)` is what that node's machines are
+told.
 """
 
 from collections.abc import Mapping
@@ -163,4 +164,6 @@ class Plan:
 
     def settings(self, name: NodeName) -> NodeSettings:
         """What the machines of node `name` are told. Raises KeyError if there is no such node."""
-        raise NotImplementedError
+        from understudy.config.settings import node_settings
+
+        return node_settings(self, name)

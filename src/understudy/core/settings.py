@@ -83,6 +83,8 @@ class NodeSettings:
     number: int
     config_digest: bytes
     """16 bytes over what the nodes must agree on; compared in every heartbeat."""
+    networks: tuple[NetworkName, ...]
+    """Every network of the cluster in the order of the file: a network's position stands for it on the channel."""
     paths: tuple[NetworkName, ...]
     """Networks shared with a peer, in the order of the file: heartbeats leave on all of them."""
     peers: tuple[PeerSettings, ...]

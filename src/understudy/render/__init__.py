@@ -1,0 +1,26 @@
+"""Kernel objects as data, computed from the plan: nft text, links, addresses, routing rules, sysctls."""
+
+from understudy.render.balance import pair_changes, pair_elements, pick
+from understudy.render.lease import JIFFY, LEASE_LONG, grant_lease, lease_ns, revoke_lease
+from understudy.render.marks import lease_long_mark, lease_short_mark
+from understudy.render.model import Link, NodeConfig, RoutingRule, VirtualAddress
+from understudy.render.node import default_interfaces, render_node
+
+__all__ = [
+    "JIFFY",
+    "LEASE_LONG",
+    "Link",
+    "NodeConfig",
+    "RoutingRule",
+    "VirtualAddress",
+    "default_interfaces",
+    "grant_lease",
+    "lease_long_mark",
+    "lease_ns",
+    "lease_short_mark",
+    "pair_changes",
+    "pair_elements",
+    "pick",
+    "render_node",
+    "revoke_lease",
+]

@@ -1,0 +1,147 @@
+"""The channel between nodes: UDP datagrams on every shared network, authenticated, encrypted and fresh.
+
+What arrives here decides who holds the addresses, and later what stands in the peer's kernel: a forged or replayed
+datagram must change nothing. Each sender seals under a key of its own, derived from the cluster's key, so that nonces
+never meet.
+
+    0   4   "US1" and the version of this layout
+    4   4   key id: which cluster key was used (rotation)
+    8   1   sender's node number
+    9   1   network number: a copy carried over to another path does not count there
+    10  2   reserved, zero
+    12  4   epoch: grows with every start of the sender's core
+    16  8   counter within the epoch and network
+    24  8   the sender's boot nonce
+    32  8   the boot nonce that the sender last heard from us
+    40  ..  ChaCha20-Poly1305 of the payload; everything before is authenticated with it (RFC 8439)
+
+Freshness: a datagram counts only if it repeats our own boot nonce, which nobody could know before we started; the first
+one of a conversation carries no payload that is believed, only the nonce to answer with. Within a conversation a window
+of 1024 counters per path refuses what was seen before.
+"""
+
+import hashlib
+import os
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+
+from understudy.errors import DecodeError
+
+PORT = 4112
+"""UDP; not registered to anyone."""
+MAGIC = b"US1\x01"
+DATAGRAM_MAX = 1400
+WINDOW = 1024
+_HEADER = struct.Struct("!4s4sBBxxIQ8s8s")
+_TAG = 16
+
+
+@dataclass(slots=True)
+class _Path:
+    highest: int = -1
+    seen: int = 0
+
+
+@dataclass(slots=True)
+class _Conversation:
+    epoch: int = -1
+    nonce: bytes = bytes(8)
+    verified: bool = False
+    paths: dict[int, _Path] = field(default_factory=dict)
+
+
+class Channel:
+    """Seals and opens datagrams; holds no socket. `peers` are the node numbers that may speak."""
+
+    def __init__(self, key: bytes, number: int, epoch: int, peers: frozenset[int]) -> None:
+        assert len(key) == 32
+        self._number = number
+        self._epoch = epoch
+        self._key_id = hashlib.blake2b(key, digest_size=4, person=b"understudy-id").digest()
+        self._seal = ChaCha20Poly1305(_sender_key(key, number))
+        self._open: Mapping[int, ChaCha20Poly1305] = {peer: ChaCha20Poly1305(_sender_key(key, peer)) for peer in peers}
+        self._nonce = os.urandom(8)
+        self._counter = 0
+        self._conversations = {peer: _Conversation() for peer in peers}
+
+    def seal(self, payload: bytes, peer: int, network: int) -> bytes:
+        """A datagram for `peer` on the path `network`."""
+        self._counter += 1
+        header = _HEADER.pack(
+            MAGIC,
+            self._key_id,
+            self._number,
+            network,
+            self._epoch,
+            self._counter,
+            self._nonce,
+            self._conversations[peer].nonce,
+        )
+        nonce = struct.pack("!IQ", self._epoch, self._counter)
+        return header + self._seal.encrypt(nonce, payload, header)
+
+    def open(self, datagram: bytes, network: int) -> tuple[int, bytes]:
+        """The sender and the payload of a datagram that arrived on `network`. Raises DecodeError for anything to be
+        dropped.
+        """
+        if not _HEADER.size + _TAG <= len(datagram) <= DATAGRAM_MAX:
+            raise DecodeError("channel-length")
+        magic, key_id, sender, path, epoch, counter, theirs, ours = _HEADER.unpack_from(datagram)
+        if magic != MAGIC:
+            raise DecodeError("channel-magic")
+        if key_id != self._key_id:
+            raise DecodeError("channel-key")
+        cipher = self._open.get(sender)
+        if cipher is None:
+            raise DecodeError("channel-stranger")
+        if path != network:
+            raise DecodeError("channel-path")
+        conversation = self._conversations[sender]
+        seen = conversation.paths.get(path)
+        if seen is not None and epoch == conversation.epoch and _replayed(seen, counter):
+            raise DecodeError("channel-replay")
+        try:
+            payload = cipher.decrypt(
+                struct.pack("!IQ", epoch, counter), datagram[_HEADER.size :], datagram[: _HEADER.size]
+            )
+        except InvalidTag:
+            raise DecodeError("channel-forged") from None
+        if epoch < conversation.epoch:
+            raise DecodeError("channel-old-epoch")
+        fresh = ours == self._nonce
+        if epoch > conversation.epoch:
+            if not fresh and conversation.verified and conversation.epoch >= 0:
+                # The peer's core started anew and does not know our nonce yet: learn its nonce, believe nothing.
+                conversation.nonce = theirs
+                raise DecodeError("channel-greeting")
+            conversation.epoch, conversation.nonce, conversation.verified = epoch, theirs, fresh
+            conversation.paths.clear()
+        if not fresh:
+            if not conversation.verified:
+                conversation.nonce = theirs
+            raise DecodeError("channel-greeting")
+        conversation.nonce, conversation.verified = theirs, True
+        seen = conversation.paths.setdefault(path, _Path())
+        _remember(seen, counter)
+        return sender, payload
+
+
+def _replayed(path: _Path, counter: int) -> bool:
+    behind = path.highest - counter
+    return behind >= WINDOW or (behind >= 0 and bool(path.seen >> behind & 1))
+
+
+def _remember(path: _Path, counter: int) -> None:
+    if counter > path.highest:
+        path.seen = (path.seen << min(counter - path.highest, WINDOW) | 1) & ((1 << WINDOW) - 1)
+        path.highest = counter
+    else:
+        path.seen |= 1 << path.highest - counter
+
+
+def _sender_key(key: bytes, number: int) -> bytes:
+    return hashlib.blake2b(bytes([number]), key=key, digest_size=32, person=b"understudy-seal").digest()

@@ -1,0 +1,400 @@
+"""The loop around `core.node.Node`: sockets and time in, effects out. One process, one thread, nothing here may wait.
+
+It empties the sockets before it lets time pass (`Tick`), so that a late process believes its queue before its clock.
+Waiting is `select`, whose deadline is exact to tens of microseconds; asyncio's timers are a millisecond late, which is
+a third of the skew.
+"""
+
+import select
+import socket
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Any
+
+from understudy.adapters.channel import DATAGRAM_MAX, Channel
+from understudy.adapters.packet import Port
+from understudy.agent.control import Control
+from understudy.agent.journal import JournalSender, describe
+from understudy.agent.messages import Message, receive, send
+from understudy.core.effects import (
+    Announce,
+    AskAddresses,
+    AskWitnesses,
+    Dropped,
+    Effect,
+    Finish,
+    Moved,
+    Persist,
+    RevokeLease,
+    SendHeartbeat,
+    SendVrrp,
+    SetRole,
+    SetServers,
+)
+from understudy.core.events import (
+    AddressAnswered,
+    CarrierChanged,
+    CheckFinished,
+    Event,
+    RoleSet,
+    StopCommanded,
+    Tick,
+    VrrpReceived,
+    WitnessAnswered,
+    WitnessesLearned,
+)
+from understudy.core.events import HeartbeatReceived as Heard
+from understudy.core.node import Node
+from understudy.errors import DecodeError
+from understudy.render import lease_long_mark, lease_short_mark
+from understudy.units import SECOND, Address, Instant, NetworkName
+from understudy.wire import arp, ndp
+from understudy.wire.frame import ETHERTYPE_ARP, parse_frame
+from understudy.wire.heartbeat import Lease, Role
+from understudy.wire.vrrp import PROTOCOL, virtual_mac
+
+BURST_MAX = 64
+"""Frames taken from one socket before the others get their turn."""
+NEIGHBOURS_EVERY = 5 * SECOND
+HOUSEKEEPING_EVERY = SECOND
+
+
+@dataclass(slots=True)
+class Lan:
+    """One network as the driver uses it."""
+
+    network: NetworkName
+    number: int
+    """Position in the file."""
+    port: Port
+    own: dict[int, Address]
+    """Our address by family (of IPv6 the link-local one, for asking)."""
+    channel: socket.socket | None
+    """UDP socket of the node-to-node channel."""
+
+
+class Driver:
+    """Everything the core process holds. Built by `agent.app`; `run` returns when the core may end."""
+
+    def __init__(
+        self,
+        node: Node,
+        lans: Mapping[NetworkName, Lan],
+        channel: Channel,
+        hands: socket.socket,
+        checks: socket.socket,
+        links: socket.socket,
+        journal: JournalSender,
+        generation: int,
+    ) -> None:
+        self.node = node
+        self.lans = lans
+        self.control: Control | None = None
+        self.dropped: dict[str, int] = {}
+        self.sent_late_max_ns = 0
+        self.finished = False
+        self._wake: socket.socket | None = None
+        self._channel = channel
+        self._hands = hands
+        self._checks = checks
+        self._links = links
+        self._journal = journal
+        self._generation = generation
+        self._by_port = {lan.port.socket: lan for lan in lans.values()}
+        self._by_channel = {lan.channel: lan for lan in lans.values() if lan.channel is not None}
+        self._by_index = {lan.port.index: lan for lan in lans.values()}
+        self._virtual: dict[Address, tuple[str, NetworkName]] = {
+            address: (group.name, router.network)
+            for group in node.settings.groups
+            for router in group.routers
+            for address in router.addresses
+        }
+        self._own = {address for lan in lans.values() for address in lan.own.values()}
+        self._advertised_lines: dict[tuple[str, str], int] = {}
+        self._waiting: dict[str, list[Callable[[Message], None]]] = {}
+        self._neighbours_at = 0
+        self._housekeeping_at = 0
+        self._do: dict[type, Callable[[Instant, Any], None]] = {
+            SendVrrp: self._send_vrrp,
+            SendHeartbeat: self._send_heartbeat,
+            RevokeLease: self._revoke,
+            SetRole: self._set_role,
+            Announce: self._announce,
+            AskWitnesses: self._ask_witnesses,
+            AskAddresses: self._ask_addresses,
+            SetServers: self._set_servers,
+            Persist: self._persist,
+            Finish: self._finish,
+            Dropped: self._count,
+            Moved: self._moved,
+        }
+
+    # --- the loop
+
+    def run(self) -> None:
+        fixed: list[socket.socket] = [*self._by_port, *self._by_channel, self._hands, self._checks, self._links]
+        wake, self._wake = socket.socketpair()
+        wake.setblocking(False)
+        fixed.append(wake)
+        while not self.finished:
+            control = self.control.sockets() if self.control is not None else []
+            deadline = self.node.next_deadline()
+            now = time.monotonic_ns()
+            due = min(deadline if deadline is not None else now + SECOND, self._housekeeping_at)
+            readable, _, _ = select.select([*fixed, *control], [], [], max(0, due - now) / SECOND)
+            for which in readable:
+                if (lan := self._by_port.get(which)) is not None:
+                    self._read_port(lan)
+                elif (lan := self._by_channel.get(which)) is not None:
+                    self._read_channel(lan)
+                elif which is self._hands:
+                    self._read_hands()
+                elif which is self._checks:
+                    self._read_checks()
+                elif which is self._links:
+                    self._read_links()
+                elif which is wake:
+                    wake.recv(16)
+                    self.feed(StopCommanded())
+                elif self.control is not None:
+                    self.control.ready(which, Instant(time.monotonic_ns()))
+            now = time.monotonic_ns()
+            deadline = self.node.next_deadline()
+            if deadline is not None and deadline <= now:
+                self.sent_late_max_ns = max(self.sent_late_max_ns, now - deadline)
+                self.feed(Tick())
+            if now >= self._housekeeping_at:
+                self._housekeep(now)
+
+    def request_stop(self) -> None:
+        """Hand over and end. Safe in a signal handler: the loop does it, not the handler."""
+        if self._wake is not None:
+            self._wake.send(b"s")
+        else:
+            self.finished = True
+
+    def feed(self, event: Event) -> None:
+        """One event into the core, its effects out into the world."""
+        now = Instant(time.monotonic_ns())
+        for effect in self.node.handle(now, event):
+            self.carry_out(now, effect)
+
+    def carry_out(self, now: Instant, effect: Effect) -> None:
+        do = self._do.get(type(effect))
+        if do is not None:
+            do(now, effect)
+        line = describe(effect)
+        if line is not None:
+            self._journal.write(now, line)
+
+    def ask_hands(self, message: Message, then: Callable[[Message], None] | None = None) -> None:
+        """A command for the process that changes the kernel; `then` gets its answer."""
+        self._waiting.setdefault(message["op"], []).append(then or (lambda answer: None))
+        if not send(self._hands, {**message, "generation": self._generation}):
+            raise AssertionError("the process that changes the kernel does not take commands any more")
+
+    # --- what comes in
+
+    def _read_port(self, lan: Lan) -> None:
+        for _ in range(BURST_MAX):
+            frame = lan.port.receive()
+            if frame is None:
+                return
+            try:
+                self._take_frame(lan, frame)
+            except DecodeError as error:
+                self._count(Instant(0), Dropped(error.reason))
+
+    def _take_frame(self, lan: Lan, frame: bytes) -> None:
+        if len(frame) > 14 and frame[12] << 8 | frame[13] == ETHERTYPE_ARP:
+            self._take_answer(lan, arp.decode(frame).sender)
+            return
+        packet = parse_frame(frame)
+        if packet.protocol == PROTOCOL:
+            self.feed(VrrpReceived(lan.network, packet))
+            return
+        message = ndp.decode(frame)
+        if isinstance(message, ndp.NeighborAdvertisement):
+            self._take_answer(lan, message.target)
+
+    def _take_answer(self, lan: Lan, address: Address) -> None:
+        """An answer on the LAN: of a virtual address that we asked about, or of a witness."""
+        virtual = self._virtual.get(address)
+        if virtual is not None:
+            if virtual[1] == lan.network:
+                group = next(name for name in self.node.groups if name == virtual[0])
+                self.feed(AddressAnswered(group, address))
+        elif address not in self._own:
+            self.feed(WitnessAnswered(lan.network, address))
+
+    def _read_channel(self, lan: Lan) -> None:
+        assert lan.channel is not None
+        for _ in range(BURST_MAX):
+            try:
+                datagram = lan.channel.recv(DATAGRAM_MAX + 1)
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError:
+                return
+            try:
+                sender, payload = self._channel.open(datagram, lan.number)
+            except DecodeError as error:
+                self._count(Instant(0), Dropped(error.reason))
+                continue
+            self.feed(Heard(lan.network, sender, payload))
+
+    def _read_hands(self) -> None:
+        while (answer := receive(self._hands)) is not None:
+            if answer.get("generation") != self._generation:
+                continue
+            waiting = self._waiting.get(answer["op"])
+            if waiting:
+                waiting.pop(0)(answer)
+            if "error" in answer:
+                self._note("error", answer["op"], answer["error"])
+
+    def _read_checks(self) -> None:
+        try:
+            while (message := receive(self._checks)) is not None:
+                self.feed(CheckFinished(int(message["binding"]), bool(message["ok"]), str(message["reason"])[:200]))
+        except EOFError:
+            return
+
+    def _read_links(self) -> None:
+        """RTM_NEWLINK and RTM_DELLINK: a port's carrier (rtnetlink(7))."""
+        try:
+            data = self._links.recv(1 << 16)
+        except OSError:
+            return  # An overrun loses news of carriers; the next change tells again.
+        offset = 0
+        while offset + 32 <= len(data):
+            size = int.from_bytes(data[offset : offset + 4], "little")
+            kind = int.from_bytes(data[offset + 4 : offset + 6], "little")
+            index = int.from_bytes(data[offset + 20 : offset + 24], "little")
+            flags = int.from_bytes(data[offset + 24 : offset + 28], "little")
+            lan = self._by_index.get(index)
+            if kind in (16, 17) and lan is not None:
+                self.feed(CarrierChanged(lan.network, kind == 16 and bool(flags & 0x10000) and bool(flags & 1)))
+            if size < 16:
+                return
+            offset += size + (-size % 4)
+
+    def _housekeep(self, now: int) -> None:
+        self._housekeeping_at = now + HOUSEKEEPING_EVERY
+        if self.control is not None:
+            self.control.expire(Instant(now))
+        if now >= self._neighbours_at:
+            self._neighbours_at = now + NEIGHBOURS_EVERY
+            self.ask_hands({"op": "neighbours"}, self._learn_neighbours)
+
+    def _learn_neighbours(self, answer: Message) -> None:
+        peers = {address for peer in self.node.settings.peers for address in peer.paths.values()}
+        for network, texts in answer.get("neighbours", {}).items():
+            known = [ip_address(text) for text in texts]
+            known = [a for a in known if a not in peers and a not in self._virtual and not a.is_link_local]
+            if known and (lan := self.lans.get(network)) is not None:
+                self.feed(WitnessesLearned(lan.network, tuple(known[:4])))
+
+    # --- what goes out
+
+    def _send_vrrp(self, now: Instant, effect: SendVrrp) -> None:
+        number = self.node.groups[effect.group].settings.number
+        mark = 0
+        if effect.lease is Lease.SHORT:
+            mark = lease_short_mark(number)
+        elif effect.lease is Lease.LONG:
+            mark = lease_long_mark(number)
+        try:
+            self.lans[effect.network].port.send(effect.frame, mark)
+        except OSError as error:
+            self._note("error", f"send on {effect.network}", str(error))
+            return
+        left = self._advertised_lines.get((effect.group, effect.network), 0)
+        if left:
+            self._advertised_lines[effect.group, effect.network] = left - 1
+            self._journal.write(now, {"kind": "advertised", "group": effect.group, "network": effect.network})
+
+    def _send_heartbeat(self, now: Instant, effect: SendHeartbeat) -> None:
+        for peer in self.node.settings.peers:
+            for network, address in peer.paths.items():
+                lan = self.lans[network]
+                if lan.channel is not None:
+                    datagram = self._channel.seal(effect.payload, peer.number, lan.number)
+                    try:
+                        lan.channel.sendto(datagram, (str(address), 4112))
+                    except OSError:
+                        pass  # A path may be down; its silence is noticed by the peer.
+
+    def _revoke(self, now: Instant, effect: RevokeLease) -> None:
+        self.ask_hands({"op": "revoke", "group": effect.group})
+
+    def _set_role(self, now: Instant, effect: SetRole) -> None:
+        def done(answer: Message) -> None:
+            self.feed(RoleSet(effect.group, effect.active, effect.token, answer.get("error", "")))
+
+        self.ask_hands({"op": "role", "group": effect.group, "active": effect.active, "token": effect.token}, done)
+
+    def _announce(self, now: Instant, effect: Announce) -> None:
+        for router in self.node.groups[effect.group].settings.routers:
+            mac = virtual_mac(router.vrid, router.family)
+            port = self.lans[router.network].port
+            for address in router.addresses:
+                try:
+                    if isinstance(address, IPv4Address):
+                        port.send(arp.gratuitous_frame(address, mac))
+                    else:
+                        port.send(ndp.unsolicited_advertisement_frame(address, mac))
+                except OSError as error:
+                    self._note("error", f"announce on {router.network}", str(error))
+
+    def _ask_witnesses(self, now: Instant, effect: AskWitnesses) -> None:
+        lan = self.lans[effect.network]
+        for address in effect.addresses:
+            self._ask(lan, address)
+
+    def _ask_addresses(self, now: Instant, effect: AskAddresses) -> None:
+        for router in self.node.groups[effect.group].settings.routers:
+            for address in router.addresses:
+                self._ask(self.lans[router.network], address)
+
+    def _ask(self, lan: Lan, target: Address) -> None:
+        source = lan.own.get(target.version)
+        if source is None:
+            return
+        try:
+            if isinstance(target, IPv4Address) and isinstance(source, IPv4Address):
+                lan.port.send(arp.request_frame(target, source, lan.port.mac))
+            elif isinstance(target, IPv6Address) and isinstance(source, IPv6Address):
+                lan.port.send(ndp.solicitation_frame(target, source, lan.port.mac))
+        except OSError:
+            return
+
+    def _set_servers(self, now: Instant, effect: SetServers) -> None:
+        self.ask_hands({"op": "servers", "up": sorted(effect.up)})
+
+    def _persist(self, now: Instant, effect: Persist) -> None:
+        self.ask_hands({"op": "persist", "maintenance": effect.maintenance}, self.persisted)
+
+    def persisted(self, answer: Message) -> None:
+        """The store was written; commands that waited for it may be answered."""
+        for then in self._waiting.pop("persisted", []):
+            then(answer)
+
+    def when_persisted(self, then: Callable[[Message], None]) -> None:
+        self._waiting.setdefault("persisted", []).append(then)
+
+    def _moved(self, now: Instant, effect: Moved) -> None:
+        if effect.new is Role.ACTIVE:
+            for lan in self.lans.values():
+                self._advertised_lines[effect.group, lan.network] = 1
+
+    def _finish(self, now: Instant, effect: Finish) -> None:
+        self.finished = True
+
+    def _count(self, now: Instant, effect: Dropped) -> None:
+        self.dropped[effect.reason] = self.dropped.get(effect.reason, 0) + 1
+
+    def _note(self, kind: str, subject: str, detail: str) -> None:
+        self._journal.write(Instant(time.monotonic_ns()), {"kind": kind, "subject": subject, "detail": detail})

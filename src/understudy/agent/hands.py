@@ -1,0 +1,125 @@
+"""The process that changes the kernel: links, addresses, rule sets, the store's file.
+
+What may wait (a busy kernel, a big rule set, a slow disk) waits here, so that it never delays an advertisement, and a
+crash of the C library behind it does not take the core along. Commands are carried out in order; each is answered.
+"""
+
+import select
+import socket
+import time
+
+from understudy.adapters.links import Links
+from understudy.adapters.nftables import Nft
+from understudy.agent.messages import Message, receive, send
+from understudy.agent.options import AgentOptions
+from understudy.agent.store import Store, Stored
+from understudy.errors import EnvironmentFailure, OperatorError
+from understudy.render import pair_changes, revoke_lease
+from understudy.render.model import NodeConfig
+from understudy.units import GroupName, NetworkName
+
+
+class Hands:
+    """Carries out what the core decides, in the node's network namespace."""
+
+    def __init__(self, options: AgentOptions, config: NodeConfig, interfaces: dict[NetworkName, str]) -> None:
+        self._options = options
+        self._config = config
+        self._interfaces = interfaces
+        self._links = Links()
+        self._nft = Nft()
+        self._store = Store(options.store_path)
+        self._numbers = {group.name: group.number for group in options.plan.groups}
+        self._balanced = [
+            service
+            for service in options.plan.services
+            if any(listen.group in {link.group for link in config.links} for listen in service.listen)
+        ]
+        self._up = frozenset(server.binding for service in self._balanced for server in service.servers)
+        """The servers that the kernel's balancer may choose now."""
+        self._commands = {
+            "apply": self._apply,
+            "survey": self._survey,
+            "role": self._role,
+            "revoke": self._revoke,
+            "servers": self._servers,
+            "neighbours": self._neighbours,
+            "persist": self._persist,
+            "remove": self._remove,
+        }
+
+    def run(self, end: socket.socket) -> None:
+        """Serve until the other end closes."""
+        while True:
+            select.select([end], [], [])
+            try:
+                while (message := receive(end)) is not None:
+                    send(end, self.carry_out(message))
+            except EOFError:
+                return
+
+    def carry_out(self, message: Message) -> Message:
+        """One command; the answer repeats its `op`, `generation` and `token` and carries `error` if it failed."""
+        answer: Message = {name: message[name] for name in ("op", "generation", "token", "group") if name in message}
+        begun = time.monotonic_ns()
+        try:
+            answer.update(self._commands[message["op"]](message))
+        except (EnvironmentFailure, OperatorError) as error:
+            answer["error"] = str(error)
+        except (OSError, LookupError) as error:
+            answer["error"] = f"{type(error).__name__}: {error}"
+        answer["took_ns"] = time.monotonic_ns() - begun
+        return answer
+
+    def _apply(self, message: Message) -> Message:
+        self._nft.apply(self._config.ruleset)
+        self._links.apply(self._config.links, self._config.sysctls, self._config.rules)
+        return {}
+
+    def _survey(self, message: Message) -> Message:
+        """Groups that this kernel still answers for: lease alive and every link up."""
+        leases = self._nft.leases()
+        held = []
+        for group, number in self._numbers.items():
+            links = [link for link in self._config.links if link.group == group]
+            if links and leases.get(number, 0) > 0 and all(self._links.flags(link.name) & 1 for link in links):
+                held.append(group)
+        return {"held": held, "up": sorted(self._up)}
+
+    def _role(self, message: Message) -> Message:
+        group, active = GroupName(message["group"]), bool(message["active"])
+        for link in self._config.links:
+            if link.group == group:
+                self._links.set_up(link.name, up=active)
+                if active and link.family == 6:
+                    self._links.restore_addresses(link)
+        return {"active": active}
+
+    def _revoke(self, message: Message) -> Message:
+        self._nft.run(revoke_lease(self._numbers[message["group"]]))
+        return {}
+
+    def _servers(self, message: Message) -> Message:
+        up = frozenset(message["up"])
+        plan = self._options.plan
+        text = "".join(pair_changes(plan, service, self._up, up) for service in self._balanced)
+        if text:
+            self._nft.run(text)
+        self._up = up
+        return {}
+
+    def _neighbours(self, message: Message) -> Message:
+        found = {}
+        for network, interface in self._interfaces.items():
+            found[network] = [str(a) for a in self._links.neighbours(socket.if_nametoindex(interface))[:16]]
+        return {"neighbours": found}
+
+    def _persist(self, message: Message) -> Message:
+        stored = self._store.load()
+        self._store.save(Stored(stored.epoch, bool(message["maintenance"])))
+        return {"maintenance": bool(message["maintenance"])}
+
+    def _remove(self, message: Message) -> Message:
+        self._links.remove(self._config.links, self._config.rules)
+        self._nft.apply("")
+        return {}

@@ -1,0 +1,103 @@
+"""What an agent is started with, and what it finds out about its node before it forks."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from understudy.adapters.links import Links
+from understudy.config.plan import Node, Plan
+from understudy.errors import OperatorError
+from understudy.units import NetworkName, NodeName
+
+CAP_NET_ADMIN, CAP_NET_RAW = 12, 13
+
+
+@dataclass(frozen=True, slots=True)
+class AgentOptions:
+    """`key` is the cluster's 32 bytes. `lease_enabled=False` opens the kernel's gates: a control for drills, never for
+    service.
+    """
+
+    plan: Plan
+    node: NodeName
+    run_dir: Path
+    key: bytes
+    lease_enabled: bool = True
+
+    @property
+    def control_path(self) -> Path:
+        return self.run_dir / "control.sock"
+
+    @property
+    def journal_path(self) -> Path:
+        return self.run_dir / "events.jsonl"
+
+    @property
+    def store_path(self) -> Path:
+        return self.run_dir / "store.json"
+
+    @property
+    def core_pid_path(self) -> Path:
+        return self.run_dir / "core.pid"
+
+
+def find_node(plan: Plan, name: NodeName) -> Node:
+    """The node's description. Raises OperatorError if the file has no such node, or no group needs an agent on it."""
+    for node in plan.nodes:
+        if node.name == name:
+            if not any(name in group.nodes for group in plan.groups):
+                raise OperatorError(
+                    "E5202", f"node {name} is in no redundancy group", "run the agent on the nodes of a group only"
+                )
+            return node
+    known = ", ".join(node.name for node in plan.nodes)
+    raise OperatorError("E5201", f"the file has no node {name!r}", f"it has: {known}. Choose one with --node")
+
+
+def find_interfaces(node: Node) -> dict[NetworkName, str]:
+    """The port of each network: as named in the file, or the one that holds the node's address there."""
+    links = Links()
+    names = {link.index: link.name for link in links.links()}
+    holders = {address: names.get(index, "") for index, address, _ in links.addresses()}
+    found: dict[NetworkName, str] = {}
+    for attachment in node.attachments:
+        if attachment.interface is not None:
+            if attachment.interface not in names.values():
+                raise OperatorError(
+                    "E5203",
+                    f"{node.name} has no interface {attachment.interface} for network {attachment.network}",
+                    f"interfaces here: {', '.join(sorted(names.values()))}",
+                )
+            found[attachment.network] = attachment.interface
+            continue
+        for address in attachment.addresses:
+            if address.ip in holders:
+                found[attachment.network] = holders[address.ip]
+                break
+        else:
+            wanted = ", ".join(str(address) for address in attachment.addresses)
+            raise OperatorError(
+                "E5204",
+                f"no interface of this machine holds {wanted}, the address of {node.name} on {attachment.network}",
+                f"give the port its address (ip address add {attachment.addresses[0]} dev PORT) or name it in the file",
+            )
+    return found
+
+
+def require_capabilities() -> None:
+    """Raises OperatorError unless this process may change links and open packet sockets."""
+    effective = 0
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("CapEff:"):
+            effective = int(line.split()[1], 16)
+    missing = [
+        name
+        for name, bit in (("CAP_NET_ADMIN", CAP_NET_ADMIN), ("CAP_NET_RAW", CAP_NET_RAW))
+        if not effective >> bit & 1
+    ]
+    if missing:
+        raise OperatorError(
+            "E5205",
+            f"the agent needs {' and '.join(missing)} (user id {os.geteuid()})",
+            "run it as root or through the systemd unit; to try it without root use `understudy lab up FILE`",
+        )

@@ -1,0 +1,97 @@
+"""What the control socket says of a node: one JSON object, the same for the table, the drill and every later reader."""
+
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+from understudy.agent.options import AgentOptions
+from understudy.units import MILLISECOND
+from understudy.wire.heartbeat import Phase
+
+if TYPE_CHECKING:
+    from understudy.agent.driver import Driver
+
+SCHEMA = "understudy.status/1"
+
+
+def describe_node(driver: "Driver", options: AgentOptions) -> dict[str, Any]:
+    """Every group with its role, since when and why; the peer; the networks; the servers; what was dropped."""
+    node, now = driver.node, time.monotonic_ns()
+    peer, body = node.peer, node.peer.body
+    theirs = {group.number: group for group in body.groups} if body is not None else {}
+    reached = {lan.network: lan.reach for lan in body.lans} if body is not None else {}
+    names = {server.binding: (server.service, server.name) for server in node.settings.servers}
+    up = node.health.up
+    groups = []
+    for group in node.groups.values():
+        their = theirs.get(group.settings.number)
+        groups.append(
+            {
+                "name": group.settings.name,
+                "role": group.role.name.lower(),
+                "since_ns": group.since,
+                "for_ms": (now - group.since) // MILLISECOND,
+                "reason": group.reason,
+                "cause": group.cause,
+                "decision": group.considering,
+                "phase": group.phase.name.lower() if group.phase is not Phase.NONE else "",
+                "priority": group.settings.routers[0].priority,
+                "advertise_ms": group.settings.advertise / MILLISECOND,
+                "lease": group.lease.name.lower(),
+                "lease_ms": group.lease_ns / MILLISECOND,
+                "transitions": group.transitions,
+                "addresses": [
+                    str(address)
+                    for router in group.settings.routers
+                    for address in router.addresses
+                    if not address.is_link_local
+                ],
+                "peers": [
+                    {
+                        "name": peer.name,
+                        "heard": peer.fresh,
+                        "heard_ms_ago": (now - peer.heard_at) // MILLISECOND if peer.ever else None,
+                        "role": their.role.name.lower() if their is not None and peer.fresh else "unknown",
+                        "eligible": bool(body and body.eligible and not body.stopping),
+                        "lease": their.lease.name.lower() if their is not None and peer.fresh else "unknown",
+                        "same_config": bool(body and body.config_digest == node.settings.config_digest),
+                    }
+                ],
+            }
+        )
+    return {
+        "schema": SCHEMA,
+        "cluster": options.plan.cluster,
+        "node": node.settings.name,
+        "now_ns": now,
+        "pid": os.getpid(),
+        "epoch": node.epoch,
+        "maintenance": node.standing.maintenance,
+        "stopping": node.standing.stopping,
+        "lease_enabled": options.lease_enabled,
+        "groups": groups,
+        "networks": [
+            {
+                "name": name,
+                "interface": driver.lans[name].port.name,
+                "carrier": lan.carrier,
+                "reach": lan.reach.name.lower(),
+                "peer_reach": reached[number].name.lower()
+                if (number := node.settings.networks.index(name)) in reached and peer.fresh
+                else "unknown",
+                "peer_heard_ms_ago": (now - lan.heard_at) // MILLISECOND,
+            }
+            for name, lan in node.lans.items()
+        ],
+        "servers": [
+            {
+                "service": service,
+                "name": name,
+                "up": binding in up,
+                "reason": node.health.reason.get(binding, ""),
+            }
+            for binding, (service, name) in names.items()
+        ],
+        "dropped": {**driver.dropped},
+        "timer_late_ms_max": driver.sent_late_max_ns / MILLISECOND,
+    }

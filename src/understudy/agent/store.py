@@ -1,0 +1,56 @@
+"""The node's store: what must survive a restart. One small file, replaced as a whole and fsynced."""
+
+import json
+import os
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from understudy.errors import EnvironmentFailure
+
+_EPOCH_BEGIN = 1_767_225_600  # 2026-01-01: a lost store still yields an epoch beyond every earlier one.
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    epoch: int = 0
+    maintenance: bool = False
+
+
+class Store:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def load(self) -> Stored:
+        """What was saved last; a missing or damaged file counts as empty."""
+        try:
+            data = json.loads(self._path.read_text())
+            return Stored(epoch=int(data["epoch"]), maintenance=bool(data["maintenance"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return Stored()
+
+    def save(self, stored: Stored) -> None:
+        """Raises EnvironmentFailure; the old content stays whole then."""
+        temporary = self._path.with_suffix(".new")
+        try:
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            with os.fdopen(descriptor, "w") as file:
+                json.dump(asdict(stored), file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, self._path)
+            directory = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(directory)
+            finally:
+                os.close(directory)
+        except OSError as error:
+            raise EnvironmentFailure("write the store", str(self._path), os.strerror(error.errno or 0)) from error
+
+    def next_epoch(self) -> Stored:
+        """Begin a new epoch, greater than any before, and save it."""
+        before = self.load()
+        epoch = max(before.epoch + 1, int(time.time()) - _EPOCH_BEGIN) & 0xFFFF_FFFF
+        stored = Stored(epoch, before.maintenance)
+        self.save(stored)
+        return stored

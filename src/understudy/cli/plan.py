@@ -1,0 +1,182 @@
+"""`understudy plan`: what a file becomes, with every default filled in, and what each node's kernel will hold."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from understudy.cli.output import emit_json, guarded
+from understudy.errors import OperatorError
+from understudy.units import MILLISECOND, format_duration
+
+if TYPE_CHECKING:
+    from understudy.config.plan import Node, Plan
+    from understudy.render import NodeConfig
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(plan)
+
+
+@guarded
+def plan(
+    file: Annotated[Path, typer.Argument(help="The file of the cluster.")] = Path("understudy.yaml"),
+    node: Annotated[str, typer.Option(help="Only this node.")] = "",
+    json_output: bool = typer.Option(False, "--json", help="One JSON document."),
+) -> None:
+    """Show what a file becomes on every node: addresses, VRRP instances, nftables text, sysctls. Changes nothing."""
+    from understudy.config import load_plan
+    from understudy.render import render_node
+
+    resolved = load_plan(file)
+    chosen = [known for known in resolved.nodes if node in ("", known.name)]
+    if not chosen:
+        known_names = ", ".join(known.name for known in resolved.nodes)
+        raise OperatorError("E2705", f"{file} has no node {node!r}", f"known: {known_names}")
+    configs = {known.name: render_node(resolved, known.name) for known in chosen}
+    if json_output:
+        described = [describe_node(resolved, known, configs[known.name]) for known in chosen]
+        emit_json("understudy.plan/1", {**describe_cluster(resolved), "nodes": described})
+        return
+    sections = [cluster_text(resolved), *(node_text(resolved, known, configs[known.name]) for known in chosen)]
+    sys.stdout.write("\n".join("\n".join(lines) + "\n" for lines in sections))
+
+
+def describe_cluster(plan: "Plan") -> dict[str, Any]:
+    """What holds for all nodes, as JSON."""
+    return {
+        "cluster": plan.cluster,
+        "digest": plan.digest.hex(),
+        "seed": plan.seed,
+        "networks": [
+            {"name": n.name, "prefixes": [str(p) for p in n.prefixes], "gateway": [str(a) for a in n.gateway]}
+            for n in plan.networks
+        ],
+        "groups": [
+            {
+                "name": g.name,
+                "mode": "active-standby",
+                "nodes": list(g.nodes),
+                "priorities": dict(g.priorities),
+                "advertise_ms": g.advertise / MILLISECOND,
+                "preempt": g.preempt,
+            }
+            for g in plan.groups
+        ],
+        "services": [
+            {
+                "name": s.name,
+                "protocol": s.protocol,
+                "listen": [{"address": str(e.address), "port": e.port, "group": e.group} for e in s.listen],
+                "servers": [
+                    {"name": r.name, "binding": r.binding, "addresses": [str(a) for a in r.addresses], "port": r.port}
+                    for r in s.servers
+                ],
+                "check": {
+                    "kind": s.check.kind,
+                    "path": s.check.path,
+                    "port": s.check.port,
+                    "every_ms": s.check.every / MILLISECOND,
+                    "timeout_ms": s.check.timeout / MILLISECOND,
+                    "rise": s.check.rise,
+                    "fall": s.check.fall,
+                },
+                "state": s.state,
+            }
+            for s in plan.services
+        ],
+        "nat": [
+            {"source": n.source, "to": n.to, "group": n.group, "addresses": [str(a) for a in n.addresses]}
+            for n in plan.source_nat
+        ],
+        "objectives": [{"service": o.service, "outage_ms": o.outage / MILLISECOND} for o in plan.objectives],
+    }
+
+
+def describe_node(plan: "Plan", node: "Node", config: "NodeConfig") -> dict[str, Any]:
+    """One node with what its kernel will hold, as JSON."""
+    return {
+        "name": node.name,
+        "number": node.number,
+        "addresses": {a.network: [str(i) for i in a.addresses] for a in node.attachments},
+        "instances": [
+            {
+                "group": router.group,
+                "network": router.network,
+                "family": router.family,
+                "vrid": router.vrid,
+                "mac": router.mac,
+                "priority": group.priorities[node.name],
+                "advertise_ms": group.advertise / MILLISECOND,
+                "addresses": [str(i) for i in router.addresses],
+                "link_local": str(router.link_local) if router.link_local else None,
+            }
+            for group in plan.groups
+            if node.name in group.nodes
+            for router in group.routers
+        ],
+        "kernel": {
+            "ruleset": config.ruleset,
+            "sysctls": dict((*config.sysctls, *(sysctl for link in config.links for sysctl in link.sysctls))),
+            "links": [
+                {"name": k.name, "parent": k.parent, "mac": k.mac, "addresses": [str(i) for i in k.addresses]}
+                for k in config.links
+            ],
+            "rules": [{"family": rule.family, "arguments": list(rule.arguments)} for rule in config.rules],
+        },
+    }
+
+
+def cluster_text(plan: "Plan") -> Iterator[str]:
+    """What holds for all nodes, for people."""
+    yield f"cluster {plan.cluster}, digest {plan.digest.hex()[:12]}"
+    for group in plan.groups:
+        ranks = ", ".join(f"{name} {priority}" for name, priority in group.priorities.items())
+        preempt = "preempts" if group.preempt else "does not preempt"
+        interval = format_duration(group.advertise)
+        yield f"  group {group.name}: active-standby, every {interval}, {preempt}; priorities {ranks}"
+    for service in plan.services:
+        listens = ", ".join(_endpoint(str(end.address), end.port) for end in service.listen)
+        check = service.check
+        how = "not checked" if check.kind == "none" else f"{check.kind} {check.path}".strip()
+        if check.kind != "none":
+            how += f" every {format_duration(check.every)}, timeout {format_duration(check.timeout)}"
+            how += f", rise {check.rise}, fall {check.fall}" + (f", port {check.port}" if check.port else "")
+        yield f"  service {service.name}: {service.protocol} {listens}; {how}; state {service.state}"
+        for server in service.servers:
+            targets = ", ".join(_endpoint(str(address), server.port) for address in server.addresses)
+            yield f"    {server.name} -> {targets}"
+    for nat in plan.source_nat:
+        yield f"  nat: {nat.source} leaves through {nat.to} as {', '.join(map(str, nat.addresses))} of {nat.group}"
+    for objective in plan.objectives:
+        yield f"  objective {objective.service}: outage at most {format_duration(objective.outage)}"
+
+
+def node_text(plan: "Plan", node: "Node", config: "NodeConfig") -> Iterator[str]:
+    """One node with what its kernel will hold, for people."""
+    yield f"node {node.name}"
+    for attachment in node.attachments:
+        on = f" on {attachment.interface}" if attachment.interface else ""
+        yield f"  address {attachment.network}: {', '.join(map(str, attachment.addresses))}{on}"
+    for group in plan.groups:
+        if node.name in group.nodes:
+            for router in group.routers:
+                held = ", ".join(str(interface) for interface in router.addresses)
+                rank = f"VRID {router.vrid}, priority {group.priorities[node.name]}"
+                yield f"  vrrp {group.name} {router.network} IPv{router.family}: {rank}, MAC {router.mac}; {held}"
+    for link in config.links:
+        yield f"  link {link.name} on {link.parent}: {link.mac}; {', '.join(map(str, link.addresses))}"
+    for rule in config.rules:
+        yield f"  rule IPv{rule.family} {' '.join(rule.arguments)}"
+    for name, value in (*config.sysctls, *(sysctl for link in config.links for sysctl in link.sysctls)):
+        yield f"  sysctl {name} = {value}"
+    if config.ruleset:
+        yield "  nftables"
+        yield from (f"    {line}".rstrip() for line in config.ruleset.splitlines())
+
+
+def _endpoint(address: str, port: int) -> str:
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"

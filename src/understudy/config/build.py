@@ -1,0 +1,244 @@
+"""From a checked file to the `Plan`: names become objects, defaults become values, groups get numbers and VRIDs.
+
+Nothing is judged here: `validate` has refused every file for which this would not work.
+"""
+
+from collections.abc import Iterable
+from dataclasses import fields, is_dataclass, replace
+from hashlib import blake2b
+from ipaddress import IPv6Address, ip_interface
+from itertools import count
+from pathlib import Path
+
+from pydantic_core import PydanticCustomError
+
+from understudy.config.load import read_source
+from understudy.config.models import ADVERTISE_MAX, ADVERTISE_MIN, CheckModel, FileModel, ServiceModel
+from understudy.config.plan import (
+    Attachment,
+    Check,
+    Group,
+    Listen,
+    Network,
+    Node,
+    Objective,
+    Plan,
+    Router,
+    Server,
+    Service,
+    SourceNat,
+)
+from understudy.config.problems import Problem, Problems
+from understudy.config.rules import translating_groups
+from understudy.config.scalars import ServerReference, check_span
+from understudy.config.validate import Document, validate
+from understudy.config.vrid import allocate_vrids
+from understudy.units import (
+    CENTISECOND,
+    SECOND,
+    Address,
+    Duration,
+    Family,
+    GroupName,
+    Interface,
+    NetworkName,
+    NodeName,
+    Prefix,
+    Priority,
+    ServiceName,
+    Vrid,
+)
+
+FAMILIES: tuple[Family, ...] = (4, 6)
+
+
+def load(file: Path | bytes, advertise: Duration | None = None) -> Plan:
+    """See `understudy.config.load_plan`."""
+    if advertise is not None:
+        _check_interval(advertise)
+    return build_plan(validate(read_source(file), advertise), advertise)
+
+
+def build_plan(document: Document, advertise: Duration | None = None) -> Plan:
+    """Resolve a document that passed every check; `advertise` stands in for the interval of every group."""
+    file = document.file
+    networks = tuple(Network(NetworkName(name), model.prefixes, model.gateway) for name, model in file.networks.items())
+    prefixes = {network.name: network.prefixes for network in networks}
+    nodes = _nodes(file, prefixes)
+    groups = _groups(file, prefixes, advertise)
+    plan = Plan(
+        cluster=file.cluster,
+        seed=int.from_bytes(blake2b(file.cluster.encode(), digest_size=4).digest(), "big"),
+        digest=b"",
+        networks=networks,
+        nodes=nodes,
+        groups=groups,
+        services=_services(file, nodes, groups),
+        source_nat=_source_nat(file, prefixes, groups),
+        objectives=tuple(Objective(ServiceName(name), model.outage) for name, model in file.objectives.items()),
+    )
+    # Objectives are no business of the running nodes: editing one is no difference between them.
+    return replace(plan, digest=blake2b(_canonical(replace(plan, objectives=())).encode(), digest_size=16).digest())
+
+
+def _check_interval(advertise: Duration) -> None:
+    try:
+        check_span(advertise, ADVERTISE_MIN, ADVERTISE_MAX, CENTISECOND)
+    except PydanticCustomError as refused:
+        hint = (refused.context or {}).get("hint", "")
+        raise Problems("--advertise", [Problem(0, 0, refused.type, "advertise", refused.message(), hint)]) from None
+
+
+def _nodes(file: FileModel, prefixes: dict[NetworkName, tuple[Prefix, ...]]) -> tuple[Node, ...]:
+    return tuple(
+        Node(
+            NodeName(name),
+            number,
+            tuple(
+                Attachment(
+                    NetworkName(network),
+                    tuple(_interface(address, prefixes[NetworkName(network)]) for address in model.addresses),
+                    model.interface,
+                )
+                for network, model in attachments.items()
+            ),
+        )
+        for number, (name, attachments) in enumerate(file.nodes.items(), start=1)
+    )
+
+
+def _groups(
+    file: FileModel, prefixes: dict[NetworkName, tuple[Prefix, ...]], advertise: Duration | None
+) -> tuple[Group, ...]:
+    vrids = allocate_vrids(file.cluster, file.redundancy)
+    return tuple(
+        Group(
+            name=GroupName(name),
+            number=number,
+            nodes=tuple(NodeName(node) for node in model.nodes),
+            priorities=priorities(model.nodes),
+            routers=tuple(
+                _router(GroupName(name), NetworkName(network), family, vrids[name], own)
+                for network, addresses in model.addresses.items()
+                for family in FAMILIES
+                if (
+                    own := tuple(
+                        _interface(address, prefixes[NetworkName(network)])
+                        for address in addresses
+                        if address.version == family
+                    )
+                )
+            ),
+            advertise=model.advertise if advertise is None else advertise,
+            preempt=model.preempt,
+        )
+        for number, (name, model) in enumerate(file.redundancy.items(), start=1)
+    )
+
+
+def priorities(nodes: Iterable[str]) -> dict[NodeName, Priority]:
+    """Distinct priorities by order: 250, 240, ... High ones keep the skew, and so the outage, small."""
+    return {NodeName(node): Priority(250 - 10 * place) for place, node in enumerate(nodes)}
+
+
+def _router(
+    group: GroupName, network: NetworkName, family: Family, vrid: Vrid, addresses: tuple[Interface, ...]
+) -> Router:
+    # RFC 9568, section 7.3 (virtual MAC 00-00-5E-00-02-{VRID}) in the modified EUI-64 of RFC 4291, appendix A.
+    link_local = IPv6Address(f"fe80::200:5eff:fe00:2{vrid:02x}") if family == 6 else None
+    return Router(group, network, family, vrid, addresses, link_local)
+
+
+def _interface(address: Address, prefixes: tuple[Prefix, ...]) -> Interface:
+    length = next(prefix.prefixlen for prefix in prefixes if prefix.version == address.version)
+    return ip_interface((address, length))
+
+
+def _services(file: FileModel, nodes: tuple[Node, ...], groups: tuple[Group, ...]) -> tuple[Service, ...]:
+    bindings = count(1)
+    holders = {interface.ip: group for group in groups for router in group.routers for interface in router.addresses}
+    nodes_by_name = {str(node.name): node for node in nodes}
+    services = []
+    for number, (name, model) in enumerate(file.services.items(), start=1):
+        listen = tuple(Listen(end.address, end.port, holders[end.address].name) for end in model.listen)
+        servers = tuple(
+            Server(
+                name=str(reference),
+                binding=next(bindings),
+                node=NodeName(reference.node) if reference.node else None,
+                addresses=_server_addresses(model, reference, holders, nodes_by_name),
+                port=reference.port,
+            )
+            for reference in model.servers
+        )
+        services.append(Service(ServiceName(name), number, "tcp", listen, servers, _check(model.check), model.state))
+    return tuple(services)
+
+
+def _server_addresses(
+    model: ServiceModel, reference: ServerReference, holders: dict[Address, Group], nodes: dict[str, Node]
+) -> tuple[Address, ...]:
+    """One address for each family that the service listens in, on a network where the group holds one of it."""
+    if reference.node is None:
+        assert reference.address is not None
+        return (reference.address,)
+    found: dict[int, Address] = {}
+    for listen in model.listen:
+        for router in holders[listen.address].routers:
+            if router.family == listen.address.version and router.family not in found:
+                for address in addresses_on(nodes[reference.node], router.network, router.family):
+                    found[router.family] = address
+    return tuple(found[family] for family in sorted(found))
+
+
+def addresses_on(node: Node, network: NetworkName, family: Family | None = None) -> tuple[Address, ...]:
+    """The addresses of a node on a network, of one family if it is given."""
+    return tuple(
+        interface.ip
+        for attachment in node.attachments
+        if attachment.network == network
+        for interface in attachment.addresses
+        if family in (None, interface.version)
+    )
+
+
+def _check(model: CheckModel) -> Check:
+    kind = "none" if model.none else "http" if model.http is not None else "tcp"
+    timeout = min(model.every, SECOND) if model.timeout is None else model.timeout
+    return Check(kind, model.http or "", model.port, model.every, timeout, model.rise, model.fall)
+
+
+def _source_nat(
+    file: FileModel, prefixes: dict[NetworkName, tuple[Prefix, ...]], groups: tuple[Group, ...]
+) -> tuple[SourceNat, ...]:
+    by_name = {str(group.name): group for group in groups}
+    rules = []
+    for model in file.nat:
+        group = by_name[translating_groups(file, model)[0]]
+        source, to = NetworkName(model.source), NetworkName(model.to)
+        families = {prefix.version for prefix in prefixes[source]}
+        routers = [router for router in group.routers if router.network == to and router.family in families]
+        rules.append(
+            SourceNat(
+                source,
+                to,
+                group.name,
+                tuple(prefix for prefix in prefixes[source] if prefix.version in {r.family for r in routers}),
+                tuple(router.addresses[0].ip for router in routers),
+            )
+        )
+    return tuple(rules)
+
+
+def _canonical(value: object) -> str:
+    """One text for one value, the same on every node and in every version of Python."""
+    if is_dataclass(value):
+        inner = ",".join(f"{f.name}={_canonical(getattr(value, f.name))}" for f in fields(value))
+        return f"{type(value).__name__}({inner})"
+    if isinstance(value, tuple):
+        return f"[{','.join(map(_canonical, value))}]"
+    if isinstance(value, dict):
+        return f"{{{','.join(f'{key}:{_canonical(value[key])}' for key in sorted(value))}}}"
+    if isinstance(value, bytes):
+        return value.hex()
+    return repr(str(value))

@@ -1,0 +1,284 @@
+"""Text to a tree of nodes with marks, within limits that are checked while the text is read, never after.
+
+The tree is built from the events of libyaml, so a file that is too deep or too large is given up at the value that is
+too much; nothing has been composed by then. All scalars stay text: what `no`, `010` or `1:30` mean is decided by the
+models (YAML 1.2 in spirit, where a word is a word), never by YAML's resolver. Left out on purpose: anchors, aliases,
+merge keys and tags. They save typing in generated files only, and cost every reader and every position in a message.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from yaml.events import (
+    AliasEvent,
+    DocumentStartEvent,
+    Event,
+    MappingEndEvent,
+    MappingStartEvent,
+    ScalarEvent,
+    SequenceEndEvent,
+    SequenceStartEvent,
+    StreamEndEvent,
+)
+
+from understudy.config.problems import LINE_BREAK, Problem, Problems, quoted
+
+SIZE_MAX = 4 * 1024 * 1024
+DEPTH_MAX = 12
+NODES_MAX = 400_000
+
+_FORBIDDEN = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_NULLS = frozenset({"", "~", "null", "Null", "NULL"})
+
+Path_ = tuple[str | int, ...]
+
+
+@dataclass(slots=True)
+class Node:
+    """A value and where it stands. Lines and columns count from 1."""
+
+    line: int
+    column: int
+    width: int
+    """Of the text to point at: a whole scalar, or the first character of anything larger."""
+    value: "str | list[Node] | dict[str, tuple[Node, Node]] | None"
+    """A scalar's text (None for YAML's null), a list, or key -> (node of the key, node of the value)."""
+
+    def plain(self) -> Any:
+        """The value without marks: dicts, lists, text and None (Any: the shape is the operator's)."""
+        match self.value:
+            case dict(entries):
+                return {key: node.plain() for key, (_, node) in entries.items()}
+            case list(items):
+                return [node.plain() for node in items]
+            case scalar:
+                return scalar
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file's text and its tree."""
+
+    name: str
+    text: str
+    root: Node
+    problems: tuple[Problem, ...] = ()
+    """Of the text, that leave a tree in which the others can still be found."""
+
+    def locate(self, path: Path_, *, key: bool = False) -> tuple[Node, str]:
+        """The node at `path`, and the path in words.
+
+        Steps that the text does not have are skipped, so that a path into the long form of a value leads to its short
+        form. With `key` the node of the last key instead of its value.
+        """
+        node, shown, label = self.root, "", self.root
+        for step in path:
+            if isinstance(step, str) and isinstance(node.value, dict) and step in node.value:
+                label, node = node.value[step]
+                shown += f".{step}" if shown else step
+            elif isinstance(step, int) and isinstance(node.value, list) and step < len(node.value):
+                label = node = node.value[step]
+                shown += f"[{step}]"
+        return (label if key else node), shown
+
+    def problem(self, path: Path_, code: str, message: str, hint: str = "", *, key: bool = False) -> Problem:
+        """A problem of the value (or key) at `path`."""
+        node, shown = self.locate(path, key=key)
+        return Problem(node.line, node.column, code, shown, message, hint, node.width)
+
+
+def read_source(file: Path | bytes, name: str = "<bytes>") -> Source:
+    """Read a file, or its bytes, into a tree. Raises Problems when there is no tree to go on with."""
+    if isinstance(file, Path):
+        name = str(file)
+        file = _read(file)
+    text = _decode(file, name)
+    reader = _Reader(text)
+    root = reader.document()
+    if root is None:
+        raise Problems(name, reader.problems, text)
+    return Source(name, text, root, tuple(reader.problems))
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as stream:
+            return stream.read(SIZE_MAX + 1)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        hint = "`understudy init` writes an example" if isinstance(error, FileNotFoundError) else ""
+        problem = Problem(0, 0, "E2001", "", f"cannot be read: {reason}", hint)
+        raise Problems(str(path), [problem]) from None
+
+
+def _decode(data: bytes, name: str) -> str:
+    if len(data) > SIZE_MAX:
+        raise Problems(name, [Problem(0, 0, "E2002", "", f"the file is larger than {SIZE_MAX} bytes")])
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = data[: error.start].decode("utf-8-sig", errors="replace")
+        message = f"byte 0x{data[error.start]:02x} is not UTF-8 text"
+        problem = Problem(*_position(before), "E2003", "", message, "save the file as UTF-8")
+        raise Problems(name, [problem], before) from None
+    if found := _FORBIDDEN.search(text):
+        message = f"character U+{ord(found[0]):04X} is not allowed in text"
+        raise Problems(name, [Problem(*_position(text[: found.start()]), "E2013", "", message)], text)
+    return text
+
+
+def _position(before: str) -> tuple[int, int]:
+    lines = LINE_BREAK.split(before)
+    return len(lines), len(lines[-1]) + 1
+
+
+class _GivenUp(Exception):
+    """The text cannot be read further; the problem is recorded."""
+
+
+class _Reader:
+    """Builds the tree of one text and collects what is wrong with it."""
+
+    def __init__(self, text: str) -> None:
+        self.problems: list[Problem] = []
+        self._text = text
+        self._events = yaml.parse(text, Loader=yaml.CSafeLoader)
+        self._nodes = 0
+        self._holes = False
+        """Whether values are missing in the tree, so that judging it would find what is not wrong."""
+
+    def document(self) -> Node | None:
+        """The only document of the text; None when it has none that can be used."""
+        try:
+            self._next()  # the stream's start
+            event = self._next()
+            if isinstance(event, StreamEndEvent):
+                hint = "`understudy init` writes an example"
+                self.problems.append(Problem(0, 0, "E2011", "", "the file is empty", hint))
+                return None
+            root = self._node(self._next(), 0, "")
+            self._next()  # the document's end
+            event = self._next()
+            if isinstance(event, DocumentStartEvent):
+                self._report(event, "E2007", "", "a second document begins here", "one cluster, one file, one document")
+        except _GivenUp:
+            return None
+        return None if self._holes else root
+
+    def _next(self) -> Event:
+        try:
+            event: Event = next(self._events)
+        except yaml.MarkedYAMLError as error:
+            self.problems.append(_syntax_problem(error, LINE_BREAK.split(self._text)))
+            raise _GivenUp from None
+        except (yaml.YAMLError, RecursionError, ValueError) as error:
+            self.problems.append(Problem(0, 0, "E2004", "", f"the text is not YAML: {error}"))
+            raise _GivenUp from None
+        return event
+
+    def _report(self, event: Event, code: str, path: str, message: str, hint: str = "") -> None:
+        line, column = _start(event)
+        self.problems.append(Problem(line, column, code, path, message, hint))
+
+    def _node(self, event: Event, depth: int, path: str) -> Node:
+        self._nodes += 1
+        if self._nodes > NODES_MAX:
+            self._report(event, "E2008", "", f"the file holds more than {NODES_MAX} values")
+            raise _GivenUp
+        if depth > DEPTH_MAX:
+            self._report(event, "E2005", path, f"values are nested more than {DEPTH_MAX} deep")
+            raise _GivenUp
+        node = Node(*_start(event), 1, None)
+        if isinstance(event, ScalarEvent):
+            self._refuse_decoration(event, path)
+            node.width = _width(event)
+            if not (event.implicit[0] and event.value in _NULLS):
+                node.value = event.value
+        elif isinstance(event, SequenceStartEvent):
+            self._refuse_decoration(event, path)
+            node.value = self._items(depth, path)
+        elif isinstance(event, MappingStartEvent):
+            self._refuse_decoration(event, path)
+            node.value = self._entries(depth, path)
+        else:
+            assert isinstance(event, AliasEvent), event
+            self._holes = True
+            self._report(event, "E2006", path, f"*{event.anchor} is an alias", "write the value out")
+        return node
+
+    def _refuse_decoration(self, event: ScalarEvent | SequenceStartEvent | MappingStartEvent, path: str) -> None:
+        if event.anchor is not None:
+            self._report(event, "E2006", path, f"&{event.anchor} is an anchor", "write the value out")
+        if event.tag is not None:
+            self._report(event, "E2009", path, f"the tag {quoted(event.tag)} is not allowed", "write the value alone")
+
+    def _items(self, depth: int, path: str) -> list[Node]:
+        items: list[Node] = []
+        while not isinstance(event := self._next(), SequenceEndEvent):
+            items.append(self._node(event, depth + 1, f"{path}[{len(items)}]"))
+        return items
+
+    def _entries(self, depth: int, path: str) -> dict[str, tuple[Node, Node]]:
+        entries: dict[str, tuple[Node, Node]] = {}
+        while not isinstance(event := self._next(), MappingEndEvent):
+            key = self._node(event, depth + 1, path)
+            name = key.value if isinstance(key.value, str) else None
+            inner = path if name is None else f"{path}.{name}" if path else name
+            value = self._node(self._next(), depth + 1, inner)
+            if name is None or name == "<<":
+                what = "merge keys are not part of the language" if name else "a key is not plain text"
+                problem = Problem(key.line, key.column, "E2012", path, what, "write `key: value`", key.width)
+                self.problems.append(problem)
+            elif name in entries:
+                first = entries[name][0]
+                message = f"{quoted(name)} stands twice, first in line {first.line}"
+                hint = "keep one of the two"
+                self.problems.append(Problem(key.line, key.column, "E2010", inner, message, hint, key.width))
+            else:
+                entries[name] = (key, value)
+        return entries
+
+
+def _start(event: Event) -> tuple[int, int]:
+    mark = event.start_mark
+    assert mark is not None, "libyaml marks every event"
+    return mark.line + 1, mark.column + 1
+
+
+def _width(event: Event) -> int:
+    start, end = event.start_mark, event.end_mark
+    assert start is not None, "libyaml marks every event"
+    assert end is not None, "libyaml marks every event"
+    return max(1, end.column - start.column) if end.line == start.line else 1
+
+
+_NO_TABS = "indent with spaces, YAML allows no tabs there"
+# What libyaml says -> what helps. The first text that its message contains counts.
+_SYNTAX_HINTS = (
+    ("tab character", _NO_TABS),
+    ("cannot start any token", "put quotes around text that begins with %, @ or `"),
+    ("mapping values are not allowed", "check the indentation, or put quotes around text that holds `: `"),
+    ("found unexpected ':'", "put quotes around an address that ends in a colon, as in '2001:db8::'"),
+    ("did not find expected node content", "put quotes around '[v6]:port'"),
+    ("did not find expected ',' or ']'", "close the list with ], or put quotes around '[v6]:port'"),
+    ("did not find expected ',' or '}'", "close the mapping with }"),
+    ("could not find expected ':'", "a key needs a colon and a space: `key: value`"),
+    ("did not find expected key", "check the indentation; text after '[v6]:port' needs quotes around it"),
+)
+
+
+def _syntax_problem(error: yaml.MarkedYAMLError, lines: Sequence[str]) -> Problem:
+    said = error.problem or "unreadable"
+    mark = error.problem_mark or error.context_mark
+    line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
+    hint = next((hint for words, hint in _SYNTAX_HINTS if words in said), "")
+    if "cannot start any token" in said and lines[line - 1 : line] and lines[line - 1][column - 1 : column] == "\t":
+        hint = _NO_TABS
+    context = f" {error.context}" if error.context else ""
+    if context and error.context_mark and error.context_mark.line + 1 != line:
+        context += f" that begins in line {error.context_mark.line + 1}"
+    return Problem(line, column, "E2004", "", f"not YAML: {said}{context}", hint)

@@ -1,0 +1,299 @@
+"""The language of the file as models: what may stand where, with defaults and limits; JSON Schema comes from them.
+
+Short forms (`inside: 10.9.0.0/24` for `inside: {prefixes: [10.9.0.0/24]}`) are widened before validation, so everything
+behind this module sees one form. What needs two values to be judged is in `rules`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, PlainValidator
+from pydantic.annotated_handlers import GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue, WithJsonSchema
+from pydantic_core import CoreSchema, core_schema
+
+from understudy.config import scalars
+from understudy.config.problems import quoted
+from understudy.config.scalars import Endpoint, ServerReference, refuse
+from understudy.units import CENTISECOND, MILLISECOND, SECOND, Address, Duration, Prefix
+
+NETWORKS_MAX = 64
+NODES_MAX = 512
+GROUPS_MAX = 15
+"""Four bits of the kernel's `ct mark`, zero excluded."""
+SERVICES_MAX = 10_000
+SERVERS_MAX = 64
+ADDRESSES_MAX = 32
+"""Virtual addresses of a group on one network: an advertisement that carries them fits any link."""
+BINDINGS_MAX = 2**18 - 1
+ADVERTISE_MIN: Duration = CENTISECOND
+ADVERTISE_MAX: Duration = 4095 * CENTISECOND
+"""RFC 9568, section 5.2.7: 12 bits of centiseconds."""
+
+_DURATION_PATTERN = r"^[0-9]{1,9}(\.[0-9]{1,6})?(us|ms|s|m|h|d)$"
+
+
+def _scalar(parse: Callable[[object], Any], **schema: Any) -> Any:
+    """Annotation of a value read from text (Any: typing knows no better for annotations that are made)."""
+    return (PlainValidator(parse), WithJsonSchema(schema))
+
+
+@dataclass(frozen=True, slots=True)
+class _OneOrMore:
+    """Annotation of a list: one entry may stand without brackets."""
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        def widen(value: object) -> object:
+            return value if isinstance(value, list) else [value]
+
+        return core_schema.no_info_before_validator_function(widen, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        many = handler(schema)
+        return {"anyOf": [many["items"], many]}
+
+
+@dataclass(frozen=True, slots=True)
+class _Short:
+    """Annotation of a model: the value of one field may stand for the whole."""
+
+    field: str
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        def widen(value: object) -> object:
+            return value if isinstance(value, dict) else {self.field: value}
+
+        return core_schema.no_info_before_validator_function(widen, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        whole = handler(schema)
+        return {"anyOf": [handler.resolve_ref_schema(whole)["properties"][self.field], whole]}
+
+
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """Annotation of a model: a word may stand for the whole, where the field of that name alone is true."""
+
+    words: tuple[str, ...]
+    hint: str
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        def widen(value: object) -> object:
+            if isinstance(value, str) and value not in self.words:
+                raise refuse("E2116", f"{quoted(value)} is not a word for this", self.hint)
+            return {value: "true"} if isinstance(value, str) else value
+
+        return core_schema.no_info_before_validator_function(widen, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"anyOf": [{"enum": list(self.words)}, handler(schema)]}
+
+
+def _vrid(value: object) -> int:
+    return scalars.parse_integer(value, 1, 255, "one number per group and LAN, the same on all its nodes")
+
+
+def _mode(value: object) -> str:
+    text = scalars.text_of(value, "the mode of the group")
+    if text == "active-active":
+        raise refuse("E2901", "not yet: active-active", "two active-standby groups, each with its own addresses")
+    if text != "active-standby":
+        raise refuse("E2116", f"{quoted(text)} is not a mode", "active-standby")
+    return text
+
+
+def _state(value: object) -> str:
+    text = scalars.text_of(value, "what happens to state")
+    if text in ("copy", "replicate"):
+        raise refuse("E2903", f"not yet: state {text}", "leave `state` out: connections end with their gateway for now")
+    if text != "none":
+        raise refuse("E2116", f"{quoted(text)} is not a way to treat state", "none")
+    return text
+
+
+def _rule_of_nat(value: object) -> object:
+    if isinstance(value, str):
+        raise refuse("E2904", "not yet: the IOS language", "{source: NETWORK, to: NETWORK}")
+    return value
+
+
+_NAME_SCHEMA: dict[str, Any] = {"type": "string", "pattern": f"^{scalars.NAME}$"}
+
+Name = Annotated[str, *_scalar(scalars.parse_name, **_NAME_SCHEMA)]
+IpAddress = Annotated[Address, *_scalar(scalars.parse_address, type="string", description="IPv4 or IPv6 address")]
+IpPrefix = Annotated[Prefix, *_scalar(scalars.parse_prefix, type="string", pattern="^[0-9a-fA-F:.]+/[0-9]{1,3}$")]
+_BOOLEAN = _scalar(scalars.parse_boolean, type="boolean")
+Attempts = Annotated[int, *_scalar(lambda v: scalars.parse_integer(v, 1, 10), type="integer", minimum=1, maximum=10)]
+
+
+def _span(low: Duration, high: Duration, step: Duration = 1) -> Any:
+    """Annotation of a duration within limits (Any: see `_scalar`)."""
+    return _scalar(partial(scalars.parse_span, low=low, high=high, step=step), type="string", pattern=_DURATION_PATTERN)
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+
+class NetworkModel(_Model):
+    """A LAN: one broadcast domain."""
+
+    prefixes: Annotated[
+        tuple[IpPrefix, ...],
+        Field(min_length=1, max_length=2, description="one prefix, or one IPv4 and one IPv6 prefix"),
+        _OneOrMore(),
+    ]
+    gateway: Annotated[
+        tuple[IpAddress, ...],
+        Field(max_length=2, description="the next router on this LAN: the groups' default route, and a witness"),
+        _OneOrMore(),
+    ] = ()
+
+
+class AttachmentModel(_Model):
+    """A node's port on a network."""
+
+    addresses: Annotated[
+        tuple[IpAddress, ...],
+        Field(min_length=1, max_length=2, description="one address, or one IPv4 and one IPv6 address"),
+        _OneOrMore(),
+    ]
+    interface: Annotated[
+        str | None,
+        *_scalar(scalars.parse_interface, type="string", maxLength=15),
+        Field(description="the interface, if its address cannot tell"),
+    ] = None
+
+
+class GroupModel(_Model):
+    """Nodes that stand in for each other, and the addresses that move between them."""
+
+    mode: Annotated[
+        str,
+        *_scalar(_mode, enum=["active-standby"]),
+        Field(description="active-standby: one node holds all addresses"),
+    ] = "active-standby"
+    nodes: Annotated[tuple[Name, ...], Field(max_length=30, description="two nodes, the preferred one first")]
+    addresses: Annotated[
+        dict[
+            Name,
+            Annotated[tuple[IpAddress, ...], Field(min_length=1, max_length=ADDRESSES_MAX), _OneOrMore()],
+        ],
+        Field(min_length=1, description="network: the virtual address or addresses on it"),
+    ]
+    advertise: Annotated[
+        Duration,
+        *_span(ADVERTISE_MIN, ADVERTISE_MAX, CENTISECOND),
+        Field(description="time between two advertisements, 10ms to 40.95s in steps of 10ms"),
+    ] = SECOND
+    vrid: Annotated[
+        int | None,
+        *_scalar(_vrid, type="integer", minimum=1, maximum=255),
+        Field(description="virtual router identifier, 1 to 255; allocated so that no two collide on a LAN"),
+    ] = None
+    preempt: Annotated[
+        bool, *_BOOLEAN, Field(description="whether the preferred node takes the addresses back when it returns")
+    ] = False
+
+
+class CheckModel(_Model):
+    """How a server is judged: `tcp: true`, `http: /path`, or `none`."""
+
+    tcp: Annotated[bool | None, *_BOOLEAN, Field(description="connect")] = None
+    http: Annotated[
+        str | None,
+        *_scalar(scalars.parse_http_path, type="string", pattern="^/"),
+        Field(description="GET this path; 2xx and 3xx are healthy"),
+    ] = None
+    none: Annotated[bool | None, *_BOOLEAN, Field(description="do not check")] = None
+    every: Annotated[
+        Duration,
+        *_span(10 * MILLISECOND, 3600 * SECOND),
+        Field(description="time between two checks, 10ms to 1h"),
+    ] = SECOND
+    timeout: Annotated[
+        Duration | None,
+        *_span(MILLISECOND, 3600 * SECOND),
+        Field(description="when a check without an answer has failed, 1ms to 1h; `every`, at most 1s"),
+    ] = None
+    rise: Annotated[Attempts, Field(description="good checks in a row until a server is used, 1 to 10")] = 2
+    fall: Annotated[Attempts, Field(description="failed checks in a row until a server is left out, 1 to 10")] = 3
+    port: Annotated[
+        int | None,
+        *_scalar(scalars.parse_port, type="integer", minimum=1, maximum=65535),
+        Field(description="the port to check; the server's own"),
+    ] = None
+
+
+class ServiceModel(_Model):
+    """Connections to one address, shared among servers."""
+
+    listen: Annotated[
+        tuple[Annotated[Endpoint, *_scalar(scalars.parse_endpoint, type="string")], ...],
+        Field(min_length=1, max_length=ADDRESSES_MAX, description="virtual address and port: 203.0.113.10:80"),
+        _OneOrMore(),
+    ]
+    servers: Annotated[
+        tuple[Annotated[ServerReference, *_scalar(scalars.parse_server, type="string")], ...],
+        Field(min_length=1, max_length=SERVERS_MAX, description="node:port or address:port"),
+    ]
+    check: Annotated[
+        CheckModel,
+        _Words(("none", "tcp"), "none, tcp or {http: /path}"),
+        Field(description="how servers are judged: {tcp: true}, {http: /path} or none"),
+    ] = CheckModel.model_construct(tcp=True)
+    state: Annotated[
+        str,
+        *_scalar(_state, enum=["none"]),
+        Field(description="what happens to state: none"),
+    ] = "none"
+
+
+class NatModel(_Model):
+    """Clients of one network leave through another with the group's address there."""
+
+    source: Annotated[Name, Field(description="network of the clients")]
+    to: Annotated[Name, Field(description="network on which they appear with the group's address")]
+
+
+class ObjectiveModel(_Model):
+    """What users of a service may feel."""
+
+    outage: Annotated[
+        Duration,
+        *_span(MILLISECOND, 86400 * SECOND),
+        Field(description="longest outage when a gateway dies, 1ms to 1d"),
+    ]
+
+
+class FileModel(_Model):
+    """One cluster."""
+
+    cluster: Annotated[Name, Field(description="name of the cluster; seeds the balancing")]
+    networks: Annotated[
+        dict[Name, Annotated[NetworkModel, _Short("prefixes")]],
+        Field(min_length=1, max_length=NETWORKS_MAX, description="the LANs"),
+    ]
+    nodes: Annotated[
+        dict[
+            Name,
+            Annotated[
+                dict[Name, Annotated[AttachmentModel, _Short("addresses")]],
+                Field(min_length=1, max_length=NETWORKS_MAX),
+            ],
+        ],
+        Field(min_length=1, max_length=NODES_MAX, description="the machines and their own addresses"),
+    ]
+    redundancy: Annotated[
+        dict[Name, GroupModel], Field(max_length=GROUPS_MAX, description="groups of nodes that stand in for each other")
+    ] = {}
+    services: Annotated[dict[Name, ServiceModel], Field(max_length=SERVICES_MAX, description="what is balanced")] = {}
+    nat: Annotated[
+        tuple[Annotated[NatModel, BeforeValidator(_rule_of_nat)], ...],
+        Field(max_length=NETWORKS_MAX, description="address translation"),
+    ] = ()
+    objectives: Annotated[
+        dict[Name, ObjectiveModel], Field(max_length=SERVICES_MAX, description="service: what its users may feel")
+    ] = {}

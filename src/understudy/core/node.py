@@ -1,0 +1,312 @@
+"""Everything that decides on one node: its groups, what it hears of the other node, what it reaches, its servers' health.
+
+Production, the simulator and the tests drive this same object: an event and the time go in, effects come out. Give it what the
+sockets hold before a `Tick`: timers fire only on `Tick`, so that a late process believes its queue before its clock.
+
+The heartbeat goes out once an interval and at once when it has something new to say; an Active sends it together with its
+advertisements, so that a crash silences both at the same instant and neither delays the verdict on the other.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from understudy.core.effects import Dropped, Effect, Finish, Noted, Persist, SendHeartbeat, SendVrrp
+from understudy.core.events import (
+    AddressAnswered,
+    CarrierChanged,
+    CheckFinished,
+    Event,
+    HeartbeatReceived,
+    LocalAddressLearned,
+    MaintenanceCommanded,
+    RoleSet,
+    Started,
+    StopCommanded,
+    SwitchoverCommanded,
+    Tick,
+    VrrpReceived,
+    WitnessAnswered,
+    WitnessesLearned,
+)
+from understudy.core.group import Group, PeerView, Standing
+from understudy.core.health import Health
+from understudy.core.reach import LanReach
+from understudy.core.settings import NodeSettings
+from understudy.errors import DecodeError
+from understudy.units import MILLISECOND, Duration, Family, GroupName, Instant, NetworkName, Vrid
+from understudy.wire.heartbeat import WITNESSES_MAX, Body, LanState, Phase, Role, decode, encode, encode_body
+from understudy.wire.vrrp import decode_packet
+
+HURRY: Duration = 10 * MILLISECOND
+"""Between heartbeats while a hand-over is under way."""
+
+
+class Node:
+    """One node's decisions. `epoch` grows with every start of the core and orders heartbeats across restarts."""
+
+    def __init__(self, settings: NodeSettings, *, epoch: int, maintenance: bool = False) -> None:
+        self.settings = settings
+        self.epoch = epoch
+        self.standing = Standing(maintenance=maintenance)
+        self.peer = PeerView()
+        if settings.peers:
+            self.peer.number, self.peer.name = settings.peers[0].number, settings.peers[0].name
+        names = dict.fromkeys(
+            (*settings.paths, *(router.network for group in settings.groups for router in group.routers))
+        )
+        self.lans: dict[NetworkName, LanReach] = {
+            name: LanReach(name, settings.heartbeat, settings.witnesses.get(name, ())) for name in names
+        }
+        self.groups: dict[GroupName, Group] = {
+            group.name: Group(group, settings, self.lans, self.peer, self.standing) for group in settings.groups
+        }
+        self.health = Health(settings.servers)
+        self.dropped: dict[str, int] = {}
+        """Packets that were not believed, by reason."""
+        self.refusal = ""
+        """Why the last command was refused."""
+        self._groups = list(self.groups.values())
+        self._routes: dict[tuple[NetworkName, Family, Vrid], tuple[Group, int]] = {
+            (router.network, router.family, router.vrid): (group, index)
+            for group in self._groups
+            for index, router in enumerate(group.settings.routers)
+        }
+        self._started = False
+        self._sequence = 0
+        self._sent_at = -(1 << 62)
+        self._body = b""
+        self._lan_dirty = True
+        self._fresh_for = settings.heartbeat * 11 // 4
+        self._handlers: dict[type, Callable[[Instant, Any, list[Effect]], None]] = {
+            VrrpReceived: self._vrrp_received,
+            HeartbeatReceived: self._heartbeat_received,
+            Tick: self._tick,
+            Started: self._start,
+            CarrierChanged: self._carrier_changed,
+            LocalAddressLearned: self._local_address_learned,
+            WitnessAnswered: self._witness_answered,
+            WitnessesLearned: self._witnesses_learned,
+            AddressAnswered: lambda now, event, out: self.groups[event.group].answered(now, event, out),
+            RoleSet: lambda now, event, out: self.groups[event.group].role_set(now, event, out),
+            CheckFinished: lambda now, event, out: out.extend(self.health.handle(event)),
+            SwitchoverCommanded: self._switchover,
+            MaintenanceCommanded: self._maintenance,
+            StopCommanded: self._stop,
+        }
+
+    def handle(self, now: Instant, event: Event) -> list[Effect]:
+        """Take in one event at the time `now`; the effects are in the order to carry out."""
+        out: list[Effect] = []
+        for group in self._groups:
+            if group.role is Role.ACTIVE:
+                group.guard(now, out)
+        self._handlers[type(event)](now, event, out)
+        if self._started:
+            self._speak(now, out)
+        if self.standing.stopping and all(group.idle for group in self._groups):
+            out.append(Finish())
+        return out
+
+    def next_deadline(self) -> Instant | None:
+        """When to send `Tick` at the latest."""
+        if not self._started:
+            return None
+        due = self._sent_at + self._interval()
+        if self.peer.fresh:
+            due = min(due, self.peer.heard_at + self._fresh_for)
+        for lan in self.lans.values():
+            due = min(due, lan.next_deadline())
+        for group in self._groups:
+            due = min(due, group.next_deadline())
+        return Instant(due)
+
+    # --- the paths that run every interval
+
+    def _vrrp_received(self, now: Instant, event: VrrpReceived, out: list[Effect]) -> None:
+        try:
+            advertisement = decode_packet(event.packet)
+        except DecodeError as error:
+            self._drop(f"vrrp-{error.reason}", out)
+            return
+        route = self._routes.get((event.network, advertisement.family, advertisement.vrid))
+        if route is None:
+            self._drop("vrrp-foreign-vrid", out)
+            return
+        group, index = route
+        source = event.packet.source
+        group.heard(now, index, source, advertisement, out)
+        if source != group.local[index] and self.lans[event.network].heard(now):
+            self._reach_changed(now, out)
+
+    def _heartbeat_received(self, now: Instant, event: HeartbeatReceived, out: list[Effect]) -> None:
+        peer = self.peer
+        if event.node != peer.number:
+            self._drop("heartbeat-stranger", out)
+            return
+        try:
+            heartbeat = decode(event.payload)
+        except DecodeError as error:
+            self._drop(error.reason, out)
+            return
+        if heartbeat.node != event.node:
+            self._drop("heartbeat-stranger", out)
+            return
+        if heartbeat.epoch < peer.epoch:
+            self._drop("heartbeat-old-epoch", out)
+            return
+        lan = self.lans.get(event.network)
+        reach_changed = lan is not None and lan.heard(now)
+        peer.path_heard_at[event.network] = now
+        newer = heartbeat.epoch > peer.epoch or heartbeat.sequence > peer.sequence
+        if newer:
+            news = heartbeat.body is not peer.body or not peer.fresh
+            peer.epoch, peer.sequence = heartbeat.epoch, heartbeat.sequence
+            peer.heard_at = now
+            if news:
+                if not peer.fresh:
+                    out.append(Noted("peer", peer.name, "heard over the channel"))
+                if heartbeat.body.config_digest != self.settings.config_digest and (
+                    peer.body is None or peer.body.config_digest != heartbeat.body.config_digest
+                ):
+                    out.append(Noted("config-differs", peer.name, "the peer runs another configuration"))
+                peer.body, peer.fresh, peer.ever = heartbeat.body, True, True
+                self._take_hints(heartbeat.body)
+                for group in self._groups:
+                    group.peer_changed(now, out)
+            else:
+                for group in self._groups:
+                    group.peer_refreshed(now)
+        if reach_changed:
+            self._reach_changed(now, out)
+
+    def _tick(self, now: Instant, event: Tick, out: list[Effect]) -> None:
+        if not self._started:
+            return
+        peer = self.peer
+        if peer.fresh and now - peer.heard_at >= self._fresh_for:
+            peer.fresh = False
+            out.append(Noted("peer", peer.name, "no longer heard over the channel"))
+            for group in self._groups:
+                group.peer_changed(now, out)
+        reach_changed = False
+        for lan in self.lans.values():
+            if lan.next_deadline() <= now:
+                reach_changed |= lan.handle(now, out)
+        if reach_changed:
+            self._reach_changed(now, out)
+        for group in self._groups:
+            if group.next_deadline() <= now:
+                group.tick(now, out)
+
+    def _speak(self, now: Instant, out: list[Effect]) -> None:
+        """Send a heartbeat if one is due, if there is news, or beside our own advertisements."""
+        since = now - self._sent_at
+        news = self._lan_dirty or any(group.dirty for group in self._groups)
+        if news:
+            body = encode_body(self._describe())
+            news = body != self._body
+            self._body = body
+            self._lan_dirty = False
+            for group in self._groups:
+                group.dirty = False
+        interval = self._interval()
+        if news or since >= interval or (2 * since >= interval and any(type(effect) is SendVrrp for effect in out)):
+            self._sequence += 1
+            self._sent_at = now
+            out.append(SendHeartbeat(encode(self.settings.number, self.epoch, self._sequence, self._body)))
+
+    # --- the rest
+
+    def _start(self, now: Instant, event: Started, out: list[Effect]) -> None:
+        self._started = True
+        self._sent_at = now - self.settings.heartbeat
+        for lan in self.lans.values():
+            lan.heard_at = now  # silence is counted from the start
+        for group in self._groups:
+            group.start(now, out, group.settings.name in event.held)
+
+    def _carrier_changed(self, now: Instant, event: CarrierChanged, out: list[Effect]) -> None:
+        lan = self.lans.get(event.network)
+        if lan is None or lan.carrier == event.up:
+            return
+        out.append(Noted("carrier", event.network, "up" if event.up else "down"))
+        changed = lan.set_carrier(now, event.up)
+        if self._started:
+            for group in self._groups:
+                for index, router in enumerate(group.settings.routers):
+                    if router.network == event.network:
+                        group.carrier_changed(now, index, event.up, out)
+            if changed:
+                self._reach_changed(now, out)
+
+    def _local_address_learned(self, now: Instant, event: LocalAddressLearned, out: list[Effect]) -> None:
+        for group in self._groups:
+            for index, router in enumerate(group.settings.routers):
+                if (router.network, router.family) == (event.network, event.family):
+                    group.set_local(index, event.address)
+
+    def _witness_answered(self, now: Instant, event: WitnessAnswered, out: list[Effect]) -> None:
+        lan = self.lans.get(event.network)
+        if lan is not None and lan.answered(now):
+            self._reach_changed(now, out)
+
+    def _witnesses_learned(self, now: Instant, event: WitnessesLearned, out: list[Effect]) -> None:
+        lan = self.lans.get(event.network)
+        if lan is not None and lan.learned != event.addresses[:WITNESSES_MAX]:
+            lan.learned = event.addresses[:WITNESSES_MAX]
+            self._lan_dirty = True
+
+    def _switchover(self, now: Instant, event: SwitchoverCommanded, out: list[Effect]) -> None:
+        group = self.groups.get(event.group)
+        self.refusal = f"there is no group {event.group}" if group is None else group.switchover(now, out)
+
+    def _maintenance(self, now: Instant, event: MaintenanceCommanded, out: list[Effect]) -> None:
+        self.refusal = ""
+        self.standing.maintenance = event.on
+        self._lan_dirty = True
+        out.append(Persist(maintenance=event.on))
+        out.append(Noted("maintenance", self.settings.name, "on" if event.on else "off"))
+        for group in self._groups:
+            group.reconsider(now, out)
+
+    def _stop(self, now: Instant, event: StopCommanded, out: list[Effect]) -> None:
+        if self.standing.stopping:
+            return
+        self.standing.stopping = True
+        self._lan_dirty = True
+        for group in self._groups:
+            group.stop(now, out)
+
+    def _reach_changed(self, now: Instant, out: list[Effect]) -> None:
+        self._lan_dirty = True
+        for group in self._groups:
+            group.reconsider(now, out)
+
+    def _take_hints(self, body: Body) -> None:
+        """Remember whom the peer could ask on each LAN: we may ask them too."""
+        for state in body.lans:
+            if state.network < len(self.settings.networks):
+                lan = self.lans.get(self.settings.networks[state.network])
+                if lan is not None:
+                    lan.told = state.witnesses
+
+    def _describe(self) -> Body:
+        numbers = {name: position for position, name in enumerate(self.settings.networks)}
+        return Body(
+            self.settings.config_digest,
+            eligible=not self.standing.maintenance,
+            stopping=self.standing.stopping,
+            lans=tuple(
+                LanState(numbers[lan.network], lan.reach, lan.learned[:WITNESSES_MAX]) for lan in self.lans.values()
+            ),
+            groups=tuple(group.state() for group in self._groups),
+        )
+
+    def _interval(self) -> Duration:
+        if any(group.phase is not Phase.NONE for group in self._groups):
+            return min(HURRY, self.settings.heartbeat)
+        return self.settings.heartbeat
+
+    def _drop(self, reason: str, out: list[Effect]) -> None:
+        self.dropped[reason] = self.dropped.get(reason, 0) + 1
+        out.append(Dropped(reason))

@@ -1,0 +1,126 @@
+"""How well this node reaches one LAN: the evidence by which a group goes to the node that reaches more.
+
+Carrier alone does not tell: a switch can drop everything behind a port that looks healthy, and the two nodes then only
+see that they no longer hear each other. So a node asks somebody else (a witness: another node of the file, a declared
+gateway, a neighbour that the kernel knows, or one that the peer told us of) as soon as the peer falls silent on a LAN.
+
+    DOWN < SILENT < UNKNOWN < REACHED     no carrier < nobody answers < nobody to ask < somebody is heard
+
+After a while of asking often the pace slows down, and the window in which an answer counts grows with it.
+"""
+
+from understudy.core.effects import AskWitnesses, Effect
+from understudy.units import MILLISECOND, SECOND, Address, Duration, Instant, NetworkName
+from understudy.wire.heartbeat import WITNESSES_MAX, Reach
+
+_HURRY: Duration = 2 * SECOND
+_PACE_SLOW: Duration = 500 * MILLISECOND
+_NEVER = -(1 << 62)
+
+
+class LanReach:
+    """One LAN as this node sees it. `handle` is called when time passes, the other methods when something is heard."""
+
+    __slots__ = (
+        "_answered_at",
+        "_asked_at",
+        "_interval",
+        "_quiet_since",
+        "carrier",
+        "heard_at",
+        "learned",
+        "network",
+        "reach",
+        "told",
+        "witnesses",
+    )
+
+    def __init__(self, network: NetworkName, interval: Duration, witnesses: tuple[Address, ...]) -> None:
+        self.network = network
+        self.witnesses = witnesses
+        self.learned: tuple[Address, ...] = ()
+        self.told: tuple[Address, ...] = ()
+        self.carrier = True
+        self.reach = Reach.UNKNOWN
+        self.heard_at: int = _NEVER
+        """When the peer was last heard on this LAN."""
+        self._answered_at: int = _NEVER
+        self._asked_at: int = _NEVER
+        self._quiet_since: int = _NEVER
+        self._interval = interval
+
+    def heard(self, now: Instant) -> bool:
+        """The peer was heard here. True if the reach changed."""
+        self.heard_at = now
+        return self.reach is not Reach.REACHED and self._set(self._judge(now))
+
+    def answered(self, now: Instant) -> bool:
+        """A witness answered here. True if the reach changed."""
+        self._answered_at = now
+        return self.reach is not Reach.REACHED and self._set(self._judge(now))
+
+    def set_carrier(self, now: Instant, up: bool) -> bool:
+        """True if the reach changed. A port that comes back starts with what it knows by asking at once."""
+        self.carrier = up
+        if up:
+            self._asked_at = _NEVER
+            self._quiet_since = now
+        else:
+            self.heard_at = self._answered_at = _NEVER
+        return self._set(self._judge(now))
+
+    def handle(self, now: Instant, out: list[Effect]) -> bool:
+        """Ask and judge as time requires; True if the reach changed."""
+        if self.carrier and now - self.heard_at >= self._ask_after():
+            if self._quiet_since < self.heard_at or self._quiet_since == _NEVER:
+                self._quiet_since = now
+            candidates = self.candidates()
+            if candidates and now - self._asked_at >= self._pace(now):
+                self._asked_at = now
+                out.append(AskWitnesses(self.network, candidates))
+        return self._set(self._judge(now))
+
+    def next_deadline(self) -> Instant:
+        """The next moment at which asking or judging is due."""
+        if not self.carrier:
+            return Instant(1 << 62)
+        ask_from = self.heard_at + self._ask_after()
+        if self.candidates():
+            ask = max(ask_from, self._asked_at + self._pace(Instant(max(self._asked_at, ask_from))))
+        else:
+            ask = 1 << 62
+        judge = self._last() + self._window() if self.reach is Reach.REACHED else 1 << 62
+        return Instant(min(ask, judge))
+
+    def candidates(self) -> tuple[Address, ...]:
+        """Whom to ask, the most telling first."""
+        unique = dict.fromkeys((*self.learned, *self.witnesses, *self.told))
+        return tuple(unique)[:WITNESSES_MAX]
+
+    def _last(self) -> int:
+        return max(self.heard_at, self._answered_at)
+
+    def _ask_after(self) -> Duration:
+        return self._interval * 3 // 2
+
+    def _pace(self, now: Instant) -> Duration:
+        if self._quiet_since == _NEVER or now - self._quiet_since < _HURRY:
+            return self._interval // 2
+        return max(self._interval, _PACE_SLOW)
+
+    def _window(self) -> Duration:
+        """How long a sign of life counts: two and a half intervals, or three questions at the slow pace."""
+        slow = self._quiet_since > self.heard_at and self._asked_at - self._quiet_since >= _HURRY - _PACE_SLOW
+        return max(self._interval * 5 // 2, 3 * _PACE_SLOW if slow else 0)
+
+    def _judge(self, now: Instant) -> Reach:
+        if not self.carrier:
+            return Reach.DOWN
+        if now - self._last() < self._window():
+            return Reach.REACHED
+        return Reach.SILENT if self.candidates() else Reach.UNKNOWN
+
+    def _set(self, reach: Reach) -> bool:
+        changed = reach is not self.reach
+        self.reach = reach
+        return changed

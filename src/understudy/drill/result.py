@@ -1,0 +1,176 @@
+"""The shape of a drill's result: `schema: understudy.drill/1`. The terminal, the HTML page and scripts all read this one document.
+
+Lengths are milliseconds (float), instants are milliseconds after the fault.
+"""
+
+from dataclasses import dataclass
+from typing import Any, TypedDict
+
+SCHEMA = "understudy.drill/1"
+
+
+class PhasesJson(TypedDict):
+    detect: float
+    decide: float
+    move: float
+    resume: float
+
+
+class EventJson(TypedDict):
+    t_ms: float
+    node: str
+    kind: str
+    text: str
+    """One line for people: what happened and why."""
+    details: dict[str, Any]
+    """As the node's journal has them: any JSON."""
+
+
+class BandJson(TypedDict):
+    start_ms: float
+    end_ms: float
+    value: str
+
+
+class LaneJson(TypedDict):
+    """What one node did and said, for the timeline."""
+
+    roles: list[BandJson]
+    lease: list[BandJson]
+    advertisements_ms: list[float]
+    announcements_ms: list[float]
+    answers: list[BandJson]
+
+
+class StripJson(TypedDict):
+    """One direction of datagrams: where nothing arrived."""
+
+    direction: str
+    silences: list[BandJson]
+    outage_ms: float
+    packets_sent: int
+    packets_lost: int
+
+
+class TraceJson(TypedDict):
+    start_ms: float
+    end_ms: float
+    lanes: dict[str, LaneJson]
+    strips: list[StripJson]
+
+
+class RunJson(TypedDict):
+    number: int
+    phase: float
+    """Where in the advertisement interval the fault struck, 0-1, by the last advertisement seen at the node's port."""
+    phase_wanted: float
+    struck: str
+    """The node that was Active when the fault struck."""
+    network: str | None
+    """The LAN that was struck, if the fault strikes one."""
+    recovered: bool
+    outage_ms: float
+    outage_bound_ms: list[float | None]
+    """[least, most] that this run was allowed: it depends on which node stood by."""
+    phases_ms: PhasesJson
+    packets_sent: int
+    packets_lost: int
+    packets_duplicated: int
+    packets_reordered: int
+    tcp_established: int
+    tcp_survived: int
+    tcp_reset: int
+    tcp_stalled: int
+    tcp_by_path: dict[str, dict[str, int]]
+    connects: int
+    refused_connects: int
+    timed_out_connects: int
+    connect_ms_max: float
+    dual_answer_ms: float
+    overlap_ms: float
+    silent_after_ms: float | None
+    """When the struck node answered last; None if it never answered after the fault."""
+    role_changes: int
+    role_changes_by_node: dict[str, int]
+    findings: list[str]
+    """What this run got wrong, in sentences."""
+    load_average: float
+    prober_cpu: float
+    prober_realtime: bool
+    sender_stall_ms: float
+    flow_stall_ms: float
+    """The TCP probe's lateness: it voids nothing, what waited counts from its schedule."""
+    injected_ms: float | None
+    """Length of the gap that the control injected."""
+    events: list[EventJson]
+    trace: TraceJson
+
+
+@dataclass(frozen=True, slots=True)
+class Void:
+    """A run that proves nothing: a probe was late, or the pair never came to rest."""
+
+    number: int
+    reason: str
+
+
+class VoidJson(TypedDict):
+    number: int
+    reason: str
+
+
+class BoundJson(TypedDict):
+    sentence: str
+    outage_min_ms: float | None
+    outage_max_ms: float | None
+    packets_lost_max: int | None
+    dual_answer_max_ms: float | None
+    overlap_max_ms: float | None
+    role_changes_max: int | None
+
+
+class SummaryJson(TypedDict):
+    p50: float
+    p95: float
+    p99: float
+    max: float
+    min: float
+    mean: float
+    phases_ms: PhasesJson
+    """Median of each phase."""
+    totals: dict[str, float]
+
+
+class ObjectiveJson(TypedDict):
+    service: str
+    declared_ms: float
+    measured_ms: float
+    """The worst run."""
+    met: bool
+
+
+class VerdictJson(TypedDict):
+    passed: bool
+    reasons: list[str]
+
+
+class DrillJson(TypedDict):
+    schema: str
+    fault: str
+    sentence: str
+    file: str
+    cluster: str
+    started: str
+    version: str
+    kernel: str
+    advertise_ms: float
+    skew_ms: float
+    seed: int
+    lease: bool
+    interrupted: bool
+    runs: list[RunJson]
+    void: list[VoidJson]
+    bound: BoundJson
+    summary: SummaryJson
+    objectives: list[ObjectiveJson]
+    verdict: VerdictJson

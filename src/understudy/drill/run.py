@@ -1,0 +1,241 @@
+"""A drill: bring the lab up once, then strike it again and again, each time from rest, at another phase of the interval.
+
+    settle -> probes clean -> wait for the phase -> strike -> traffic whole again -> connections decided -> verify -> heal
+
+Every wait has an end. Whatever a run could not bring about becomes a finding of that run, not a hang of the drill.
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from understudy.config.plan import Group, Plan
+from understudy.drill import control, faults, journal, stage
+from understudy.drill.board import Board, Cell
+from understudy.drill.evaluate import Occasion, evaluate, void_reason
+from understudy.drill.faults import Fault, Strike, Timing
+from understudy.drill.frames import sight
+from understudy.drill.gapcontrol import INJECTED
+from understudy.drill.measure import stratified_phases
+from understudy.drill.processes import ProbeProcess
+from understudy.drill.result import RunJson, Void
+from understudy.drill.sockets import clock_offset, drain
+from understudy.lab.build import Lab
+from understudy.units import MILLISECOND, SECOND, Duration, Instant, NodeName
+
+SETTLE_TIMEOUT: Duration = 60 * SECOND
+RECOVERY_TIMEOUT: Duration = 15 * SECOND
+STALLED_AFTER: Duration = 5 * SECOND
+"""A connection that is not answered this long after traffic was whole again has stalled."""
+CLEAN: Duration = 300 * MILLISECOND
+"""Traffic is whole when no direction was silent for this long."""
+VOID_RETRIES = 3
+_POLL_S = 0.005
+NEVER_SETTLED = "the pair did not settle"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    runs: int
+    tcp: int
+    """Size of the connection population."""
+    seed: int
+
+
+Progress = Callable[[str], None]
+"""Told in a few words what goes on now."""
+
+
+class NotSettled(Exception):
+    """The pair did not come to rest: one Active, the others standing by, traffic whole."""
+
+
+class Drill:
+    """One fault, many runs, in one lab that is up."""
+
+    def __init__(self, lab: Lab, group: Group, fault: Fault, options: Options, progress: Progress) -> None:
+        self._lab, self._group, self._fault = lab, group, fault
+        self._options, self._progress = options, progress
+        self._networks = list(dict.fromkeys(router.network for router in group.routers))
+        self._gap = faults.gap_control(lab, group) if fault.name == "injected-gap" else None
+        self._lead: Duration = 5 * MILLISECOND
+        """From the call of a fault to its instant, as last time: finding a node's processes takes a while."""
+
+    def runs(self) -> Iterator[RunJson | Void]:
+        """Every run as it ends. Void runs are told and repeated, at most VOID_RETRIES times each."""
+        for number, phase in enumerate(stratified_phases(self._options.runs, self._options.seed), 1):
+            for _ in range(1 + VOID_RETRIES):
+                self._progress(f"run {number} of {self._options.runs}: settling")
+                outcome = self._run(number, phase)
+                yield outcome
+                if not isinstance(outcome, Void):
+                    break
+        if self._gap is not None:
+            self._gap.remove()
+
+    def _run(self, number: int, phase: float) -> RunJson | Void:
+        try:
+            active, standby = self._settle()
+        except NotSettled as unsettled:
+            return Void(number, f"{NEVER_SETTLED}: {unsettled}")
+        network = self._networks[(number - 1) % len(self._networks)]
+        strike = Strike(self._lab, self._group, active, standby, network, self._gap)
+        board = Board()
+        with (
+            ProbeProcess("wire", lambda: stage.wire_probe(self._lab, self._group, board).run()) as wire,
+            ProbeProcess(
+                "TCP", lambda: stage.flow_probe(self._lab, self._group, self._options.tcp, board).run()
+            ) as flows,
+        ):
+            try:
+                self._wait_for_clean_probes(board)
+            except NotSettled as unsettled:
+                return Void(number, str(unsettled))
+            if self._fault.crash:
+                self._wait_for_phase(active, phase)
+            self._progress(f"run {number} of {self._options.runs}: {self._fault.name} strikes {active}")
+            called = time.monotonic_ns()
+            struck = self._fault.inject(strike)
+            self._lead = struck - called
+            healed = self._heal_within(strike, struck)
+            mark, recovered = self._wait_for_recovery(board, struck)
+            board[Cell.MARK] = mark
+            self._wait_for_connections(board, mark)
+            findings = stage.neighbour_findings(self._lab, self._group)
+            stop = Instant(time.monotonic_ns())
+            board[Cell.STOP] = stop
+            wire_record, flow_record = wire.result(30), flows.result(30)
+        occasion = Occasion(
+            number=number,
+            phase=phase,
+            group=self._group.name,
+            nodes=tuple(self._group.nodes),
+            struck=active,
+            network=network if self._fault.on_lan else None,
+            lane_network=network if self._fault.on_lan else self._networks[0],
+            sentence=self._fault.sentence,
+            planned=self._fault.planned,
+            interval=self._group.advertise,
+            fault=struck,
+            healed=healed,
+            mark=mark,
+            stop=stop,
+            recovered=recovered,
+            load_average=round(os.getloadavg()[0], 2),
+            injected=INJECTED if self._gap is not None else None,
+        )
+        events = self._journals()
+        if self._fault.heal_after is None:
+            self._fault.heal(strike)
+        reason = void_reason(occasion, wire_record)
+        if reason:
+            return Void(number, reason)
+        run = evaluate(occasion, wire_record, flow_record, events, findings)
+        self._judge(run, standby)
+        return run
+
+    def _judge(self, run: RunJson, standby: NodeName) -> None:
+        """Hold the run against the bound that follows from who stood by."""
+        skew = (256 - self._group.priorities[standby]) * self._group.advertise // 256
+        bound = self._fault.bound(Timing(self._group.advertise, skew))
+        told = bound.as_json()
+        run["outage_bound_ms"] = [told["outage_min_ms"], told["outage_max_ms"]]
+        run["findings"] = [*bound.broken_by(run), *run["findings"]]
+
+    def _journals(self) -> list[journal.Event]:
+        return journal.merge(
+            [journal.read(self._lab.run_dir(node) / "events.jsonl", Instant(0)) for node in self._group.nodes]
+        )
+
+    def _settle(self) -> tuple[NodeName, NodeName]:
+        """Wait until one node is Active and another stands by, both unchanged for longer than a take-over needs."""
+        steady = 4 * self._group.advertise + SECOND // 2
+        since = time.monotonic_ns()
+        last: dict[NodeName, str] = {}
+        deadline = since + SETTLE_TIMEOUT
+        while (now := time.monotonic_ns()) < deadline:
+            roles = {node: control.role(self._lab.run_dir(node), self._group.name) for node in self._group.nodes}
+            if roles != last:
+                last, since = roles, now
+            actives = [node for node, role in roles.items() if role == "active"]
+            standbys = [node for node, role in roles.items() if role in ("standby", "backup")]
+            if len(actives) == 1 and standbys and now - since >= steady:
+                return actives[0], standbys[0]
+            time.sleep(0.05)
+        raise NotSettled(", ".join(f"{node} {role or 'does not answer'}" for node, role in last.items()))
+
+    def _wait_for_clean_probes(self, board: Board) -> None:
+        deadline = time.monotonic_ns() + SETTLE_TIMEOUT // 2
+        while time.monotonic_ns() < deadline:
+            if board[Cell.WIRE_READY] and board[Cell.FLOWS_READY] and self._is_clean(board):
+                return
+            time.sleep(_POLL_S)
+        raise NotSettled("no whole traffic through the pair before the fault")
+
+    def _is_clean(self, board: Board) -> bool:
+        """Whether every direction arrives now and was not silent during the last CLEAN."""
+        now = time.monotonic_ns()
+        streams = range(2 * len(stage.routes(self._lab, self._group)))
+        return all(
+            now - board.last_arrival(stream) < 50 * MILLISECOND and now - board.silence_ended(stream) > CLEAN
+            for stream in streams
+        )
+
+    def _wait_for_phase(self, active: NodeName, phase: float) -> None:
+        """Sleep to the wanted phase after an advertisement seen at the active's port; at once if none comes."""
+        interval = self._group.advertise
+        with stage.tap(self._lab, active, self._networks[0]) as tap:
+            deadline = time.monotonic_ns() + 3 * interval + SECOND // 5
+            while time.monotonic_ns() < deadline:
+                offset = clock_offset()
+                for instant, frame in drain(tap, 128, offset):
+                    seen = sight(frame)
+                    if seen is not None and seen[0] == "advertisement":
+                        target = instant + int(phase * interval) - self._lead
+                        while target < time.monotonic_ns():
+                            target += interval
+                        time.sleep((target - time.monotonic_ns()) / SECOND)
+                        return
+                time.sleep(0.001)
+
+    def _heal_within(self, strike: Strike, struck: Instant) -> Instant | None:
+        """Heal a fault that the pair cannot survive, inside the measurement."""
+        if self._fault.heal_after is None:
+            return None
+        time.sleep(max(0, struck + self._fault.heal_after - time.monotonic_ns()) / SECOND)
+        healed = Instant(time.monotonic_ns())
+        self._fault.heal(strike)
+        return healed
+
+    def _wait_for_recovery(self, board: Board, struck: Instant) -> tuple[Instant, bool]:
+        """Wait until all effects of the fault had their time and traffic is whole; tell when, and whether it is."""
+        timing = faults.timing_of(self._group)
+        earliest = struck + faults.settle_time(self._fault, timing)
+        deadline = earliest + 10 * timing.interval + RECOVERY_TIMEOUT
+        while (now := time.monotonic_ns()) < deadline:
+            if now >= earliest and self._is_clean(board):
+                return Instant(now), True
+            time.sleep(_POLL_S)
+        return Instant(time.monotonic_ns()), False
+
+    def _wait_for_connections(self, board: Board, mark: Instant) -> None:
+        """Wait until each connection was answered after `mark` or reset; the rest has stalled."""
+        deadline = mark + STALLED_AFTER
+        while time.monotonic_ns() < deadline:
+            if board[Cell.COUNTED_MARK] == mark and board[Cell.UNDECIDED] == 0:
+                return
+            time.sleep(_POLL_S)
+
+
+def without_lease(plan: Plan, node: NodeName, run_dir: Path, key: bytes) -> None:
+    """An agent whose kernel lease is off: the control that two answering nodes are noticed."""
+    from understudy.agent.supervisor import AgentOptions, run
+
+    run(AgentOptions(plan=plan, node=node, run_dir=run_dir, key=key, lease_enabled=False))
+
+
+def pick_group(plan: Plan) -> Group:
+    """The group that a drill strikes: the first of the file."""
+    return plan.groups[0]

@@ -1,0 +1,169 @@
+"""One drill from the outside: a sandbox around the lab, runs told as they end, the result put together here.
+
+The caller holds the runs, so that Ctrl-C or a lab that dies still leaves a report about what was measured until then.
+"""
+
+import platform
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from understudy import __version__
+from understudy.config import load_plan
+from understudy.config.plan import Plan
+from understudy.drill import faults, judge
+from understudy.drill.faults import Fault
+from understudy.drill.result import SCHEMA, DrillJson, RunJson, Void
+from understudy.errors import OperatorError
+from understudy.lab import sandbox
+from understudy.units import MILLISECOND, Duration
+
+LAB_SILENT = "E5203"
+_SILENCE_MAX_S = 180.0
+"""No run takes this long without telling anything: the sandbox has died on us."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the operator asked for."""
+
+    file: Path
+    fault: str
+    runs: int
+    tcp: int
+    advertise: Duration | None
+    lease: bool
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Progress:
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    pass
+
+
+_Message = RunJson | Void | _Progress | _End
+"""What the sandbox tells."""
+
+
+def rehearse(request: Request, on_progress: Callable[[str], None]) -> DrillJson:
+    """Run the whole drill and judge it. Raises OperatorError or Problems for what the operator can mend."""
+    fault = faults.by_name(request.fault)
+    plan = load_plan(request.file, request.advertise)
+    started = datetime.now(UTC)
+    runs: list[RunJson] = []
+    void: list[Void] = []
+    interrupted = False
+    try:
+        for message in _play(plan, fault, request):
+            match message:
+                case _Progress(text):
+                    on_progress(text)
+                case Void():
+                    void.append(message)
+                    on_progress(f"run {message.number} is void: {message.reason}")
+                case dict():
+                    runs.append(message)
+                case _End():
+                    break
+    except KeyboardInterrupt:
+        interrupted = True
+    return _assemble(request, plan, fault, started, runs, void, interrupted=interrupted)
+
+
+def _play(plan: Plan, fault: Fault, request: Request) -> Iterator[_Message]:
+    with _directory() as state, sandbox.start(_Stage(plan, fault, request, state)) as box:
+        while True:
+            try:
+                message: _Message = box.receive(_SILENCE_MAX_S)
+            except TimeoutError:
+                raise OperatorError(
+                    LAB_SILENT, f"the lab told nothing for {_SILENCE_MAX_S:g} s", "is the machine overloaded?"
+                ) from None
+            yield message
+
+
+@contextmanager
+def _directory() -> Iterator[Path]:
+    """The lab's files, gone when the drill is."""
+    path = Path(tempfile.mkdtemp(prefix="understudy-drill-"))
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Stage:
+    """What happens inside the sandbox."""
+
+    plan: Plan
+    fault: Fault
+    request: Request
+    state: Path
+
+    def __call__(self, report: sandbox.Report[_Message]) -> None:
+        # Late: only here, in the sandbox, is any of it needed.
+        from understudy.drill.run import Drill, Options, pick_group, without_lease
+        from understudy.lab.build import Lab, run_agent
+
+        lab = Lab(self.plan, self.state, agent_main=run_agent if self.request.lease else without_lease)
+        report(_Progress("bringing the lab up"))
+        lab.up()
+        options = Options(self.request.runs, self.request.tcp, self.request.seed)
+
+        def tell(text: str) -> None:
+            report(_Progress(text))
+
+        for outcome in Drill(lab, pick_group(self.plan), self.fault, options, tell).runs():
+            report(outcome)
+        lab.down()
+        report(_End())
+
+
+def _assemble(
+    request: Request,
+    plan: Plan,
+    fault: Fault,
+    started: datetime,
+    runs: list[RunJson],
+    void: list[Void],
+    *,
+    interrupted: bool,
+) -> DrillJson:
+    group = plan.groups[0]
+    timing = faults.timing_of(group)
+    bound = fault.bound(timing)
+    objectives = [] if fault.control else judge.compare([(o.service, o.outage) for o in plan.objectives], runs)
+    verdict = judge.decide(bound, runs, len(void), objectives, request.runs)
+    if not request.lease:
+        verdict["reasons"].append("the lease was off: this run shows what it prevents")
+    return {
+        "schema": SCHEMA,
+        "fault": fault.name,
+        "sentence": fault.sentence,
+        "file": str(request.file),
+        "cluster": plan.cluster,
+        "started": started.isoformat(timespec="seconds"),
+        "version": __version__,
+        "kernel": platform.release(),
+        "advertise_ms": group.advertise / MILLISECOND,
+        "skew_ms": round(timing.skew / MILLISECOND, 3),
+        "seed": request.seed,
+        "lease": request.lease,
+        "interrupted": interrupted,
+        "runs": runs,
+        "void": [{"number": one.number, "reason": one.reason} for one in void],
+        "bound": bound.as_json(),
+        "summary": judge.summarise(runs),
+        "objectives": objectives,
+        "verdict": verdict,
+    }

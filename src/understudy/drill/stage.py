@@ -1,0 +1,219 @@
+"""Where the probes stand: from a lab to sockets in its namespaces.
+
+Datagrams cross the gateways both ways for each family: from the client outside to a server's own address inside, and from that server
+through source NAT to the client. The TCP population is half clients of the services' virtual addresses, half insiders on the way
+out. Everyone asks for the virtual addresses of their own LAN; a tap listens on the switch's side of every gateway's cable.
+"""
+
+import json
+import resource
+import socket
+import subprocess
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import cycle, islice
+
+from understudy.config.plan import Group
+from understudy.drill.board import Board
+from understudy.drill.flowprobe import FlowProbe, Member
+from understudy.drill.sockets import open_tap, stamp
+from understudy.drill.wireprobe import Asker, DatagramFlow, Tap, WireProbe, asker_for
+from understudy.errors import OperatorError
+from understudy.lab import syscalls
+from understudy.lab.build import Lab
+from understudy.lab.server import ECHO_PORT
+from understudy.lab.topology import Host, Kind
+from understudy.units import Address, Family, NetworkName
+
+NOTHING_TO_CROSS = "E5201"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A way through the gateways for one family: between a host outside and a host inside."""
+
+    family: Family
+    outside: Host
+    outside_address: Address
+    inside: Host
+    inside_address: Address
+    translated: bool
+    """Whether source NAT covers the way out."""
+
+
+def routes(lab: Lab, group: Group) -> list[Route]:
+    """The ways through the group's gateways. Raises OperatorError E5201 if the file has none."""
+    plan = lab.plan
+    sides = [(nat.to, nat.source, True) for nat in plan.source_nat if nat.group == group.name]
+    networks = list(dict.fromkeys(router.network for router in group.routers))
+    sides += [(networks[0], network, False) for network in networks[1:]]
+    found: dict[Family, Route] = {}
+    for outside, inside, translated in sides:
+        for family in (4, 6):
+            far = _host_on(lab, outside, family, (Kind.CLIENT,))
+            near = _host_on(lab, inside, family, (Kind.SERVER, Kind.CLIENT))
+            if family not in found and far is not None and near is not None:
+                found[family] = Route(family, far[0], far[1], near[0], near[1], translated)
+    if not found:
+        raise OperatorError(
+            NOTHING_TO_CROSS,
+            f"group {group.name} does not join two networks with a host on each: there is no traffic to measure",
+            "give the group an address on a second network, or add a server there",
+        )
+    return list(found.values())
+
+
+def _host_on(lab: Lab, network: NetworkName, family: Family, kinds: Sequence[Kind]) -> tuple[Host, Address] | None:
+    for kind in kinds:
+        for host in lab.topology.hosts:
+            address = address_on(host, network, family)
+            if host.kind is kind and address is not None:
+                return host, address
+    return None
+
+
+def address_on(host: Host, network: NetworkName, family: Family) -> Address | None:
+    """The host's own address of a family on a network, if it has one."""
+    for port in host.ports:
+        for interface in port.addresses:
+            if port.network == network and interface.version == family:
+                return interface.ip
+    return None
+
+
+def wire_probe(lab: Lab, group: Group, board: Board) -> WireProbe:
+    """Everything that one group's wire probe needs, sockets already in their namespaces.
+
+    Called in the probe's own process: a socket that the drill itself held would be inherited by every agent it starts.
+    """
+    flows = [flow for route in routes(lab, group) for flow in _datagram_flows(lab, route)]
+    return WireProbe(flows, list(_askers(lab, group)), list(_taps(lab, group)), board)
+
+
+def _datagram_flows(lab: Lab, route: Route) -> Iterator[DatagramFlow]:
+    suffix = "" if route.family == 4 else " (IPv6)"
+    family = socket.AF_INET if route.family == 4 else socket.AF_INET6
+    for name, source, target, address in (
+        ("inward", route.outside, route.inside, route.inside_address),
+        ("outward", route.inside, route.outside, route.outside_address),
+    ):
+        receiver = lab.namespaces[target.name].socket(family, socket.SOCK_DGRAM)
+        receiver.bind((str(address), 0))
+        stamp(receiver)
+        sender = lab.namespaces[source.name].socket(family, socket.SOCK_DGRAM)
+        sender.setblocking(False)
+        port = receiver.getsockname()[1]
+        yield DatagramFlow(f"{name}{suffix}", sender, (str(address), port), receiver)
+
+
+def _askers(lab: Lab, group: Group) -> Iterator[Asker]:
+    for client in lab.topology.clients():
+        for port in client.ports:
+            for router in group.routers:
+                if router.network == port.network:
+                    for address in router.addresses:
+                        sock = lab.namespaces[client.name].socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+                        sock.bind((port.interface, 0))
+                        sock.setblocking(False)
+                        yield asker_for(sock, str(address.ip))
+
+
+def _taps(lab: Lab, group: Group) -> Iterator[Tap]:
+    for node in group.nodes:
+        for network in dict.fromkeys(router.network for router in group.routers):
+            yield Tap(node, network, tap(lab, node, network))
+
+
+def tap(lab: Lab, node: str, network: str) -> socket.socket:
+    """A tap on the switch's side of `node`'s cable to `network`."""
+    sock = lab.switch.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+    open_tap(sock, lab.topology.switch_port(node, network))
+    return sock
+
+
+def flow_probe(lab: Lab, group: Group, size: int, board: Board) -> FlowProbe:
+    """The TCP probe; its process, which calls this, enters the namespace of the client of the new connections for good."""
+    services = [
+        (listen.address, listen.port)
+        for service in lab.plan.services
+        for listen in service.listen
+        if listen.group == group.name
+    ]
+    client = _client_of(lab, group, services)
+    members = [*_service_members(lab, client, services, size), *_nat_members(lab, group, services, size)]
+    syscalls.setns(lab.namespaces[client.name].fd, syscalls.CLONE_NEWNET)
+    return FlowProbe(members, services, board)
+
+
+def _client_of(lab: Lab, group: Group, services: Sequence[tuple[Address, int]]) -> Host:
+    """The client on the LAN of the first service's address; without services any."""
+    clients = lab.topology.clients()
+    wanted = {
+        router.network
+        for router in group.routers
+        if services and any(address.ip == services[0][0] for address in router.addresses)
+    }
+    for client in clients:
+        if any(port.network in wanted for port in client.ports):
+            return client
+    return clients[0]
+
+
+def _service_members(lab: Lab, client: Host, services: Sequence[tuple[Address, int]], size: int) -> list[Member]:
+    if not services:
+        return []
+    targets = list(islice(cycle(services), size - size // 2))
+    families = [_family(address) for address, _ in targets]
+    sockets = _sockets(lab, client, families)
+    return [
+        Member("service", sock, (str(address), port)) for sock, (address, port) in zip(sockets, targets, strict=True)
+    ]
+
+
+def _nat_members(lab: Lab, group: Group, services: Sequence[tuple[Address, int]], size: int) -> list[Member]:
+    ways = [route for route in routes(lab, group) if route.translated]
+    wanted = size // 2 if services else size
+    members = []
+    for position, route in enumerate(ways):
+        share = wanted // len(ways) + (position < wanted % len(ways))
+        target = (str(route.outside_address), ECHO_PORT)
+        members += [
+            Member("source-nat", sock, target)
+            for sock in _sockets(lab, route.inside, [_family(route.inside_address)] * share)
+        ]
+    return members
+
+
+def _family(address: Address) -> int:
+    return socket.AF_INET if address.version == 4 else socket.AF_INET6
+
+
+def _sockets(lab: Lab, host: Host, families: Sequence[int]) -> list[socket.socket]:
+    """Many sockets in one visit: entering a namespace costs a thread."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+    def make() -> list[socket.socket]:
+        return [socket.socket(family, socket.SOCK_STREAM) for family in families]
+
+    return lab.namespaces[host.name].run(make)
+
+
+def neighbour_findings(lab: Lab, group: Group) -> list[str]:
+    """Clients whose neighbour cache holds something else than the virtual MAC for a virtual address."""
+    findings = []
+    for client in lab.topology.clients():
+        known = lab.namespaces[client.name].run(_neighbours)
+        for router in group.routers:
+            if any(port.network == router.network for port in client.ports):
+                for address in router.addresses:
+                    mac = known.get(str(address.ip))
+                    if mac is not None and mac != router.mac:
+                        findings.append(f"{client.name} holds {mac} for {address.ip} instead of {router.mac}")
+    return findings
+
+
+def _neighbours() -> dict[str, str]:
+    listing = subprocess.run(["ip", "-json", "neigh", "show"], capture_output=True, text=True, check=True, timeout=10)
+    return {entry["dst"]: entry["lladdr"] for entry in json.loads(listing.stdout or "[]") if "lladdr" in entry}

@@ -1,0 +1,352 @@
+"""From a topology to a running lab, and the faults that can be done to it.
+
+Faults act on the switch's side, as in the field: nothing depends on the rules or the health of the node concerned.
+
+A Lab belongs into a sandbox (`lab.sandbox`), whose end is the end of every process and link of it.
+"""
+
+import contextlib
+import errno
+import gc
+import os
+import select
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+from understudy.config.plan import Plan
+from understudy.errors import OperatorError
+from understudy.lab import netlink, processes, server, syscalls
+from understudy.lab.namespace import Namespace, write_sysctl
+from understudy.lab.readiness import wait_until_serving
+from understudy.lab.silence import SilentPorts
+from understudy.lab.topology import SWITCH, Host, Kind, Port, Topology, lay_out
+from understudy.units import Instant, NodeName
+
+AgentMain = Callable[[Plan, NodeName, Path, bytes], None]
+"""Runs one node's agent in the calling process, for ever: plan, node, its run directory, the cluster's key."""
+
+SERVER_FAILED = "E5121"
+_LOOPBACK = 1
+
+_QUIET: Mapping[str, int] = {"net/ipv6/conf/all/disable_ipv6": 1, "net/ipv6/conf/default/disable_ipv6": 1}
+"""The switch must not speak: with IPv6 the kernel would send MLD and router solicitations from its ports."""
+
+
+def run_agent(plan: Plan, node: NodeName, run_dir: Path, key: bytes) -> None:
+    """The entry of the real agent."""
+    from understudy.agent.supervisor import AgentOptions, run
+
+    run(AgentOptions(plan=plan, node=node, run_dir=run_dir, key=key))
+
+
+class Lab:
+    """Every machine of a plan on this one. `up` builds it; faults may then come in any order, and again."""
+
+    def __init__(self, plan: Plan, state: Path, *, key: bytes | None = None, agent_main: AgentMain = run_agent) -> None:
+        """`state` holds each node's run directory; `key` is the cluster's, random if not given."""
+        self.plan = plan
+        self.topology: Topology = lay_out(plan)
+        self.state = state
+        self.key = key or os.urandom(32)
+        self.switch: Namespace
+        self.namespaces: dict[str, Namespace] = {}
+        """By host name: declared nodes and extras, not the switch. A power cycle keeps the object."""
+        self._agent_main = agent_main
+        self._links: netlink.RouteSocket
+        self._silence: SilentPorts
+        self._agents: dict[str, int] = {}
+        self._servers: dict[str, int] = {}
+
+    # -- building and removing --
+
+    def up(self, *, agents: bool = True, timeout_s: float = 30.0) -> None:
+        """Build it all and return once every server answers a neighbour.
+
+        Raises EnvironmentFailure if the kernel refuses a link, OperatorError E5121 or E5122 if a server does not serve.
+        """
+        self.switch = Namespace.create(SWITCH, _prepare_switch)
+        self._links = self.switch.run(netlink.RouteSocket)
+        self._links.commit([netlink.add_bridge(b.index, b.name, b.network) for b in self.topology.bridges])
+        for host in self.topology.hosts:
+            self.namespaces[host.name] = Namespace.create(host.name, _Preparation(host))
+        self._links.commit([self._cable(host, port) for host in self.topology.hosts for port in host.ports])
+        ports = [port.switch_port for host in self.topology.hosts for port in host.ports]
+        self._silence = self.switch.run(SilentPorts, ports)
+        for host in self.topology.hosts:
+            self.namespaces[host.name].run(_configure, host)
+        self._start_servers([host for host in self.topology.hosts if _serves(host)], timeout_s)
+        if agents:
+            for host in self.topology.gateways():
+                self.start_agent(host.name)
+        wait_until_serving(self.topology, self.namespaces, timeout_s)
+
+    def down(self) -> None:
+        """End every process of the lab and give its namespaces up. Harmless if it never came up whole."""
+        for namespace in self.namespaces.values():
+            pids = processes.inside(namespace.inode)
+            processes.signal_all(pids, signal.SIGKILL)
+            processes.wait_until_gone(pids, timeout_s=5)
+        self._reap(*self._agents.values(), *self._servers.values())
+        self._agents.clear()
+        self._servers.clear()
+        if hasattr(self, "_links"):
+            self._links.close()
+            self.switch.close()
+        if hasattr(self, "_silence"):
+            self._silence.close()
+        for namespace in self.namespaces.values():
+            namespace.close()
+        self.namespaces.clear()
+
+    def _cable(self, host: Host, port: Port) -> netlink.Request:
+        end = netlink.Peer(self.namespaces[host.name].fd, port.index, port.interface, port.mac)
+        master = self.topology.bridge(port.network).index
+        return netlink.add_veth(port.switch_index, port.switch_port, f"{host.name}:{port.network}", master, end)
+
+    def run_dir(self, node: str) -> Path:
+        """The directory of a node's control socket, events and logs."""
+        return self.state / node
+
+    # -- servers --
+
+    def _start_servers(self, hosts: Iterable[Host], timeout_s: float) -> None:
+        ready, write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        gc.freeze()  # a collection in a child would copy every page that it shares with us
+        try:
+            expected = 0
+            for host in hosts:
+                expected += 1
+                output = self._output(host.name, "server.log")
+                run = _Redirected(output, server.serve)
+                self._servers[host.name] = self.namespaces[host.name].spawn(run, host.name, host.http, write)
+        finally:
+            gc.unfreeze()
+            os.close(write)
+        with open(ready, "rb", buffering=0) as pipe:
+            deadline = time.monotonic() + timeout_s
+            listening = 0
+            while listening < expected:
+                readable = select.select([pipe], [], [], max(0.0, deadline - time.monotonic()))[0]
+                data = pipe.read(4096) if readable else b""
+                if not data:
+                    raise OperatorError(
+                        SERVER_FAILED, f"{expected - listening} servers of the lab did not start", self._why()
+                    )
+                listening += len(data)
+
+    def _why(self) -> str:
+        """The last line of the first server's log that says anything."""
+        for host in self.topology.hosts:
+            log = self.run_dir(host.name) / "server.log"
+            lines = log.read_text().splitlines() if log.exists() else []
+            if lines:
+                return f"{host.name}: {lines[-1]}"
+        return f"see {self.state}/*/server.log"
+
+    def kill_server(self, node: str) -> Instant:
+        """End a host's server at once; its kernel refuses new connections from then on."""
+        pid = self._servers.pop(node)
+        instant = processes.signal_all([pid], signal.SIGKILL)
+        self._reap(pid)
+        return instant
+
+    def start_server(self, node: str) -> None:
+        """Start a host's server and wait until it listens."""
+        self._start_servers([self.topology.host(node)], timeout_s=5)
+
+    # -- agents --
+
+    def start_agent(self, node: str) -> int:
+        """Fork the agent of a node; returns its process id, which is its session's and group's too."""
+        if self.agent_pids(node):
+            raise ValueError(f"the agent of {node} is running")
+        output = self._output(node, "agent.log")
+        run = _Redirected(output, self._agent_main, fresh_sysfs=True)
+        arguments = (self.plan, NodeName(node), self.run_dir(node), self.key)
+        self._agents[node] = self.namespaces[node].spawn(run, *arguments)
+        return self._agents[node]
+
+    def agent_pids(self, node: str) -> tuple[int, ...]:
+        """Every living process of the node's agent, the supervisor first; none if it is dead."""
+        leader = self._agents.get(node)
+        return () if leader is None else processes.of_session(leader)
+
+    def kill_agent(self, node: str) -> Instant:
+        """SIGKILL every process of the node's agent, back to back; return the instant before the first."""
+        instant = self._signal_agent(node, signal.SIGKILL)
+        self._reap(self._agents.pop(node, 0))
+        return instant
+
+    def freeze_agent(self, node: str) -> Instant:
+        """SIGSTOP every process of the node's agent, back to back; its kernel goes on."""
+        return self._signal_agent(node, signal.SIGSTOP)
+
+    def thaw_agent(self, node: str) -> Instant:
+        return self._signal_agent(node, signal.SIGCONT)
+
+    def _signal_agent(self, node: str, number: int) -> Instant:
+        pids = self.agent_pids(node)
+        instant = processes.signal_all(pids, number, group=self._agents.get(node, 0))
+        # One that was forked outside of the group since we looked.
+        processes.signal_all(set(self.agent_pids(node)) - set(pids), number)
+        return instant
+
+    # -- faults of links and machines --
+
+    def cut(self, node: str, network: str) -> Instant:
+        """Make a cable silent both ways without taking its carrier; return the instant before."""
+        instant = Instant(time.monotonic_ns())
+        self._silence.silence([self.topology.port(node, network).switch_index])
+        return instant
+
+    def heal(self, node: str, network: str) -> Instant:
+        """Undo `cut`."""
+        instant = Instant(time.monotonic_ns())
+        self._silence.restore([self.topology.port(node, network).switch_index])
+        return instant
+
+    def link_down(self, node: str, network: str) -> Instant:
+        """Take the carrier from a cable: the switch's end goes down. Return the instant before.
+
+        Changes of links wait for the kernel's lock of links, which all network namespaces of a machine share.
+        """
+        return self._set_link(self.topology.port(node, network), up=False)
+
+    def link_up(self, node: str, network: str) -> Instant:
+        """Undo `link_down`."""
+        return self._set_link(self.topology.port(node, network), up=True)
+
+    def power_off(self, node: str) -> Instant:
+        """All cables silent, then all processes dead, in one instant; return the instant before."""
+        pids = processes.inside(self.namespaces[node].inode)
+        instant = Instant(time.monotonic_ns())
+        self._silence.silence(port.switch_index for port in self.topology.host(node).ports)
+        processes.signal_all(pids, signal.SIGKILL, group=self._agents.get(node, 0))
+        # What was forked since we looked; nothing of it can be heard.
+        left = processes.inside(self.namespaces[node].inode)
+        processes.signal_all(left, signal.SIGKILL)
+        self._reap(self._agents.pop(node, 0), self._servers.pop(node, 0))
+        return instant
+
+    def power_on(self, node: str, *, agent: bool = True) -> None:
+        """Start a powered-off node with a fresh kernel: new namespace, same cables, its server and agent.
+
+        The switch's ports keep their names and indices, so that captures on them go on.
+        """
+        host = self.topology.host(node)
+        namespace = self.namespaces[node]
+        processes.wait_until_gone(processes.inside(namespace.inode), timeout_s=5)
+        old = namespace.run(netlink.RouteSocket)
+        links = namespace.run(socket.if_nameindex)
+        namespace.renew(_Preparation(host))
+        # What stands on a cable must go first: a macvlan survives the move of its parent.
+        own = {_LOOPBACK, *(port.index for port in host.ports)}
+        old.commit([netlink.delete(i, name) for i, name in links if i not in own], tolerate=_NOT_THERE)
+        old.commit([netlink.move(port.index, namespace.fd, f"{node}:{port.network}") for port in host.ports])
+        old.close()
+        namespace.run(_configure, host)
+        self._silence.restore(port.switch_index for port in host.ports)
+        if _serves(host):
+            self._start_servers([host], timeout_s=5)
+        if agent and host.kind is Kind.GATEWAY:
+            self.start_agent(node)
+
+    def _set_link(self, port: Port, *, up: bool) -> Instant:
+        request = netlink.set_up(port.switch_index, up=up, subject=port.switch_port)
+        instant = Instant(time.monotonic_ns())
+        self._links.commit([request])
+        return instant
+
+    # -- helpers --
+
+    def _output(self, node: str, name: str) -> Path:
+        directory = self.run_dir(node)
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return directory / name
+
+    def _reap(self, *pids: int) -> None:
+        """Take the exit status of our dead children, so that they leave the process table."""
+        for pid in filter(None, pids):
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, 0)
+
+
+_NOT_THERE = (errno.ENODEV, errno.EOPNOTSUPP)
+"""A link that went with another one, or that the namespace has by birth (`sit0`, `tunl0`)."""
+
+
+def _serves(host: Host) -> bool:
+    return host.kind in (Kind.CLIENT, Kind.SERVER) or bool(host.http)
+
+
+class _Redirected:
+    """A function for a forked child, with the standard streams on a file and, if asked, a /sys of its own."""
+
+    def __init__(self, output: Path, function: Callable[..., object], *, fresh_sysfs: bool = False) -> None:
+        self._output = output
+        self._function = function
+        self._fresh_sysfs = fresh_sysfs
+
+    def __call__(self, *args: object) -> None:
+        null = os.open(os.devnull, os.O_RDONLY)
+        log = os.open(self._output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        for source, target in ((null, 0), (log, 1), (log, 2)):
+            os.dup2(source, target)
+        os.close(null)
+        os.close(log)
+        if self._fresh_sysfs:
+            syscalls.mount_fresh_sysfs()
+        self._function(*args)
+
+
+class _Preparation:
+    """What a host's kernel is told before it has links; in full: a new namespace copies some from this machine."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+
+    def __call__(self) -> None:
+        forward = int(self._host.forwards)
+        settings = {
+            "net/ipv4/conf/all/rp_filter": 0,
+            "net/ipv4/conf/default/rp_filter": 0,
+            "net/ipv4/ip_forward": forward,
+            "net/ipv6/conf/all/disable_ipv6": 0,
+            "net/ipv6/conf/default/disable_ipv6": 0,
+            "net/ipv6/conf/all/forwarding": forward,
+            "net/ipv6/conf/default/accept_ra": 0,
+            "net/ipv6/conf/all/accept_dad": 0,
+            "net/ipv6/conf/default/accept_dad": 0,
+        }
+        _write(settings)
+        links = netlink.RouteSocket()
+        links.commit([netlink.set_up(_LOOPBACK, up=True, subject="lo")])
+        links.close()
+
+
+def _prepare_switch() -> None:
+    _write(_QUIET)
+
+
+def _write(settings: Mapping[str, int]) -> None:
+    for path, value in settings.items():
+        try:
+            write_sysctl(path, value)
+        except FileNotFoundError:
+            if not path.startswith("net/ipv6"):  # a kernel without IPv6
+                raise
+
+
+def _configure(host: Host) -> None:
+    """Addresses, links up and routes, inside the host's namespace."""
+    links = netlink.RouteSocket()
+    requests = []
+    for port in host.ports:
+        requests += [netlink.add_address(port.index, address, port.interface) for address in port.addresses]
+        requests.append(netlink.set_up(port.index, up=True, subject=port.interface))
+    requests += [netlink.add_route(route.destination, route.via) for route in host.routes]
+    links.commit(requests)
+    links.close()

@@ -1,0 +1,60 @@
+"""One macvlan for each virtual MAC: a group on a network in one family, since IPv4 and IPv6 have different ones.
+
+Mode `private`: a virtual MAC talks to the wire and to nobody on this node. In mode `bridge` broadcasts from one macvlan
+would be handed to the others on the port, past the lease's gates. The node itself reaches virtual addresses as local
+ones.
+
+Addresses are host prefixes: the connected route stays on the parent, so that forwarded and own traffic leaves with the
+port's own MAC, and nothing leaves from the virtual one but answers about virtual addresses.
+"""
+
+from collections.abc import Mapping, Sequence
+from ipaddress import ip_interface
+
+from understudy.config.plan import Group, Plan, Router
+from understudy.render.lease import virtual_addresses
+from understudy.render.model import Link, VirtualAddress
+from understudy.render.sysctls import link_sysctls
+from understudy.units import NetworkName
+
+
+def link_name(plan: Plan, group: Group, router: Router) -> str:
+    """Such as `us1n2v4`: group 1 on the second network of the file, IPv4. At most 15 characters, the kernel's limit."""
+    position = next(place for place, network in enumerate(plan.networks, start=1) if network.name == router.network)
+    return f"us{group.number}n{position}v{router.family}"
+
+
+def render_links(plan: Plan, groups: Sequence[Group], interfaces: Mapping[NetworkName, str]) -> tuple[Link, ...]:
+    return tuple(
+        Link(
+            name=(name := link_name(plan, group, router)),
+            parent=interfaces[router.network],
+            mac=router.mac,
+            mode="private",
+            group=group.name,
+            network=router.network,
+            family=router.family,
+            addresses=tuple(ip_interface(address) for address in virtual_addresses(router)),
+            sysctls=link_sysctls(name, router.family),
+        )
+        for group in groups
+        for router in group.routers
+    )
+
+
+def render_addresses(
+    plan: Plan, groups: Sequence[Group], interfaces: Mapping[NetworkName, str]
+) -> tuple[VirtualAddress, ...]:
+    return tuple(
+        VirtualAddress(
+            group=group.name,
+            network=router.network,
+            address=address,
+            mac=router.mac,
+            link=link_name(plan, group, router),
+            parent=interfaces[router.network],
+        )
+        for group in groups
+        for router in group.routers
+        for address in router.addresses
+    )

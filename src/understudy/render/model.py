@@ -1,0 +1,97 @@
+"""Kernel objects as data: what one node's kernel shall hold, computed from the plan and never from the kernel."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from understudy.units import Address, Family, GroupName, Interface, NetworkName, NodeName
+
+Sysctl = tuple[str, str]
+"""A path below /proc/sys and its value. Slashes, because interface names may contain dots."""
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A macvlan that carries one virtual MAC: up while the group is Active here, down otherwise."""
+
+    name: str
+    parent: str
+    mac: str
+    mode: Literal["private"]
+    group: GroupName
+    network: NetworkName
+    family: Family
+    addresses: tuple[Interface, ...]
+    """Host prefixes (/32, /128): the connected route stays on the parent. IPv6 addresses are added with `nodad`."""
+    sysctls: tuple[Sysctl, ...]
+    """Written after the link is made and before it is up for the first time."""
+
+
+@dataclass(frozen=True, slots=True)
+class VirtualAddress:
+    """An address that moves with its group, and where it lives while the group is Active here."""
+
+    group: GroupName
+    network: NetworkName
+    address: Interface
+    """With the prefix length of the network, as in the file."""
+    mac: str
+    link: str
+    parent: str
+
+
+@dataclass(frozen=True, slots=True)
+class RoutingRule:
+    """One rule of the routing policy database: `ip [-6] rule add PREFERENCE ...`."""
+
+    family: Family
+    preference: int
+    action: Literal["blackhole", "local", "goto"]
+    """`local` looks the local table up: the rule that the kernel keeps at preference 0 otherwise."""
+    destination: Address | None = None
+    protocol: Literal["tcp"] | None = None
+    ports: tuple[int, int] | None = None
+    """Destination ports, first and last."""
+    incoming: str | None = None
+    """`lo`: packets that this node itself sends."""
+    target: int | None = None
+    """Of `goto`: the preference to go on from."""
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """The rule as arguments of `ip [-6] rule add`, for printing and for the lab."""
+        words = ["pref", str(self.preference)]
+        if self.incoming is not None:
+            words += ["iif", self.incoming]
+        if self.destination is not None:
+            words += ["to", str(self.destination)]
+        if self.protocol is not None:
+            words += ["ipproto", self.protocol]
+        if self.ports is not None:
+            first, last = self.ports
+            words += ["dport", str(first) if first == last else f"{first}-{last}"]
+        match self.action:
+            case "blackhole":
+                words.append("blackhole")
+            case "local":
+                words += ["lookup", "local"]
+            case "goto":
+                words += ["goto", str(self.target)]
+        return tuple(words)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeConfig:
+    """Everything that one node's kernel shall hold.
+
+    Apply in this order: `ruleset` (loads conntrack, whose sysctls exist only then), `sysctls`, `rules`, then each of
+    `links` with its own sysctls and addresses, left down.
+    """
+
+    node: NodeName
+    ruleset: str
+    """nft text of our tables: one transaction, harmless to repeat, keeps the lease. Empty for a node without groups."""
+    links: tuple[Link, ...]
+    sysctls: tuple[Sysctl, ...]
+    rules: tuple[RoutingRule, ...]
+    """In the order in which to add them; then the kernel's own rule at preference 0 goes (see `render.rules`)."""
+    addresses: tuple[VirtualAddress, ...]

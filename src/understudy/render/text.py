@@ -1,0 +1,56 @@
+"""How our nft text is written: names of tables, chains as values, and the opening that makes a text safe to repeat.
+
+A text is one transaction. It opens with `add table` (so that `flush` finds one) and `flush table`, which drops the
+rules of our chains but no element of a set. What an older text declared and this one does not is removed by the
+adapter, which can list.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+TABLE = "understudy"
+FAMILY_NETDEV = "netdev"
+FAMILY_INET = "inet"
+
+_NEXT = "\n\t\t\t"
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    name: str
+    rules: tuple[str, ...]
+    hook: str = ""
+    """`type ... hook ... priority ...; policy accept;` of a base chain."""
+
+
+@dataclass(frozen=True, slots=True)
+class Elements:
+    """A named set or map with what it holds, all of it from the file: flushed and filled again by every text."""
+
+    kind: Literal["set", "map"]
+    name: str
+    declaration: str
+    elements: tuple[str, ...]
+
+
+def elements_text(each: Elements) -> str:
+    lines = [f"\t{each.kind} {each.name} {{", f"\t\t{each.declaration}"]
+    if each.elements:
+        lines.append(f"\t\telements = {{ {f',{_NEXT}'.join(each.elements)} }}")
+    return "\n".join((*lines, "\t}"))
+
+
+def chain_text(chain: Chain) -> str:
+    # nft 1.0.6 wants a newline before the closing brace.
+    lines = [f"\tchain {chain.name} {{", *(f"\t\t{line}" for line in (chain.hook, *chain.rules) if line), "\t}"]
+    return "\n".join(lines)
+
+
+def preamble(family: str) -> str:
+    return f"add table {family} {TABLE}\nflush table {family} {TABLE}\n"
+
+
+def chain_name(device: str) -> str:
+    """An interface's name within an identifier: chains are named by device, since a base chain keeps its own."""
+    return re.sub(r"[^A-Za-z0-9_.-]", lambda found: f"_{ord(found[0]):02x}", device)
