@@ -1,6 +1,7 @@
-"""Two gateways, two servers and a client on each side, in namespaces, with kernels as `render_node` wants them and no agent."""
+"""Two gateways, servers and a client on each side, in namespaces: kernels as `render_node` wants them, and no agent."""
 
 import contextlib
+import errno
 import os
 import selectors
 import socket
@@ -51,7 +52,7 @@ INSIDE_CLIENT = "10.9.0.50"
 
 
 def in_sandbox(story: Callable[[], T]) -> T:
-    """Run a test's story in a private world, rootless or not; what it returns comes back, what it raises fails the test."""
+    """Run a test's story in a private world, rootless or not; what it returns or raises comes back."""
     return sandbox.run(story)
 
 
@@ -124,11 +125,17 @@ class Gateway:
         for link in self.config.links:
             self.machine.sh(f"ip link set {link.name} down")
 
-    def send(self, port: str, frame: bytes, mark: int) -> None:
+    def send(self, port: str, frame: bytes, mark: int) -> bool:
+        """Whether the frame left: a packet socket is told ENOBUFS if the egress gate dropped it."""
         with self.machine.socket(socket.AF_PACKET, socket.SOCK_RAW) as sender:
             sender.bind((port, 0))
             sender.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
-            sender.send(frame)
+            try:
+                sender.send(frame)
+            except OSError as error:
+                assert error.errno == errno.ENOBUFS
+                return False
+            return True
 
     def advertise(self, port: str = "outside", mark: int = lease_short_mark(1)) -> None:
         mac = next(each.mac for each in self.config.addresses if each.parent == port and each.address.version == 4)

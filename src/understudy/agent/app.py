@@ -5,19 +5,17 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable
-from dataclasses import replace
-from ipaddress import IPv6Address
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from understudy.adapters.channel import PORT, Channel
+from understudy.adapters.channel import Channel
 from understudy.adapters.links import Links
-from understudy.adapters.packet import Port
 from understudy.agent.control import Control
-from understudy.agent.driver import Driver, Lan
+from understudy.agent.driver import Driver
 from understudy.agent.journal import JournalSender
+from understudy.agent.lans import Lan
 from understudy.agent.messages import Message
-from understudy.agent.options import AgentOptions, find_node
+from understudy.agent.options import AgentOptions
 from understudy.agent.status import describe_node
 from understudy.agent.store import Store
 from understudy.core.events import (
@@ -30,32 +28,30 @@ from understudy.core.events import (
 )
 from understudy.core.node import Node
 from understudy.core.settings import NodeSettings
-from understudy.errors import OperatorError
-from understudy.units import SECOND, Address, Duration, Family, GroupName, Instant, NetworkName
+from understudy.units import GroupName, Instant, NetworkName
 
 RTMGRP_LINK = 1
 
 
 def run_core(
     options: AgentOptions,
-    interfaces: dict[NetworkName, str],
+    settings: NodeSettings,
+    lans: Mapping[NetworkName, Lan],
+    epoch: int,
     hands: socket.socket,
     checks: socket.socket,
     journal_end: socket.socket,
     generation: int,
 ) -> None:
     """The core process: returns when everything is handed over."""
-    stored = Store(options.store_path).next_epoch()
-    settings = replace(options.plan.settings(options.node), jiffy=kernel_jiffy())
     journal = JournalSender(journal_end, options.node)
-    node = Node(settings, epoch=stored.epoch, maintenance=stored.maintenance)
+    node = Node(settings, epoch=epoch, maintenance=Store(options.store_path).load().maintenance)
     links = _watch_links()
-    lans = _open_lans(options, settings, interfaces)
-    channel = Channel(options.key, settings.number, stored.epoch, frozenset(peer.number for peer in settings.peers))
+    channel = Channel(options.key, settings.number, epoch, frozenset(peer.number for peer in settings.peers))
     driver = Driver(node, lans, channel, hands, checks, links, journal, generation)
     driver.control = Control(options.control_path, _commands(driver, options))
     _install_signals(driver)
-    journal.write(Instant(time.monotonic_ns()), {"kind": "started", "generation": generation, "epoch": stored.epoch})
+    journal.write(Instant(time.monotonic_ns()), {"kind": "started", "generation": generation, "epoch": epoch})
 
     present = Links()
     for lan in lans.values():
@@ -80,69 +76,6 @@ def run_core(
         driver.run()
     finally:
         driver.control.close()
-
-
-def kernel_jiffy() -> Duration:
-    """The kernel's tick: the resolution of the coarse clock (clock_getres(2))."""
-    return round(time.clock_getres(getattr(time, "CLOCK_MONOTONIC_COARSE", 6)) * SECOND)
-
-
-def _open_lans(
-    options: AgentOptions, settings: NodeSettings, interfaces: dict[NetworkName, str]
-) -> dict[NetworkName, Lan]:
-    families: dict[NetworkName, set[Family]] = {}
-    for group in settings.groups:
-        for router in group.routers:
-            families.setdefault(router.network, set()).add(router.family)
-    names = dict.fromkeys((*families, *settings.paths))
-    own: dict[NetworkName, dict[int, Address]] = {}
-    for attachment in find_node(options.plan, options.node).attachments:
-        own[attachment.network] = {interface.version: interface.ip for interface in attachment.addresses}
-    peers = {network: address for peer in settings.peers for network, address in peer.paths.items()}
-    lans = {}
-    for name in names:
-        port = Port(interfaces[name], frozenset(families.get(name, set())))
-        if 6 in families.get(name, set()):
-            own[name][6] = _link_local(port)
-        channel = None
-        if name in peers:
-            source = next(
-                interface.ip
-                for attachment in find_node(options.plan, options.node).attachments
-                if attachment.network == name
-                for interface in attachment.addresses
-                if interface.version == peers[name].version
-            )
-            channel = _channel_socket(source, interfaces[name])
-        lans[name] = Lan(name, settings.networks.index(name), port, own[name], channel)
-    return lans
-
-
-def _channel_socket(source: Address, interface: str) -> socket.socket:
-    family = socket.AF_INET if source.version == 4 else socket.AF_INET6
-    end = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
-    end.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    end.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode())
-    try:
-        end.bind((str(source), PORT))
-    except OSError as error:
-        raise OperatorError(
-            "E5207",
-            f"cannot use UDP port {PORT} on {source}: {error.strerror}",
-            "another agent may be running on this node: understudy status",
-        ) from error
-    end.setblocking(False)
-    return end
-
-
-def _link_local(port: Port) -> IPv6Address:
-    """The port's own link-local address, or the one its MAC would give it."""
-    for index, address, _ in Links().addresses():
-        if index == port.index and isinstance(address, IPv6Address) and address.is_link_local:
-            return address
-    mac = port.mac
-    identifier = bytes((mac[0] ^ 2, *mac[1:3], 0xFF, 0xFE, *mac[3:]))
-    return IPv6Address(b"\xfe\x80" + bytes(6) + identifier)
 
 
 def _watch_links() -> socket.socket:

@@ -9,14 +9,13 @@ import select
 import socket
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
 from understudy.adapters.channel import DATAGRAM_MAX, Channel
-from understudy.adapters.packet import Port
 from understudy.agent.control import Control
 from understudy.agent.journal import JournalSender, describe
+from understudy.agent.lans import Lan
 from understudy.agent.messages import Message, receive, send
 from understudy.core.effects import (
     Announce,
@@ -59,20 +58,6 @@ BURST_MAX = 64
 """Frames taken from one socket before the others get their turn."""
 NEIGHBOURS_EVERY = 5 * SECOND
 HOUSEKEEPING_EVERY = SECOND
-
-
-@dataclass(slots=True)
-class Lan:
-    """One network as the driver uses it."""
-
-    network: NetworkName
-    number: int
-    """Position in the file."""
-    port: Port
-    own: dict[int, Address]
-    """Our address by family (of IPv6 the link-local one, for asking)."""
-    channel: socket.socket | None
-    """UDP socket of the node-to-node channel."""
 
 
 class Driver:

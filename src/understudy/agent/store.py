@@ -8,6 +8,7 @@ from pathlib import Path
 
 from understudy.errors import EnvironmentFailure
 
+EPOCHS_RESERVED = 1000
 _EPOCH_BEGIN = 1_767_225_600  # 2026-01-01: a lost store still yields an epoch beyond every earlier one.
 
 
@@ -48,9 +49,12 @@ class Store:
             raise EnvironmentFailure("write the store", str(self._path), os.strerror(error.errno or 0)) from error
 
     def next_epoch(self) -> Stored:
-        """Begin a new epoch, greater than any before, and save it."""
+        """Begin a new epoch, greater than any before, and save where the next one begins.
+
+        A core that is forked anew counts on from it without writing; `EPOCHS_RESERVED` are set aside for that.
+        """
         before = self.load()
-        epoch = max(before.epoch + 1, int(time.time()) - _EPOCH_BEGIN) & 0xFFFF_FFFF
+        epoch = max(before.epoch, int(time.time()) - _EPOCH_BEGIN) & 0xFFFF_FFFF
         stored = Stored(epoch, before.maintenance)
-        self.save(stored)
+        self.save(Stored(epoch + EPOCHS_RESERVED, before.maintenance))
         return stored

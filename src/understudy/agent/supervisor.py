@@ -22,12 +22,15 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NoReturn
 
 from understudy.agent import app, checks, hands, messages
 from understudy.agent.journal import LINE_MAX, JournalFile, JournalSender
+from understudy.agent.lans import kernel_jiffy, open_lans
 from understudy.agent.notify import notify
 from understudy.agent.options import AgentOptions, find_interfaces, find_node, require_capabilities
+from understudy.agent.store import Store
 from understudy.errors import EnvironmentFailure, OperatorError
 from understudy.render import render_node
 from understudy.units import SECOND, Instant, NetworkName
@@ -57,11 +60,14 @@ class Supervisor:
     def __init__(self, options: AgentOptions, interfaces: dict[NetworkName, str]) -> None:
         self._options = options
         self._interfaces = interfaces
+        self._settings = replace(options.plan.settings(options.node), jiffy=kernel_jiffy())
+        self._lans = open_lans(options, self._settings, interfaces)
+        self._epoch = Store(options.store_path).next_epoch().epoch
         self._config = render_node(
             options.plan,
             options.node,
             interfaces,
-            jiffy=app.kernel_jiffy(),
+            jiffy=self._settings.jiffy,
             lease_enabled=options.lease_enabled,
         )
         self._journal_in, self._journal_out = messages.pair()
@@ -86,22 +92,17 @@ class Supervisor:
         self._start_core()
         self._start_checks()
         notify("READY=1")
-        poll = select.poll()
-        poll.register(self._journal_in, select.POLLIN)
-        poll.register(wake_in, select.POLLIN)
-        for _, pidfd in self._children.values():
-            poll.register(pidfd, select.POLLIN)
         while True:
-            for descriptor, _ in poll.poll(200 if self._stopping_since else None):
+            watched = [self._journal_in.fileno(), wake_in, *(pidfd for _, pidfd in self._children.values())]
+            ready, _, _ = select.select(watched, [], [], 0.2 if self._stopping_since else None)
+            for descriptor in ready:
                 if descriptor == self._journal_in.fileno():
                     self._write_journal()
                 elif descriptor == wake_in:
                     with contextlib.suppress(BlockingIOError):
                         os.read(wake_in, 512)
                 else:
-                    poll.unregister(descriptor)
-                    for pidfd in self._ended(descriptor):
-                        poll.register(pidfd, select.POLLIN)
+                    self._ended(descriptor)
             if self._stopping_since and self._may_end():
                 self._end()
                 return
@@ -133,7 +134,14 @@ class Supervisor:
 
         def body() -> None:
             app.run_core(
-                self._options, self._interfaces, self._hands_end, self._checks_in, self._journal_out, generation
+                self._options,
+                self._settings,
+                self._lans,
+                self._epoch + generation,
+                self._hands_end,
+                self._checks_in,
+                self._journal_out,
+                generation,
             )
 
         pid = self._spawn("core", body, self._hands_end, self._checks_in)
@@ -178,36 +186,31 @@ class Supervisor:
                 sys.stderr.flush()
             os._exit(status)
 
-    def _ended(self, pidfd: int) -> list[int]:
-        """A child has ended: put another in its place. Returns the pidfds to watch from now on."""
-        role = next(name for name, (_, fd) in self._children.items() if fd == pidfd)
+    def _ended(self, pidfd: int) -> None:
+        """A child has ended: put another in its place."""
+        role = next((name for name, (_, fd) in self._children.items() if fd == pidfd), "")
+        if not role:
+            return  # ended together with another, a moment ago
         pid, _ = self._children.pop(role)
         _, status = os.waitpid(pid, 0)
         os.close(pidfd)
         if self._stopping_since:
-            return []
-        self._lines.write(
-            Instant(time.monotonic_ns()), {"kind": "process-ended", "subject": role, "detail": f"status {status:#x}"}
-        )
+            return
         if role == "core" and status == 0:
             self._stop(0, None)
-            return []
+            return
         self._limit()
         if role == "hands":
             for other in ("core", "checks"):
                 self._kill(other)
             self._start_hands()
-            self._start_core()
-            self._start_checks()
-            return [fd for _, fd in self._children.values()]
-        if role == "core":
+        if role != "checks":
             self._start_core()  # First: every millisecond of this is a millisecond of the lease.
             self._kill("checks")
-            self._start_checks()
-            return [self._children[name][1] for name in ("core", "checks") if name in self._children]
-        self._checks_out = self._checks_out
         self._start_checks()
-        return [self._children["checks"][1]]
+        self._lines.write(
+            Instant(time.monotonic_ns()), {"kind": "process-ended", "subject": role, "detail": f"status {status:#x}"}
+        )
 
     def _kill(self, role: str) -> None:
         child = self._children.pop(role, None)
@@ -215,7 +218,7 @@ class Supervisor:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child[0], signal.SIGKILL)
             os.waitpid(child[0], 0)
-            os.close(child[1])  # poll forgets a closed descriptor by itself
+            os.close(child[1])
 
     def _limit(self) -> None:
         now = time.monotonic_ns()

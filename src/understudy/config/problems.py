@@ -18,6 +18,8 @@ from understudy.errors import OperatorError
 # What libyaml takes for the end of a line: YAML 1.1, section 4.2 (b-char). Its marks count by these.
 LINE_BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
 _EXCERPT_WIDTH = 140
+PROBLEMS_MAX = 1000
+"""Nobody mends more in one go; the search for hints stays bounded."""
 _SHOWN_MAX = 100
 
 

@@ -7,6 +7,7 @@ left out of the second, so that one typing error neither hides the other problem
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from pydantic import ValidationError
@@ -24,7 +25,7 @@ from understudy.config.models import (
     ObjectiveModel,
     ServiceModel,
 )
-from understudy.config.problems import Problem, Problems, quoted
+from understudy.config.problems import PROBLEMS_MAX, Problem, Problems, quoted
 from understudy.units import Duration
 
 
@@ -45,8 +46,9 @@ def validate(source: Source, advertise: Duration | None = None) -> Document:
         scope = rules.Scope(source, FileModel.model_validate(data), advertise=advertise)
     except ValidationError as error:
         details = error.errors(include_url=False)
-        problems += _translate_all(source, details)
-        scope = _remainder(source, data, details, advertise)
+        problems += islice(_translate_all(source, details), PROBLEMS_MAX)
+        if len(problems) < PROBLEMS_MAX:
+            scope = _remainder(source, data, details, advertise)
     if scope is not None:
         problems += rules.cross_check(scope)
     if problems or scope is None:

@@ -45,6 +45,12 @@ class View:
     preempts: bool
     """Preemption is configured, this node's priority is higher, and the operator did not move the group away."""
     peer_requests: bool
+    rival: bool = False
+    """Both nodes are Active, and no hand-over explains it."""
+    ranks_first: bool = True
+    """This node has the higher priority."""
+    rival_is_deaf: bool = False
+    """The rival has gone on for four intervals in which it would have stood down had it heard this node."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +59,31 @@ class Row:
     when: Callable[[View], bool]
     action: Action
     sentence: str
+    reason: str = ""
+    """A few words for the record when the action changes the role."""
 
 
 TABLE: tuple[Row, ...] = (
     Row(
         Role.ACTIVE,
-        lambda v: not v.port_up,
+        lambda v: not v.port_up and not (v.peer is PeerIs.STANDING_BY and v.peer_eligible and v.peer_reach > v.reach),
         Action.STAND_DOWN,
         "No port of the group has carrier: there is nobody to serve.",
+        "no carrier",
+    ),
+    Row(
+        Role.ACTIVE,
+        lambda v: v.rival and not v.ranks_first,
+        Action.STAND_DOWN,
+        "Both nodes hold the group and the peer has the higher priority: stand down.",
+        "outranked",
+    ),
+    Row(
+        Role.ACTIVE,
+        lambda v: v.rival and v.rival_is_deaf,
+        Action.STAND_DOWN,
+        "Both nodes hold the group and the peer does not hear this one, though it is heard: only this node can yield.",
+        "peer is deaf",
     ),
     Row(
         Role.ACTIVE,
@@ -102,7 +125,7 @@ TABLE: tuple[Row, ...] = (
         Action.STAY,
         "Nobody serves, but the peer reaches more: it takes over.",
     ),
-    Row(Role.BACKUP, lambda _: True, Action.TAKE_OVER, "No Active is heard anywhere: take over."),
+    Row(Role.BACKUP, lambda _: True, Action.TAKE_OVER, "No Active is heard anywhere: take over.", "no Active is heard"),
     Row(Role.INITIALIZE, lambda _: True, Action.STAY, "Not started yet."),
 )
 

@@ -66,9 +66,12 @@ ROLE_DEADLINE: Duration = SECOND
 OFFER_DEADLINE: Duration = 500 * MILLISECOND
 OFFER_BACKOFF: Duration = SECOND
 OVERLAP_MAX: Duration = SECOND
+STOP_MAX: Duration = 2 * SECOND
+"""A kernel that does not confirm that the addresses are down holds up the end of the agent no longer: the lease is gone."""
 HOLD_DOWN: Duration = 10 * SECOND
 """After a failed promotion this node leaves the group to the peer for so long."""
 PREEMPT_DELAY: Duration = SECOND
+FENCE_QUESTIONS = 3
 ANNOUNCE_AFTER: tuple[Duration, ...] = (50 * MILLISECOND, 500 * MILLISECOND, 2 * SECOND, 5 * SECOND)
 """Repeats of the announcements after the first, which a busy neighbour or switch may have missed."""
 _FAR = Instant(1 << 62)
@@ -87,7 +90,8 @@ class PeerView:
     epoch: int = 0
     sequence: int = -1
     body: Body | None = None
-    body_bytes: bytes = b""
+    doubted_until: int = 0
+    """We slept: what the queue held was old news, and the peer may have believed itself alone meanwhile."""
     path_heard_at: dict[NetworkName, int] = field(default_factory=dict)
 
 
@@ -108,6 +112,8 @@ class _Promotion:
     index: int = 0
     waiting_until: int = 0
     answered_by: str = ""
+    questions: int = 0
+    """How often the LANs were asked in the present round of the fence."""
 
 
 class Group:
@@ -141,8 +147,10 @@ class Group:
         self._standing = standing
         self._lans = [lans[name] for name in dict.fromkeys(router.network for router in settings.routers)]
         self._lan_of = [lans[router.network] for router in settings.routers]
+        mine = settings.routers[0].priority if settings.routers else Priority(0)
+        self._ranks_first = all(mine > other for other in settings.peer_priority.values())
         self._numbers = [node.networks.index(lan.network) for lan in self._lans]
-        self._frames: dict[tuple[int, int], bytes] = {}
+        self._messages: dict[tuple[int, int, Lease], SendVrrp] = {}
         self._promotion: _Promotion | None = None
         self._token = 0
         self._target = 0
@@ -150,9 +158,20 @@ class Group:
         self._role_set = False
         """The kernel holds the addresses up."""
         self._farewell_due = False
+        self.lapses_at: int = _FAR
+        """When our lease ends unless an advertisement leaves before."""
         self._last_sent: int | None = None
+        self._offered: int | None = None
+        """Token of our latest offer since we became Active."""
         self._successor_heard = False
-        self._peer_lease_until: int = 0
+        self._vacant_from: int = 0
+        """The Active said over the channel that it stood down: our skew later, as after a farewell, nobody is left."""
+        self._vacant = False
+        self._rival_since: int = 0
+        """Both nodes are Active, and the peer's lower priority should have made it stand down."""
+        self._rival_bears = 4 * settings.advertise
+        self._peer_was = Role.INITIALIZE
+        self._stop_until: int = 0
         self._hold_until: int = 0
         self._offer_until: int = 0
         self._offer_after: int = 0
@@ -199,24 +218,32 @@ class Group:
             due = min(due, self._offer_until)
         elif self.phase in (Phase.TAKEN, Phase.REQUESTING):
             due = min(due, self._overlap_until)
+        elif self.phase is Phase.NONE and self._promotion is None and self.role is Role.ACTIVE:
+            if self.lease is Lease.SHORT and not self._peer.fresh:
+                due = min(due, max(self._peer.heard_at, self.since) + long_after(self.settings.advertise))
+            if self._offer_after:
+                due = min(due, self._offer_after)
+            if self._rival_since:
+                due = min(due, self._rival_since + self._rival_bears)
         if self._announce_due:
             due = min(due, self._announce_due[0])
-        if self.role is Role.ACTIVE and self.lease is Lease.SHORT and not self._peer.fresh:
-            due = min(due, max(self._peer.heard_at, self.since) + long_after(self.settings.advertise))
         if self._farewell_due:
             due = min(due, self._overlap_until)
         if self._hold_until:
             due = min(due, self._hold_until)
-        if self._preempt_due and self.role is Role.BACKUP:
-            due = min(due, self._preempt_due)
+        if self._stop_until:
+            due = min(due, self._stop_until)
+        if self.role is Role.BACKUP:
+            if self._preempt_due:
+                due = min(due, self._preempt_due)
+            if self._vacant_from and self._promotion is None:
+                due = min(due, self._vacant_from)
         return Instant(due)
 
     # --- what happens to it
 
     def start(self, now: Instant, out: list[Effect], held: bool) -> None:
         """Begin as Backup, or go on as Active when this kernel still answers by our predecessor's lease."""
-        # A peer whose lease we do not know may answer for as long as the longest lease lasts.
-        self._peer_lease_until = now + self._node.lease_long if self.settings.peers else 0
         self._be_backup_from(now)
         if held:
             self._set_lease(Lease.SHORT, "adopted", out)
@@ -234,7 +261,7 @@ class Group:
 
     def guard(self, now: Instant, out: list[Effect]) -> None:
         """Resume guard: if the lease must have expired, become Backup first, then think."""
-        if self._last_sent is not None and self.role is Role.ACTIVE and now - self._last_sent > self.lease_ns:
+        if now > self.lapses_at and self._last_sent is not None:
             late_ms = (now - self._last_sent) / MILLISECOND
             self._stand_down(
                 now, "resume guard", f"last advertisement {late_ms:.0f} ms ago, the lease has expired", out
@@ -243,12 +270,11 @@ class Group:
     def heard(self, now: Instant, index: int, source: Address, advertisement: Advertisement, out: list[Effect]) -> None:
         """An advertisement of one of the group's routers arrived."""
         router = self.routers[index]
-        if self.phase is Phase.OFFERING:
-            self._successor_heard = True
-        if not self._peer.fresh and self._peer.ever:
-            # Heard on the LAN but not over the channel: its lease may have become long without our knowing.
-            self._peer_lease_until = now + self._node.lease_long
         local = self.local[index] or self.settings.routers[index].addresses[0]
+        if advertisement.priority and source != local:
+            self._somebody_holds()
+            if self.phase is Phase.OFFERING:
+                self._successor_heard = True
         effects = router.handle(now, AdvertisementReceived(source, advertisement, local))
         if effects:
             self._absorb(now, index, effects, out)
@@ -266,6 +292,7 @@ class Group:
             self._offer_failed(now, out)
         elif self.phase in (Phase.TAKEN, Phase.REQUESTING) and now >= self._overlap_until:
             self._set_phase(Phase.NONE)
+            reconsider = True
         while self._announce_due and self._announce_due[0] <= now:
             self._announce_due.pop(0)
             self._announce_round += 1
@@ -275,13 +302,23 @@ class Group:
         if 0 < self._hold_until <= now:
             self._hold_until = 0
             reconsider = True
+        if 0 < self._stop_until <= now:
+            self._stop_until = 0
+            self._role_set = self._farewell_due = False
         if self.role is Role.ACTIVE:
             self._choose_lease(now, out)
+            if 0 < self._offer_after <= now:
+                self._offer_after = 0
+                reconsider = True
+            if 0 < self._rival_since <= now - self._rival_bears:
+                reconsider = True
         elif self.role is Role.BACKUP:
             if 0 < self._preempt_due <= now:
                 self._preempt_due = now + PREEMPT_DELAY
                 reconsider = True
-            reconsider |= self._promotion is None and self._all_silent()
+            if 0 < self._vacant_from <= now:
+                self._vacant_from, self._vacant = 0, True
+            reconsider |= self._promotion is None and self._nobody_heard()
         if reconsider:
             self.reconsider(now, out)
 
@@ -289,26 +326,22 @@ class Group:
         """A heartbeat said something new, or the peer fell silent or came back."""
         theirs = self._theirs()
         if theirs is not None and self._peer.fresh:
-            self._peer_lease_until = now + theirs.lease_ns if theirs.role is Role.ACTIVE else 0
-            me = self._node.number
-            if theirs.phase is Phase.OFFERING and theirs.target == me:
+            if theirs.phase is Phase.OFFERING and theirs.target == self._node.number:
                 self._consider_offer(now, theirs, out)
-            elif self.phase is Phase.OFFERING and theirs.phase is Phase.TAKEN and theirs.token == self._token:
-                cause = self.cause_of_offer
-                self._stand_down(now, f"handed over to {self._peer.name}", cause, out)
+            elif self.role is Role.ACTIVE and theirs.phase is Phase.TAKEN and theirs.token == self._offered:
+                # Also when we had given up waiting: the successor answers already, and two must not.
+                self._stand_down(now, f"handed over to {self._peer.name}", self.cause_of_offer, out)
             elif self.phase is Phase.TAKEN and theirs.role is not Role.ACTIVE:
                 self._set_phase(Phase.NONE)
                 out.append(Step(self.settings.name, "handover", "done", f"{self._peer.name} stopped answering"))
+            if theirs.role is Role.ACTIVE:
+                self._somebody_holds()
+            elif theirs.role is Role.BACKUP and self._peer_was is Role.ACTIVE and self.role is Role.BACKUP:
+                self._vacant_from = now + max(router.skew_time for router in self.routers)
+            self._peer_was = theirs.role
         if self.role is Role.ACTIVE:
             self._choose_lease(now, out)
         self.reconsider(now, out)
-
-    def peer_refreshed(self, now: Instant) -> None:
-        """A heartbeat said nothing new: only the bound on the peer's lease moves on. The hot path."""
-        if self._peer_lease_until:
-            theirs = self._theirs()
-            if theirs is not None:
-                self._peer_lease_until = now + theirs.lease_ns if theirs.role is Role.ACTIVE else 0
 
     def carrier_changed(self, now: Instant, index: int, up: bool, out: list[Effect]) -> None:
         """A port of the group lost or found its carrier; a port that is back waits a whole interval before it speaks."""
@@ -332,7 +365,8 @@ class Group:
             out.append(Noted("kernel-refused", self.settings.name, event.error))
             if event.active:
                 self._promotion_failed(now, event.error, out)
-            return
+                return
+            # The lease is revoked: what the kernel could not take down answers for nothing.
         self._role_set = event.active
         if not event.active:
             if self._farewell_due:
@@ -370,27 +404,40 @@ class Group:
 
     def stop(self, now: Instant, out: list[Effect]) -> None:
         """The agent ends: hand over if anybody can take it, say goodbye otherwise."""
-        if self.role is Role.ACTIVE:
-            self.reconsider(now, out)
-            if self.phase is not Phase.OFFERING:
-                self._stand_down(now, "stopped", "the agent was asked to end", out, farewell=True)
+        self._stop_until = now + STOP_MAX
+        self.reconsider(now, out)
+        if self.role is Role.ACTIVE and self.phase is not Phase.OFFERING:
+            self._stand_down(now, "stopped", "the agent was asked to end", out, farewell=True)
 
     def reconsider(self, now: Instant, out: list[Effect]) -> None:
         """Look the situation up in the decision's table and do what it says."""
-        if self._promotion is not None or self.role is Role.INITIALIZE:
+        if self.role is Role.INITIALIZE:
             return
-        row = decide(self.view(now))
+        self._rival_since = (self._rival_since or now) if self._has_rival() else 0
+        view = self.view(now)
+        row = decide(view)
+        promotion = self._promotion
+        if promotion is not None:
+            if row.action is Action.STAND_DOWN:
+                self._stand_down(now, row.reason, row.sentence, out)
+            elif self.role is Role.BACKUP:
+                able = view.eligible and view.port_up
+                if not able or (not promotion.token and row.action is not Action.TAKE_OVER):
+                    self._cancel_promotion(out, row.sentence)
+            return
         self.considering = row.sentence
         match row.action:
             case Action.STAY:
                 pass
             case Action.TAKE_OVER:
-                self._take_over(now, "no Active is heard", row.sentence, 0, out)
+                self._take_over(now, row.reason, row.sentence, 0, out)
             case Action.OFFER:
                 if self.phase is Phase.NONE and now >= self._offer_after:
                     self._offer(now, row.sentence, out)
+                elif self.phase is Phase.NONE and not view.port_up:
+                    self._stand_down(now, "no carrier", row.sentence, out)
             case Action.STAND_DOWN:
-                self._stand_down(now, "no carrier", row.sentence, out)
+                self._stand_down(now, row.reason, row.sentence, out)
             case Action.REQUEST:
                 if self.phase is Phase.NONE and now >= self._backup_since + PREEMPT_DELAY:
                     self._set_phase(Phase.REQUESTING, target=self._peer.number)
@@ -411,19 +458,20 @@ class Group:
             known = {lan.network: lan.reach for lan in body.lans}
             peer_reach = sum(known.get(number, Reach.DOWN) for number in self._numbers)
             peer_requests = theirs.phase is Phase.REQUESTING and theirs.target == self._node.number
-        priorities = self.settings.peer_priority.values()
-        mine = self.settings.routers[0].priority if self.settings.routers else Priority(0)
         return View(
             role=self.role,
             eligible=not self._standing.maintenance and not self._standing.stopping and now >= self._hold_until,
             port_up=any(lan.carrier for lan in self._lans),
-            silent=self._all_silent(),
+            silent=self._nobody_heard(),
             peer=peer,
             peer_eligible=peer_eligible,
             reach=sum(lan.reach for lan in self._lans),
             peer_reach=peer_reach,
-            preempts=self.settings.preempt and not self._yielded and all(mine > other for other in priorities),
+            preempts=self.settings.preempt and not self._yielded and self._ranks_first,
             peer_requests=peer_requests,
+            rival=self._has_rival(),
+            ranks_first=self._ranks_first,
+            rival_is_deaf=0 < self._rival_since <= now - self._rival_bears,
         )
 
     # --- becoming Active
@@ -449,24 +497,27 @@ class Group:
         if promotion.token:
             self._set_phase(Phase.TAKEN, token=promotion.token)
             self._overlap_until = now + OVERLAP_MAX
+        self.reconsider(now, out)  # what changed meanwhile had to wait
 
     def _begin_step(self, now: Instant, step: str, promotion: _Promotion, out: list[Effect]) -> bool:
         """True if the step is done at once."""
         name = self.settings.name
         match step:
             case "fence":
-                if now >= self._peer_lease_until:
+                if not self._peer_may_answer(now):
                     out.append(Step(name, "fence", "done", "nobody else's kernel can still answer"))
                     return True
-                promotion.answered_by = ""
-                promotion.waiting_until = now + self._ask_window()
                 out.append(Step(name, "fence", "started", "a lease of another node may still be alive: ask"))
-                out.append(AskAddresses(name))
+                promotion.questions = 0
+                self._ask(now, promotion, out)
                 return False
             case "gate":
                 out.append(Step(name, "gate", "done", "stateless: there is no state to wait for"))
                 return True
             case "advertise":
+                if promotion.token and not self._offer_stands(now, promotion.token):
+                    self._cancel_promotion(out, "the offer was withdrawn")
+                    return False
                 self._set_lease(Lease.SHORT, "Active", out)
                 self._yielded = False
                 self._move(now, Role.ACTIVE, promotion.reason, promotion.cause, out)
@@ -491,15 +542,16 @@ class Group:
         promotion = self._promotion
         assert promotion is not None
         if promotion.steps[promotion.index] == "fence":
-            if not self._all_silent():
-                self._cancel_promotion(out, "an Active is heard again")
+            row = decide(self.view(now))
+            if row.action is not Action.TAKE_OVER:
+                self._cancel_promotion(out, row.sentence)
                 return
             if promotion.answered_by:
                 detail = f"{promotion.answered_by} still answers: its lease is alive"
                 out.append(Step(self.settings.name, "fence", "waiting", detail))
-                promotion.answered_by = ""
-                promotion.waiting_until = now + max(self._ask_window(), self.settings.advertise)
-                out.append(AskAddresses(self.settings.name))
+                promotion.questions = 0
+            if promotion.questions < FENCE_QUESTIONS:
+                self._ask(now, promotion, out)
                 return
             out.append(Step(self.settings.name, "fence", "done", "nobody answers for the addresses"))
             promotion.index += 1
@@ -507,6 +559,33 @@ class Group:
             self._advance(now, out)
             return
         self._promotion_failed(now, "the kernel did not answer in time", out)
+
+    def _ask(self, now: Instant, promotion: _Promotion, out: list[Effect]) -> None:
+        """One question of the fence, and time for its answer. Several, since a question or an answer may be lost."""
+        promotion.answered_by = ""
+        promotion.questions += 1
+        promotion.waiting_until = now + self._ask_window() // FENCE_QUESTIONS
+        out.append(AskAddresses(self.settings.name))
+
+    def _peer_may_answer(self, now: Instant) -> bool:
+        """Whether the peer's kernel may still answer under a lease, as far as we know.
+
+        It may have believed itself alone, and then have a long lease, once it missed us for `long_after`. Then we missed it
+        for as long, unless only our words were lost: in that case it told us of its lease.
+        """
+        if not self.settings.peers:
+            return False
+        if now - self._peer.heard_at > long_after(self.settings.advertise) // 2 or now < self._peer.doubted_until:
+            return True
+        theirs = self._theirs()
+        return theirs is not None and theirs.role is Role.ACTIVE and now < self._peer.heard_at + theirs.lease_ns
+
+    def _offer_stands(self, now: Instant, token: int) -> bool:
+        """Whether the Active still waits for us, or died while it did."""
+        theirs = self._theirs()
+        if theirs is None or now - self._peer.heard_at > OFFER_DEADLINE:
+            return False
+        return theirs.phase is Phase.OFFERING and theirs.token == token and theirs.target == self._node.number
 
     def _promotion_failed(self, now: Instant, error: str, out: list[Effect]) -> None:
         """Give the role up rather than pretend."""
@@ -521,13 +600,15 @@ class Group:
         self._promotion = None
         self._set_phase(Phase.NONE)
         out.append(Step(self.settings.name, "promotion", "cancelled", why))
-        out.append(RevokeLease(self.settings.name))
-        self._set_role(False, out)
+        if self._role_set:
+            out.append(RevokeLease(self.settings.name))
+            self._set_role(False, out)
 
     # --- hand-over
 
     def _offer(self, now: Instant, cause: str, out: list[Effect]) -> None:
         self._token = (self._token + 1) & 0xFFFF | self._node.number << 16
+        self._offered = self._token
         self.cause_of_offer = cause
         self._successor_heard = False
         self._offer_until = now + OFFER_DEADLINE
@@ -540,6 +621,8 @@ class Group:
         out.append(Step(self.settings.name, "handover", "failed", f"{self._peer.name} did not take it in time"))
         if self._standing.stopping:
             self._stand_down(now, "stopped", "the agent was asked to end", out, farewell=True)
+        else:
+            self._choose_lease(now, out)
 
     def _consider_offer(self, now: Instant, theirs: GroupState, out: list[Effect]) -> None:
         busy = self._promotion is not None or self.role is not Role.BACKUP
@@ -555,14 +638,15 @@ class Group:
         self._promotion = None
         self._announce_due = []
         self._set_phase(Phase.NONE)
-        self._last_sent = None
+        self._last_sent = self._offered = None
+        self.lapses_at = _FAR
+        self._offer_after = self._rival_since = 0
         out.append(RevokeLease(self.settings.name))
         self._set_role(False, out)
         self._set_lease(Lease.NONE, reason, out)
         self._farewell_due = farewell
         self._overlap_until = now + ROLE_DEADLINE // 10
         self._be_backup_from(now)
-        self._peer_lease_until = 0
         for index, router in enumerate(self.routers):
             if self._lan_of[index].carrier:
                 self._absorb(now, index, router.handle(now, StandDown(reason)), out)
@@ -606,33 +690,37 @@ class Group:
         return expired
 
     def _send(self, now: Instant, index: int, priority: int, out: list[Effect]) -> None:
-        key = (index, priority)
-        frame = self._frames.get(key)
-        router = self.settings.routers[index]
-        if frame is None:
-            local = self.local[index]
-            if local is None:
-                out.append(Noted("no-source", f"{router.network}/{router.family}", "no address to send from yet"))
-                return
-            frame = advertisement_frame(
-                Advertisement(
-                    router.vrid, Priority(priority), router.advertisement_interval_cs, router.addresses, router.family
-                ),
-                local,
-                virtual_mac(router.vrid, router.family),
-            )
-            self._frames[key] = frame
         if not self._lan_of[index].carrier:
+            return
+        lease = self.lease if priority else Lease.NONE
+        message = self._messages.get((index, priority, lease)) or self._message(index, priority, lease)
+        if message is None:
+            router = self.settings.routers[index]
+            out.append(Noted("no-source", f"{router.network}/{router.family}", "no address to send from yet"))
             return
         if priority:
             self._last_sent = now
-        lease = self.lease if priority else Lease.NONE
-        out.append(SendVrrp(self.settings.name, index, router.network, frame, lease))
+            self.lapses_at = now + self.lease_ns
+        out.append(message)
+
+    def _message(self, index: int, priority: int, lease: Lease) -> SendVrrp | None:
+        """Made once and kept, as it repeats; None while we have no address to send from."""
+        router = self.settings.routers[index]
+        local = self.local[index]
+        if local is None:
+            return None
+        advertisement = Advertisement(
+            router.vrid, Priority(priority), router.advertisement_interval_cs, router.addresses, router.family
+        )
+        frame = advertisement_frame(advertisement, local, virtual_mac(router.vrid, router.family))
+        message = SendVrrp(self.settings.name, index, router.network, frame, lease)
+        self._messages[index, priority, lease] = message
+        return message
 
     def set_local(self, index: int, address: Address) -> None:
         """Our own address on a router's LAN: what advertisements are sent from and ties are decided by."""
         self.local[index] = address
-        self._frames.clear()
+        self._messages.clear()
 
     def _choose_lease(self, now: Instant, out: list[Effect]) -> None:
         """Short while a standby that could take over is heard, long when there is nobody to be quiet for."""
@@ -675,6 +763,7 @@ class Group:
         if self.role is not Role.INITIALIZE:
             self.transitions += 1
         self.role = role
+        self._vacant_from, self._vacant = 0, False
         self.since = now
         self.reason = reason
         self.cause = cause
@@ -689,6 +778,20 @@ class Group:
                     return False
                 heard = True
         return heard
+
+    def _nobody_heard(self) -> bool:
+        """Silence on the LANs, or the Active's own word that it stood down."""
+        return self._vacant or self._all_silent()
+
+    def _somebody_holds(self) -> None:
+        self._vacant_from, self._vacant = 0, False
+
+    def _has_rival(self) -> bool:
+        """Both nodes hold the group and no hand-over explains it."""
+        if self.role is not Role.ACTIVE or self.phase is not Phase.NONE or not self._peer.fresh:
+            return False
+        theirs = self._theirs()
+        return theirs is not None and theirs.role is Role.ACTIVE and theirs.phase is Phase.NONE
 
     def _be_backup_from(self, now: Instant) -> None:
         self._backup_since = now

@@ -1,10 +1,14 @@
 """Everything that decides on one node: its groups, what it hears of the other node, what it reaches, its servers' health.
 
-Production, the simulator and the tests drive this same object: an event and the time go in, effects come out. Give it what the
-sockets hold before a `Tick`: timers fire only on `Tick`, so that a late process believes its queue before its clock.
+Production, the simulator and the tests drive this same object: an event and the time go in, effects come out. Give it
+what the sockets hold before a `Tick`: timers fire only on `Tick`, so that a late process believes its queue before its
+clock.
 
-The heartbeat goes out once an interval and at once when it has something new to say; an Active sends it together with its
-advertisements, so that a crash silences both at the same instant and neither delays the verdict on the other.
+The heartbeat goes out once an interval and at once when it has something new to say; an Active sends it together with
+its advertisements, so that a crash silences both at the same instant and neither delays the verdict on the other.
+
+What repeats costs little: a packet that is equal to the one before, and a heartbeat that another path brought already,
+only move timers on. `next_deadline` may then be earlier than need be, never later: a Tick too many does nothing.
 """
 
 from collections.abc import Callable
@@ -30,12 +34,14 @@ from understudy.core.events import (
 )
 from understudy.core.group import Group, PeerView, Standing
 from understudy.core.health import Health
+from understudy.core.lease import long_after
 from understudy.core.reach import LanReach
 from understudy.core.settings import NodeSettings
 from understudy.errors import DecodeError
 from understudy.units import MILLISECOND, Duration, Family, GroupName, Instant, NetworkName, Vrid
-from understudy.wire.heartbeat import WITNESSES_MAX, Body, LanState, Phase, Role, decode, encode, encode_body
-from understudy.wire.vrrp import decode_packet
+from understudy.wire.frame import Packet
+from understudy.wire.heartbeat import WITNESSES_MAX, Body, LanState, Phase, decode, encode, encode_body
+from understudy.wire.vrrp import Advertisement, decode_packet
 
 HURRY: Duration = 10 * MILLISECOND
 """Between heartbeats while a hand-over is under way."""
@@ -71,6 +77,14 @@ class Node:
             for group in self._groups
             for index, router in enumerate(group.settings.routers)
         }
+        self._seen: dict[tuple[NetworkName, Family], tuple[Packet, Advertisement, Group, int]] = {}
+        """The latest good packet on each LAN: the next one is probably equal to it."""
+        self._seen_heartbeat = b""
+        self._due: Instant | None = None
+        """Deadline, while nothing happened that could bring it forward."""
+        self._overslept_after = long_after(settings.heartbeat) // 2
+        self._lease_long = settings.lease_long
+        self._finished = False
         self._started = False
         self._sequence = 0
         self._sent_at = -(1 << 62)
@@ -97,20 +111,27 @@ class Node:
     def handle(self, now: Instant, event: Event) -> list[Effect]:
         """Take in one event at the time `now`; the effects are in the order to carry out."""
         out: list[Effect] = []
+        if self._started and now - self._sent_at > self._overslept_after:
+            # What waits in the sockets is old, and the peer may have given us up: trust neither for a while.
+            self.peer.doubted_until = now + self._lease_long
         for group in self._groups:
-            if group.role is Role.ACTIVE:
+            if now > group.lapses_at:
                 group.guard(now, out)
         self._handlers[type(event)](now, event, out)
+        if not out and type(event) is not Tick and not self._has_news():
+            return out
+        self._due = None
         if self._started:
             self._speak(now, out)
-        if self.standing.stopping and all(group.idle for group in self._groups):
+        if self.standing.stopping and not self._finished and all(group.idle for group in self._groups):
+            self._finished = True
             out.append(Finish())
         return out
 
     def next_deadline(self) -> Instant | None:
-        """When to send `Tick` at the latest."""
-        if not self._started:
-            return None
+        """When to send `Tick` at the latest; not later than the moment at which anything is due."""
+        if self._due is not None or not self._started:
+            return self._due
         due = self._sent_at + self._interval()
         if self.peer.fresh:
             due = min(due, self.peer.heard_at + self._fresh_for)
@@ -118,24 +139,31 @@ class Node:
             due = min(due, lan.next_deadline())
         for group in self._groups:
             due = min(due, group.next_deadline())
-        return Instant(due)
+        self._due = Instant(due)
+        return self._due
 
     # --- the paths that run every interval
 
     def _vrrp_received(self, now: Instant, event: VrrpReceived, out: list[Effect]) -> None:
-        try:
-            advertisement = decode_packet(event.packet)
-        except DecodeError as error:
-            self._drop(f"vrrp-{error.reason}", out)
-            return
-        route = self._routes.get((event.network, advertisement.family, advertisement.vrid))
-        if route is None:
-            self._drop("vrrp-foreign-vrid", out)
-            return
-        group, index = route
-        source = event.packet.source
-        group.heard(now, index, source, advertisement, out)
-        if source != group.local[index] and self.lans[event.network].heard(now):
+        packet, network = event.packet, event.network
+        key = (network, packet.family)
+        seen = self._seen.get(key)
+        if seen is not None and (packet is seen[0] or packet == seen[0]):
+            _, advertisement, group, index = seen
+        else:
+            try:
+                advertisement = decode_packet(packet)
+            except DecodeError as error:
+                self._drop(f"vrrp-{error.reason}", out)
+                return
+            route = self._routes.get((network, advertisement.family, advertisement.vrid))
+            if route is None:
+                self._drop("vrrp-foreign-vrid", out)
+                return
+            group, index = route
+            self._seen[key] = (packet, advertisement, group, index)
+        group.heard(now, index, packet.source, advertisement, out)
+        if packet.source != group.local[index] and self.lans[network].heard(now):
             self._reach_changed(now, out)
 
     def _heartbeat_received(self, now: Instant, event: HeartbeatReceived, out: list[Effect]) -> None:
@@ -143,41 +171,48 @@ class Node:
         if event.node != peer.number:
             self._drop("heartbeat-stranger", out)
             return
+        payload = event.payload
+        if payload != self._seen_heartbeat:
+            if not self._believe(now, event.node, payload, out):
+                return
+            self._seen_heartbeat = payload
+        lan = self.lans.get(event.network)
+        peer.path_heard_at[event.network] = now
+        if lan is not None and lan.heard(now):
+            self._reach_changed(now, out)
+
+    def _believe(self, now: Instant, number: int, payload: bytes, out: list[Effect]) -> bool:
+        """Take in what the peer says, if it is newer than what we know. False if it is not the peer's."""
+        peer = self.peer
         try:
-            heartbeat = decode(event.payload)
+            heartbeat = decode(payload)
         except DecodeError as error:
             self._drop(error.reason, out)
-            return
-        if heartbeat.node != event.node:
+            return False
+        if heartbeat.node != number:
             self._drop("heartbeat-stranger", out)
-            return
+            return False
         if heartbeat.epoch < peer.epoch:
             self._drop("heartbeat-old-epoch", out)
-            return
-        lan = self.lans.get(event.network)
-        reach_changed = lan is not None and lan.heard(now)
-        peer.path_heard_at[event.network] = now
-        newer = heartbeat.epoch > peer.epoch or heartbeat.sequence > peer.sequence
-        if newer:
-            news = heartbeat.body is not peer.body or not peer.fresh
-            peer.epoch, peer.sequence = heartbeat.epoch, heartbeat.sequence
-            peer.heard_at = now
-            if news:
-                if not peer.fresh:
-                    out.append(Noted("peer", peer.name, "heard over the channel"))
-                if heartbeat.body.config_digest != self.settings.config_digest and (
-                    peer.body is None or peer.body.config_digest != heartbeat.body.config_digest
-                ):
-                    out.append(Noted("config-differs", peer.name, "the peer runs another configuration"))
-                peer.body, peer.fresh, peer.ever = heartbeat.body, True, True
-                self._take_hints(heartbeat.body)
-                for group in self._groups:
-                    group.peer_changed(now, out)
-            else:
-                for group in self._groups:
-                    group.peer_refreshed(now)
-        if reach_changed:
-            self._reach_changed(now, out)
+            return False
+        if heartbeat.epoch == peer.epoch and heartbeat.sequence <= peer.sequence:
+            return True
+        news = heartbeat.body is not peer.body or not peer.fresh
+        peer.epoch, peer.sequence = heartbeat.epoch, heartbeat.sequence
+        peer.heard_at = now
+        if news:
+            if not peer.fresh:
+                out.append(Noted("peer", peer.name, "heard over the channel"))
+            if heartbeat.body.config_digest != self.settings.config_digest and (
+                peer.body is None or peer.body.config_digest != heartbeat.body.config_digest
+            ):
+                out.append(Noted("config-differs", peer.name, "the peer runs another configuration"))
+            peer.body, peer.fresh, peer.ever = heartbeat.body, True, True
+            self._take_hints(heartbeat.body)
+            for group in self._groups:
+                group.peer_changed(now, out)
+            self._due = None
+        return True
 
     def _tick(self, now: Instant, event: Tick, out: list[Effect]) -> None:
         if not self._started:
@@ -201,7 +236,7 @@ class Node:
     def _speak(self, now: Instant, out: list[Effect]) -> None:
         """Send a heartbeat if one is due, if there is news, or beside our own advertisements."""
         since = now - self._sent_at
-        news = self._lan_dirty or any(group.dirty for group in self._groups)
+        news = self._has_news()
         if news:
             body = encode_body(self._describe())
             news = body != self._body
@@ -221,7 +256,7 @@ class Node:
         self._started = True
         self._sent_at = now - self.settings.heartbeat
         for lan in self.lans.values():
-            lan.heard_at = now  # silence is counted from the start
+            lan.heard(now)  # silence is counted from the start
         for group in self._groups:
             group.start(now, out, group.settings.name in event.held)
 
@@ -302,9 +337,18 @@ class Node:
             groups=tuple(group.state() for group in self._groups),
         )
 
+    def _has_news(self) -> bool:
+        if self._lan_dirty:
+            return True
+        for group in self._groups:  # noqa: SIM110 (runs with every event: any() and its generator cost a third of it)
+            if group.dirty:
+                return True
+        return False
+
     def _interval(self) -> Duration:
-        if any(group.phase is not Phase.NONE for group in self._groups):
-            return min(HURRY, self.settings.heartbeat)
+        for group in self._groups:
+            if group.phase is not Phase.NONE:
+                return min(HURRY, self.settings.heartbeat)
         return self.settings.heartbeat
 
     def _drop(self, reason: str, out: list[Effect]) -> None:

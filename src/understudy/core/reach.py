@@ -75,7 +75,7 @@ class LanReach:
             if self._quiet_since < self.heard_at or self._quiet_since == _NEVER:
                 self._quiet_since = now
             candidates = self.candidates()
-            if candidates and now - self._asked_at >= self._pace(now):
+            if candidates and now - self._asked_at >= self._pace():
                 self._asked_at = now
                 out.append(AskWitnesses(self.network, candidates))
         return self._set(self._judge(now))
@@ -86,7 +86,7 @@ class LanReach:
             return Instant(1 << 62)
         ask_from = self.heard_at + self._ask_after()
         if self.candidates():
-            ask = max(ask_from, self._asked_at + self._pace(Instant(max(self._asked_at, ask_from))))
+            ask = max(ask_from, self._asked_at + self._pace())
         else:
             ask = 1 << 62
         judge = self._last() + self._window() if self.reach is Reach.REACHED else 1 << 62
@@ -103,8 +103,9 @@ class LanReach:
     def _ask_after(self) -> Duration:
         return self._interval * 3 // 2
 
-    def _pace(self, now: Instant) -> Duration:
-        if self._quiet_since == _NEVER or now - self._quiet_since < _HURRY:
+    def _pace(self) -> Duration:
+        """From one question to the next: fixed when the former is asked, so that asking and `next_deadline` agree."""
+        if self._quiet_since <= self.heard_at or self._asked_at - self._quiet_since < _HURRY:
             return self._interval // 2
         return max(self._interval, _PACE_SLOW)
 

@@ -257,10 +257,9 @@ class VirtualRouter:
     # --- section 6.4.1: Initialize ---
 
     def _start(self, now: Instant) -> list[Effect]:
-        self._forget()
         if self._priority == PRIORITY_OWNER:  # (105)
             return self._become_active(now, "owner", "we own the addresses (priority 255)")
-        self._deadline = Instant(now + self.active_down_interval)  # (155), (160)
+        self._deadline = Instant(now + self.active_down_interval)  # (155) is done by `_forget`, (160)
         return [self._move(State.BACKUP, "startup", "started; listening for an Active")]
 
     # --- the Active_Down_Timer of Backup, the Adver_Timer of Active ---

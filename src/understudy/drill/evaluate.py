@@ -35,6 +35,8 @@ class Occasion:
     sentence: str
     """What the fault is."""
     planned: bool
+    downed: Mapping[str, str]
+    """What the fault made of whom: node -> `off`, `killed` or `frozen`. Such a node cannot write it down itself."""
     interval: Duration
     fault: Instant
     healed: Instant | None
@@ -60,7 +62,12 @@ def _ms(duration: int) -> float:
 
 
 def void_reason(occasion: Occasion, wire: WireRecord) -> str:
-    """Why the run cannot be believed; empty if it can. A sender that was late looks like an outage."""
+    """Why the run cannot be believed; empty if it can. A sender that was late looks like an outage.
+
+    Where traffic never came back, no lateness of milliseconds changes what was found.
+    """
+    if not occasion.recovered:
+        return ""
     start, end = occasion.window
     for stream in wire.streams:
         if not stream.sent or stream.sent[-1] < end - measure.STALL_LIMIT - measure.DATAGRAM_PERIOD:
@@ -283,6 +290,8 @@ def _lane(
     own = [s for s in sightings if s.node == node and window[0] <= s.instant <= window[1]]
     events = [event for event in journal if event.node == node and event.details.get("group") == occasion.group]
     moves = [(e.instant, _role(e.details.get("new"))) for e in events if e.kind == "moved"]
+    if node in occasion.downed:
+        moves = sorted([*moves, (occasion.fault, occasion.downed[node])])
     lease = [(e.instant, str(e.details.get("state"))) for e in events if e.kind == "lease"]
     return {
         "roles": _bands(occasion, moves, "active" if node == occasion.struck else "standby", window),

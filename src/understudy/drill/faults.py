@@ -97,6 +97,9 @@ class Fault:
     """The pair cannot recover by itself: heal this long after the fault, within the measurement."""
     planned: bool = False
     """Both nodes may answer for a declared moment."""
+    downs: str = ""
+    """What it makes of the struck agent, for the timeline: `off`, `killed` or `frozen`."""
+    downs_both: bool = False
     crash: bool = False
     """The struck agent cannot know, so the phase of the advertisement interval matters."""
     on_lan: bool = False
@@ -218,6 +221,7 @@ _FAULTS = (
         "The active node loses its power: all its links fall silent and all its processes are gone in one instant.",
         inject=lambda s: s.lab.power_off(s.active),
         heal=lambda s: s.lab.power_on(s.active),
+        downs="off",
         bound=_crash,
         crash=True,
     ),
@@ -226,6 +230,7 @@ _FAULTS = (
         "All processes of the active node's agent are killed and stay dead; its kernel and its links live on.",
         inject=lambda s: s.lab.kill_agent(s.active),
         heal=lambda s: s.lab.start_agent(s.active),
+        downs="killed",
         bound=_silenced,
         crash=True,
     ),
@@ -234,6 +239,7 @@ _FAULTS = (
         "All processes of the active node's agent stop running, as on a starved or paused machine; its kernel lives on.",
         inject=lambda s: s.lab.freeze_agent(s.active),
         heal=lambda s: s.lab.thaw_agent(s.active),
+        downs="frozen",
         bound=_silenced,
         crash=True,
     ),
@@ -250,6 +256,8 @@ _FAULTS = (
         inject=_kill_both,
         heal=_start_both,
         heal_after=DARK,
+        downs="killed",
+        downs_both=True,
         bound=_both,
         crash=True,
     ),

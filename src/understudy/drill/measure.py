@@ -162,9 +162,12 @@ def divide(
 ) -> Phases:
     """Divide the time from fault to resumption at the milestones.
 
-    A milestone that nobody recorded falls together with the next one; one that came after the traffic did is cut off there.
+    A milestone that nobody recorded falls together with the next one; one that came after the traffic did is cut off
+    there. Without a promotion nobody detected anything: all the time is waiting for traffic to flow again.
     """
+    if begun is None:
+        return Phases(0, 0, 0, resumed - fault)
     third = min(max(moved if moved is not None else resumed, fault), resumed)
-    second = min(max(begun if begun is not None else third, fault), third)
+    second = min(max(begun, fault), third)
     first = min(max(known if known is not None else second, fault), second)
     return Phases(first - fault, second - first, third - second, resumed - third)

@@ -117,6 +117,9 @@ class Drill:
             lane_network=network if self._fault.on_lan else self._networks[0],
             sentence=self._fault.sentence,
             planned=self._fault.planned,
+            downed=dict.fromkeys((active, standby) if self._fault.downs_both else (active,), self._fault.downs)
+            if self._fault.downs
+            else {},
             interval=self._group.advertise,
             fault=struck,
             healed=healed,

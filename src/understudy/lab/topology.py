@@ -4,6 +4,7 @@ Defaults, each of which a declared node of the same name or address replaces:
 
 * a switch for every network: a bridge in the namespace `switch`, with one port for each attachment;
 * a client `client-NETWORK` on every network on which a group holds addresses, with a free address of each prefix;
+* a server `server-ADDRESS` for every server that the file names by an address of one of its networks which no node holds;
 * a router `router-NETWORK` that holds the network's declared `gateway`.
 
 Routes: nodes of groups get one to the declared gateways, and forward. Everyone else reaches the world through the
@@ -138,6 +139,7 @@ def lay_out(plan: Plan) -> Topology:
     """The whole lab for `plan`, the same for the same plan. Raises OperatorError where no guest's address is free."""
     view = _View(plan)
     sketches = [_declared(plan, node) for node in plan.nodes]
+    sketches += view.servers()
     sketches += view.routers()
     sketches += view.clients()
     # Names an `ip` keyword abbreviates to would be misread by iproute2: a number behind a word never is one.
@@ -177,6 +179,10 @@ def _declared(plan: Plan, node: Node) -> _Sketch:
     return _Sketch(node.name, kind, tuple((a.network, a.interface, a.addresses) for a in node.attachments))
 
 
+def _server_name(address: Address) -> NodeName:
+    return NodeName(f"server-{address}")
+
+
 def _is_client(name: str) -> bool:
     return name.startswith("client-")
 
@@ -196,7 +202,7 @@ class _View:
         self._taken: set[Address] = {
             address.ip for node in plan.nodes for attachment in node.attachments for address in attachment.addresses
         }
-        self._held_by_nodes = frozenset(self._taken)
+        holders = {a.ip: node.name for node in plan.nodes for port in node.attachments for a in port.addresses}
         self._taken |= {a.ip for group in plan.groups for router in group.routers for a in router.addresses}
         self._held = frozenset(self._taken)
         for network in plan.networks:
@@ -207,11 +213,10 @@ class _View:
         self._http: dict[NodeName, list[int]] = {}
         for service in plan.services:
             for server in service.servers:
-                if server.node is not None:
-                    for port in (server.port, service.check.port):
-                        ports = self._http.setdefault(server.node, [])
-                        if port is not None and port not in ports:
-                            ports.append(port)
+                named = [server.node] if server.node else [holders.get(a, _server_name(a)) for a in server.addresses]
+                for name in named:
+                    ports = self._http.setdefault(name, [])
+                    ports += [p for p in (server.port, service.check.port) if p is not None and p not in ports]
 
     def http_ports(self, name: NodeName) -> tuple[int, ...]:
         return tuple(self._http.get(name, ()))
@@ -223,6 +228,21 @@ class _View:
                 continue
             addresses = tuple(self._guest_address(network, prefix) for prefix in network.prefixes)
             yield _Sketch(name, Kind.CLIENT, ((network.name, None, addresses),))
+
+    def servers(self) -> Iterator[_Sketch]:
+        strangers = {
+            address: None
+            for service in self._plan.services
+            for server in service.servers
+            for address in server.addresses
+            if address not in self._held
+        }
+        for address in strangers:
+            for network in self._plan.networks:
+                prefixes = [prefix for prefix in network.prefixes if address in prefix]
+                if prefixes:
+                    attachment = (network.name, None, (_with_prefix(address, prefixes),))
+                    yield _Sketch(_server_name(address), Kind.SERVER, (attachment,))
 
     def routers(self) -> Iterator[_Sketch]:
         for network in self._plan.networks:

@@ -63,6 +63,4 @@ def link_sysctls(name: str, family: Family) -> tuple[Sysctl, ...]:
         # virtual MAC.
         (f"{ipv6}/accept_dad", "0"),
         (f"{ipv6}/dad_transmits", "0"),
-        # The link is down while Backup; its addresses wait there.
-        (f"{ipv6}/keep_addr_on_down", "1"),
     )

@@ -64,6 +64,7 @@ def test_a_cut_frame_is_refused_and_padding_is_ignored() -> None:
 _MACS = st.binary(min_size=6, max_size=6)
 
 
+@settings(deadline=None)
 @given(st.sampled_from(Operation), _MACS, st.ip_addresses(v=4), _MACS, st.ip_addresses(v=4))
 def test_what_is_built_is_read_again(
     operation: Operation, sender_mac: bytes, sender: IPv4Address, target_mac: bytes, target: IPv4Address

@@ -2,7 +2,7 @@
 
 from ipaddress import IPv4Address, IPv6Address
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from understudy.wire.checksum import checksum, is_intact, pseudo_header_sum
@@ -17,12 +17,14 @@ def _by_the_book(data: bytes) -> int:
     return ~total & 0xFFFF
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_it_equals_the_sum_word_by_word(data: bytes) -> None:
     """Any bytes, odd lengths and the two zeros of one's complement included."""
     assert checksum(data) == _by_the_book(data)
 
 
+@settings(deadline=None)
 @given(st.binary(min_size=2, max_size=100).filter(any))
 def test_a_message_with_its_checksum_is_intact_and_with_another_it_is_not(data: bytes) -> None:
     """The checksum in an even place completes the sum to all ones."""
@@ -45,6 +47,7 @@ def test_a_known_ipv4_header() -> None:
     assert is_intact(header[:10] + b"\xb8\x61" + header[12:])
 
 
+@settings(deadline=None)
 @given(st.ip_addresses(v=4), st.ip_addresses(v=4), st.integers(0, 255), st.binary(max_size=60))
 def test_the_ipv4_pseudo_header_is_added_as_if_it_stood_before_the_message(
     source: IPv4Address, destination: IPv4Address, protocol: int, data: bytes
@@ -54,6 +57,7 @@ def test_the_ipv4_pseudo_header_is_added_as_if_it_stood_before_the_message(
     assert checksum(data, pseudo_header_sum(source, destination, protocol, len(data))) == _by_the_book(header + data)
 
 
+@settings(deadline=None)
 @given(st.ip_addresses(v=6), st.ip_addresses(v=6), st.integers(0, 255), st.binary(max_size=60))
 def test_the_ipv6_pseudo_header_is_added_as_if_it_stood_before_the_message(
     source: IPv6Address, destination: IPv6Address, protocol: int, data: bytes

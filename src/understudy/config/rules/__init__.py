@@ -1,8 +1,9 @@
 """What takes two values of the file to judge: addresses and networks, groups and nodes, services and groups."""
 
 from collections.abc import Callable, Iterator
+from itertools import islice
 
-from understudy.config.problems import Problem
+from understudy.config.problems import PROBLEMS_MAX, Problem
 from understudy.config.rules.groups import check_groups
 from understudy.config.rules.networks import check_networks, check_nodes, check_owners
 from understudy.config.rules.objectives import check_objectives
@@ -24,5 +25,5 @@ RULES: tuple[Callable[[Scope], Iterator[Problem]], ...] = (
 
 
 def cross_check(scope: Scope) -> list[Problem]:
-    """Every problem between the values of a file."""
-    return [problem for rule in RULES for problem in rule(scope)]
+    """Every problem between the values of a file, up to a thousand."""
+    return list(islice((problem for rule in RULES for problem in rule(scope)), PROBLEMS_MAX))

@@ -9,6 +9,9 @@ from understudy.config.models import FileModel
 from understudy.config.problems import Problem, quoted
 from understudy.units import Address, Duration
 
+_SEARCHED_MAX = 512
+"""Names among which a similar one is looked for."""
+
 Entry = tuple[str, str]
 """A section of the file and a name in it; without a name the whole section."""
 
@@ -75,6 +78,8 @@ class Scope:
 def nearest(name: str, known: Iterable[str]) -> str:
     """A hint that names the nearest known name, or some of the known ones."""
     names = list(known)
+    if len(names) > _SEARCHED_MAX:
+        return ""
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     if near:
         return f"did you mean {near[0]}?"
