@@ -245,13 +245,12 @@ def test_applying_the_ruleset_again_keeps_the_lease_and_loses_nothing() -> None:
             world.client.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver,
         ):
             receiver.bind(("203.0.113.100", 7000))
-            receiver.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
             sender.connect(("203.0.113.100", 7000))
             sender.send(b"warm")
             receiver.settimeout(1)
             receiver.recv(16)
             done = threading.Event()
-            sent = 0
+            sent = arrived = 0
 
             def stream() -> None:
                 nonlocal sent
@@ -260,20 +259,23 @@ def test_applying_the_ruleset_again_keeps_the_lease_and_loses_nothing() -> None:
                     sent += 1
                     time.sleep(0.0005)
 
-            thread = threading.Thread(target=stream)
-            thread.start()
+            def count() -> None:
+                nonlocal arrived
+                receiver.settimeout(0.5)
+                try:
+                    while receiver.recv(16):
+                        arrived += 1
+                except TimeoutError:
+                    pass
+
+            threads = [threading.Thread(target=each) for each in (stream, count)]
+            for thread in threads:
+                thread.start()
             for _ in range(30):
                 gateway.nft.apply(gateway.config.ruleset)
             done.set()
-            thread.join()
-            receiver.settimeout(0.3)
-            arrived = 0
-            while True:
-                try:
-                    receiver.recv(16)
-                except TimeoutError:
-                    break
-                arrived += 1
+            for thread in threads:
+                thread.join()
         return sent, arrived, gateway.nft.leases()[1]
 
     sent, arrived, lease = in_sandbox(story)

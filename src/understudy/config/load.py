@@ -273,12 +273,15 @@ _SYNTAX_HINTS = (
 
 def _syntax_problem(error: yaml.MarkedYAMLError, lines: Sequence[str]) -> Problem:
     said = error.problem or "unreadable"
-    mark = error.problem_mark or error.context_mark
-    line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
-    hint = next((hint for words, hint in _SYNTAX_HINTS if words in said), "")
-    if "cannot start any token" in said and lines[line - 1 : line] and lines[line - 1][column - 1 : column] == "\t":
-        hint = _NO_TABS
     context = f" {error.context}" if error.context else ""
-    if context and error.context_mark and error.context_mark.line + 1 != line:
-        context += f" that begins in line {error.context_mark.line + 1}"
+    mark = error.problem_mark or error.context_mark
+    opened = error.context_mark
+    if mark and opened and mark.line >= len(lines) - 1 and not "".join(lines[mark.line :]).strip():
+        mark = opened  # the end of the text tells nothing: show what was left open
+    elif mark and opened and opened.line != mark.line:
+        context += f" that begins in line {opened.line + 1}"
+    line, column = (min(mark.line + 1, len(lines)), mark.column + 1) if mark else (0, 0)
+    hint = next((hint for words, hint in _SYNTAX_HINTS if words in said), "")
+    if line and "cannot start any token" in said and lines[line - 1][column - 1 : column] == "\t":
+        hint = _NO_TABS
     return Problem(line, column, "E2004", "", f"not YAML: {said}{context}", hint)

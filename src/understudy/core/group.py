@@ -8,7 +8,8 @@ Two lists of steps lead to Active. A failover says so first and answers then, as
     fence (does anybody still answer?) -> gate (is the state here?) -> advertise -> addresses -> announce
 
 A hand-over makes before it breaks: the addresses come up while the kernel lease still keeps them silent, then one
-advertisement opens the lease, moves the switch's port and is followed by the announcements; only then the old Active stops.
+advertisement opens the lease, moves the switch's port and is followed by the announcements; only then the old Active
+stops.
 
     gate -> addresses -> advertise -> announce
 
@@ -67,7 +68,7 @@ OFFER_DEADLINE: Duration = 500 * MILLISECOND
 OFFER_BACKOFF: Duration = SECOND
 OVERLAP_MAX: Duration = SECOND
 STOP_MAX: Duration = 2 * SECOND
-"""A kernel that does not confirm that the addresses are down holds up the end of the agent no longer: the lease is gone."""
+"""A kernel that does not confirm that the addresses are down holds up the agent's end no longer: the lease is gone."""
 HOLD_DOWN: Duration = 10 * SECOND
 """After a failed promotion this node leaves the group to the peer for so long."""
 PREEMPT_DELAY: Duration = SECOND
@@ -158,6 +159,7 @@ class Group:
         self._role_set = False
         """The kernel holds the addresses up."""
         self._farewell_due = False
+        self._farewell_by: int = 0
         self.lapses_at: int = _FAR
         """When our lease ends unless an advertisement leaves before."""
         self._last_sent: int | None = None
@@ -170,7 +172,7 @@ class Group:
         self._rival_since: int = 0
         """Both nodes are Active, and the peer's lower priority should have made it stand down."""
         self._rival_bears = 4 * settings.advertise
-        self._peer_was = Role.INITIALIZE
+        self._peer_held = False
         self._stop_until: int = 0
         self._hold_until: int = 0
         self._offer_until: int = 0
@@ -228,7 +230,7 @@ class Group:
         if self._announce_due:
             due = min(due, self._announce_due[0])
         if self._farewell_due:
-            due = min(due, self._overlap_until)
+            due = min(due, self._farewell_by)
         if self._hold_until:
             due = min(due, self._hold_until)
         if self._stop_until:
@@ -262,10 +264,8 @@ class Group:
     def guard(self, now: Instant, out: list[Effect]) -> None:
         """Resume guard: if the lease must have expired, become Backup first, then think."""
         if now > self.lapses_at and self._last_sent is not None:
-            late_ms = (now - self._last_sent) / MILLISECOND
-            self._stand_down(
-                now, "resume guard", f"last advertisement {late_ms:.0f} ms ago, the lease has expired", out
-            )
+            cause = f"last advertisement {(now - self._last_sent) / MILLISECOND:.0f} ms ago, the lease has expired"
+            self._stand_down(now, "resume guard", cause, out, lapsed=True)
 
     def heard(self, now: Instant, index: int, source: Address, advertisement: Advertisement, out: list[Effect]) -> None:
         """An advertisement of one of the group's routers arrived."""
@@ -297,7 +297,7 @@ class Group:
             self._announce_due.pop(0)
             self._announce_round += 1
             out.append(Announce(self.settings.name, self._announce_round))
-        if self._farewell_due and now >= self._overlap_until:
+        if self._farewell_due and now >= self._farewell_by:
             self._say_farewell(now, out)
         if 0 < self._hold_until <= now:
             self._hold_until = 0
@@ -334,17 +334,19 @@ class Group:
             elif self.phase is Phase.TAKEN and theirs.role is not Role.ACTIVE:
                 self._set_phase(Phase.NONE)
                 out.append(Step(self.settings.name, "handover", "done", f"{self._peer.name} stopped answering"))
-            if theirs.role is Role.ACTIVE:
+            if theirs.role is Role.ACTIVE or theirs.lease is not Lease.NONE:
                 self._somebody_holds()
-            elif theirs.role is Role.BACKUP and self._peer_was is Role.ACTIVE and self.role is Role.BACKUP:
-                self._vacant_from = now + max(router.skew_time for router in self.routers)
-            self._peer_was = theirs.role
+                self._peer_held = True
+            elif theirs.role is Role.BACKUP and self._peer_held:
+                self._peer_held = False
+                if self.role is Role.BACKUP:
+                    self._vacant_from = now + max(router.skew_time for router in self.routers)
         if self.role is Role.ACTIVE:
             self._choose_lease(now, out)
         self.reconsider(now, out)
 
     def carrier_changed(self, now: Instant, index: int, up: bool, out: list[Effect]) -> None:
-        """A port of the group lost or found its carrier; a port that is back waits a whole interval before it speaks."""
+        """A port of the group lost or found its carrier; on one that is back a Backup listens for its whole time."""
         router = self.routers[index]
         if self.role is Role.BACKUP:
             self._absorb(now, index, router.handle(now, Shutdown()), out)
@@ -369,6 +371,8 @@ class Group:
             # The lease is revoked: what the kernel could not take down answers for nothing.
         self._role_set = event.active
         if not event.active:
+            if self.role is not Role.ACTIVE:
+                self._set_lease(Lease.NONE, "addresses are down", out)
             if self._farewell_due:
                 self._say_farewell(now, out)
             return
@@ -570,15 +574,15 @@ class Group:
     def _peer_may_answer(self, now: Instant) -> bool:
         """Whether the peer's kernel may still answer under a lease, as far as we know.
 
-        It may have believed itself alone, and then have a long lease, once it missed us for `long_after`. Then we missed it
-        for as long, unless only our words were lost: in that case it told us of its lease.
+        It may have believed itself alone, and then have a long lease, once it missed us for `long_after`. Then we
+        missed it for as long, unless only our words were lost: in that case it told us of its lease.
         """
         if not self.settings.peers:
             return False
         if now - self._peer.heard_at > long_after(self.settings.advertise) // 2 or now < self._peer.doubted_until:
             return True
         theirs = self._theirs()
-        return theirs is not None and theirs.role is Role.ACTIVE and now < self._peer.heard_at + theirs.lease_ns
+        return theirs is not None and now < self._peer.heard_at + theirs.lease_ns
 
     def _offer_stands(self, now: Instant, token: int) -> bool:
         """Whether the Active still waits for us, or died while it did."""
@@ -634,18 +638,30 @@ class Group:
 
     # --- ceasing to be Active
 
-    def _stand_down(self, now: Instant, reason: str, cause: str, out: list[Effect], *, farewell: bool = False) -> None:
+    def _stand_down(
+        self,
+        now: Instant,
+        reason: str,
+        cause: str,
+        out: list[Effect],
+        *,
+        farewell: bool = False,
+        lapsed: bool = False,
+    ) -> None:
         self._promotion = None
         self._announce_due = []
         self._set_phase(Phase.NONE)
-        self._last_sent = self._offered = None
-        self.lapses_at = _FAR
         self._offer_after = self._rival_since = 0
         out.append(RevokeLease(self.settings.name))
         self._set_role(False, out)
-        self._set_lease(Lease.NONE, reason, out)
+        if lapsed:
+            self._set_lease(Lease.NONE, "expired", out)
+        # Otherwise the lease counts as alive until the kernel confirms (role_set): the peer must not be told too early.
+        # A kernel that confirms nothing answers until the lease ends.
         self._farewell_due = farewell
-        self._overlap_until = now + ROLE_DEADLINE // 10
+        self._farewell_by = self.lapses_at + 2 * self._node.jiffy
+        self._last_sent = self._offered = None
+        self.lapses_at = _FAR
         self._be_backup_from(now)
         for index, router in enumerate(self.routers):
             if self._lan_of[index].carrier:

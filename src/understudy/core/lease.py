@@ -1,13 +1,13 @@
 """How long the kernel may answer on after our last advertisement.
 
-The lease is a dead man's switch in the kernel (render.lease): it lives only as long as our own advertisements keep leaving
-the port, and while it is not alive the kernel neither answers for nor forwards through the group's addresses. It must end
-before the standby's Active_Down_Timer does, so that a frozen or killed agent is silent before its peer speaks:
+The lease is a dead man's switch in the kernel (render.lease): it lives only as long as our own advertisements keep
+leaving the port, and while it is not alive the kernel neither answers for nor forwards through its addresses. It
+must end before the standby's Active_Down_Timer does, so that a frozen or killed agent is silent before its peer speaks:
 
     short lease = 3 x advertise - 2 jiffies  <  3 x advertise + skew = Active_Down_Interval of the standby
 
-The kernel rounds a timeout down to a jiffy and starts it when the frame leaves, which is before the standby receives it;
-two jiffies cover the granularity of its garbage collection. When no standby could take over anyway, a short lease would
+The kernel rounds a timeout down to a jiffy and starts it when the frame leaves, before the standby receives it; two
+jiffies cover the granularity of its garbage collection. When no standby could take over anyway, a short lease would
 only cut what the kernel could still carry: then the lease is long. A standby learns from the heartbeat which one is in
 force, and asks on the LAN before it takes over from a node whose lease may still be alive (core.group, step `fence`).
 """

@@ -1,4 +1,4 @@
-"""Everything that decides on one node: its groups, what it hears of the other node, what it reaches, its servers' health.
+"""Everything that decides on one node: its groups, what it hears of the other, what it reaches, its servers' health.
 
 Production, the simulator and the tests drive this same object: an event and the time go in, effects come out. Give it
 what the sockets hold before a `Tick`: timers fire only on `Tick`, so that a late process believes its queue before its
@@ -45,6 +45,8 @@ from understudy.wire.vrrp import Advertisement, decode_packet
 
 HURRY: Duration = 10 * MILLISECOND
 """Between heartbeats while a hand-over is under way."""
+_QUIET = frozenset({VrrpReceived, HeartbeatReceived, WitnessAnswered, CheckFinished})
+"""Events that leave nothing to do when they bring nothing new."""
 
 
 class Node:
@@ -117,8 +119,9 @@ class Node:
         for group in self._groups:
             if now > group.lapses_at:
                 group.guard(now, out)
-        self._handlers[type(event)](now, event, out)
-        if not out and type(event) is not Tick and not self._has_news():
+        kind = type(event)
+        self._handlers[kind](now, event, out)
+        if not out and kind in _QUIET and not self._has_news() and not self.standing.stopping:
             return out
         self._due = None
         if self._started:
@@ -162,6 +165,9 @@ class Node:
                 return
             group, index = route
             self._seen[key] = (packet, advertisement, group, index)
+            self._due = None
+        if not advertisement.priority:
+            self._due = None  # a farewell is the one packet that brings a deadline forward
         group.heard(now, index, packet.source, advertisement, out)
         if packet.source != group.local[index] and self.lans[network].heard(now):
             self._reach_changed(now, out)

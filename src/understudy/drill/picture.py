@@ -7,14 +7,13 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from html import escape
 
-from understudy.drill.result import BandJson, DrillJson, LaneJson, RunJson, StripJson
+from understudy.drill.result import BandJson, DrillJson, LaneJson, RunJson, StripJson, phase_lengths
 
 Say = Callable[[str], str]
 """Translates a phrase (see `phrases`)."""
 
 WIDTH = 1000
 _LEFT, _RIGHT = 118, 22
-_PHASES = ("detect", "decide", "move", "resume")
 _LANE = 74
 _STRIP = 40
 _TICKS_MAX = 400
@@ -163,7 +162,7 @@ def _moments(scale: Scale, run: RunJson, top: float, bottom: float, say: Say) ->
             f"{escape(say('fault'))}</text>"
         )
         yield f'<path d="M{scale(0) - 5} {top - 42}h10l-5 9z" style="fill:var(--gap)"/>'
-    back = sum(run["phases_ms"].values()) if run["recovered"] else 0  # type: ignore[arg-type]  # all values are float
+    back = sum(length for _, length in phase_lengths(run["phases_ms"])) if run["recovered"] else 0
     if back and scale.shows(back):
         yield _line(scale(back), top - 30, bottom, "back")
         yield (
@@ -177,8 +176,7 @@ def _phase_bar(scale: Scale, run: RunJson, say: Say) -> Iterator[str]:
     if not any(run["phases_ms"].values()):
         return
     yield _text(_LEFT - 10, y + 11, say("phases"), "soft", "end")
-    for name in _PHASES:
-        length = float(run["phases_ms"][name])
+    for name, length in phase_lengths(run["phases_ms"]):
         clipped = scale.clip({"start_ms": at, "end_ms": at + length, "value": name})
         at += length
         if clipped is None or length <= 0:

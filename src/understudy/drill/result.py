@@ -16,6 +16,16 @@ class PhasesJson(TypedDict):
     resume: float
 
 
+def phase_lengths(phases: PhasesJson) -> list[tuple[str, float]]:
+    """Name and length in ms, in the order of time."""
+    return [
+        ("detect", phases["detect"]),
+        ("decide", phases["decide"]),
+        ("move", phases["move"]),
+        ("resume", phases["resume"]),
+    ]
+
+
 class EventJson(TypedDict):
     t_ms: float
     node: str
@@ -174,3 +184,9 @@ class DrillJson(TypedDict):
     summary: SummaryJson
     objectives: list[ObjectiveJson]
     verdict: VerdictJson
+
+
+def median_run(drill: DrillJson) -> RunJson | None:
+    """The run whose outage is the median, by nearest rank: a run that really happened, not an average of several."""
+    ranked = sorted(drill["runs"], key=lambda run: run["outage_ms"])
+    return ranked[(len(ranked) - 1) // 2] if ranked else None

@@ -154,7 +154,7 @@ def _guard(
     cleanup: Callable[[], None] | None,
 ) -> NoReturn:
     status = 1
-    init = 0
+    uid = os.geteuid()  # inside a user namespace it will be another one
     try:
         os.setsid()  # the terminal's Ctrl-C is the caller's to handle
         for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
@@ -163,7 +163,7 @@ def _guard(
         if log is not None:
             _let_go(log, keep={channel.fileno(), wakeup, alarm, *keep})
         try:
-            with explained():
+            with explained(uid):
                 enter_user_namespace()
                 syscalls.unshare(syscalls.CLONE_NEWPID)
         except BaseException as error:
@@ -173,7 +173,7 @@ def _guard(
         init = os.fork()
         if init == 0:
             os.close(alive_write)
-            _init(alive_read, channel, main)
+            _init(alive_read, channel, main, uid)
         os.close(alive_read)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.signal(signal.SIGTERM, lambda *_: None)
@@ -209,7 +209,7 @@ def _wait(init: int, channel: socket.socket, wakeup: int) -> int:
                     os.kill(init, signal.SIGKILL)  # the caller is gone
 
 
-def _init(alive: int, channel: socket.socket, main: Callable[[Report[T]], None]) -> NoReturn:
+def _init(alive: int, channel: socket.socket, main: Callable[[Report[T]], None], uid: int) -> NoReturn:
     """Pid 1: start main, reap whoever is orphaned, end with main."""
     status = 1
     try:
@@ -217,7 +217,7 @@ def _init(alive: int, channel: socket.socket, main: Callable[[Report[T]], None])
         if select.select([alive], [], [], 0)[0]:
             os._exit(1)  # the guardian died before the kernel knew that we care
         try:
-            with explained():
+            with explained(uid):
                 private_world()
         except BaseException as error:
             _send(channel, "error", _take_apart(error))
@@ -283,18 +283,18 @@ def private_world() -> None:
 
 
 @contextlib.contextmanager
-def explained() -> Iterator[None]:
-    """Turn the kernel's refusal of namespaces into what the operator can do about it."""
+def explained(uid: int) -> Iterator[None]:
+    """Turn the kernel's refusal of namespaces to user `uid` into what the operator can do about it."""
     try:
         yield
     except OSError as error:
         if error.errno not in (errno.EPERM, errno.EACCES, errno.ENOSPC, errno.EUSERS, errno.EINVAL):
             raise
-        raise refusal(error) from error
+        raise refusal(error, uid) from error
 
 
-def refusal(error: OSError, sysctls: Path = Path("/proc/sys")) -> OperatorError:
-    """Which switch of this machine forbids namespaces, and the command that allows them."""
+def refusal(error: OSError, uid: int, sysctls: Path = Path("/proc/sys")) -> OperatorError:
+    """Which switch of this machine forbids `uid` namespaces, and the command that allows them."""
     what = f"{error.filename or 'namespace'}: {error.strerror}"
     for name, forbids, allow in (
         ("user.max_user_namespaces", "0", "sudo sysctl -w user.max_user_namespaces=16384"),
@@ -309,13 +309,13 @@ def refusal(error: OSError, sysctls: Path = Path("/proc/sys")) -> OperatorError:
             value = (sysctls / name.replace(".", "/")).read_text().strip()
         except OSError:
             continue
-        if value == forbids and os.geteuid() != 0:
+        if value == forbids and uid != 0:
             message = f"user namespaces are forbidden here: {name}={value} ({what})"
             return OperatorError(ALLOW_USER_NAMESPACES, message, f"{allow}; or run the command as root")
     if error.filename in ("mount /proc", "mount /sys"):
         message = f"a private world cannot be made ({what}): a container hides parts of /proc or /sys"
         return OperatorError(NO_PRIVATE_MOUNTS, message, "run outside of the container, or unmask them (--privileged)")
-    if os.geteuid() == 0:
+    if uid == 0:
         message = f"root lacks the right to make namespaces ({what})"
         return OperatorError(ALLOW_USER_NAMESPACES, message, "give CAP_SYS_ADMIN and CAP_NET_ADMIN, or run as a user")
     message = f"user namespaces are forbidden here ({what})"

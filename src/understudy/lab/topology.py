@@ -4,7 +4,7 @@ Defaults, each of which a declared node of the same name or address replaces:
 
 * a switch for every network: a bridge in the namespace `switch`, with one port for each attachment;
 * a client `client-NETWORK` on every network on which a group holds addresses, with a free address of each prefix;
-* a server `server-ADDRESS` for every server that the file names by an address of one of its networks which no node holds;
+* a server `server-ADDRESS` for every server that the file names by an address of its networks which no node holds;
 * a router `router-NETWORK` that holds the network's declared `gateway`.
 
 Routes: nodes of groups get one to the declared gateways, and forward. Everyone else reaches the world through the

@@ -4,8 +4,9 @@ Mode `private`: a virtual MAC talks to the wire and to nobody on this node. In m
 would be handed to the others on the port, past the lease's gates. The node itself reaches virtual addresses as local
 ones.
 
-Addresses are host prefixes: the connected route stays on the parent, so that forwarded and own traffic leaves with the
-port's own MAC, and nothing leaves from the virtual one but answers about virtual addresses.
+Addresses are there only while the group is Active. They are host prefixes: the connected route stays on the parent, so
+that forwarded and own traffic leaves with the port's own MAC, and nothing leaves from the virtual one but answers about
+virtual addresses.
 """
 
 from collections.abc import Mapping, Sequence

@@ -11,7 +11,12 @@ Sysctl = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A macvlan that carries one virtual MAC: up while the group is Active here, down otherwise."""
+    """A macvlan that carries one virtual MAC. It exists always; only while the group is Active here, it is up.
+
+    Becoming Active: add the addresses, then set it up. Leaving: set it down, then delete them. A link that is merely
+    down keeps its IPv4 addresses local: a Backup would talk to itself instead of to the Active, and would drop what
+    comes from a virtual address as a martian. (An IPv6 link-local address, on the other hand, would not survive.)
+    """
 
     name: str
     parent: str
@@ -84,7 +89,7 @@ class NodeConfig:
     """Everything that one node's kernel shall hold.
 
     Apply in this order: `ruleset` (loads conntrack, whose sysctls exist only then), `sysctls`, `rules`, then each of
-    `links` with its own sysctls and addresses, left down.
+    `links` with its own sysctls, left down and without addresses.
     """
 
     node: NodeName

@@ -1,8 +1,11 @@
 """Reading the text: limits, positions, and that nothing but Problems ever comes out."""
 
+import copy
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -10,7 +13,9 @@ from understudy.config import load_plan
 from understudy.config.load import DEPTH_MAX, NODES_MAX, SIZE_MAX, read_source
 from understudy.config.problems import Problems
 
-PAIR = (Path(__file__).parents[3] / "examples" / "pair.yaml").read_bytes()
+FOLDER = Path(__file__).parents[3] / "examples"
+PAIR = (FOLDER / "pair.yaml").read_bytes()
+EXAMPLES = [path.read_text(encoding="utf-8") for path in sorted(FOLDER.glob("*.yaml"))]
 
 
 def codes(problems: Problems) -> list[str]:
@@ -78,7 +83,7 @@ def test_scalars_are_text_until_a_model_reads_them() -> None:
     words = ["no", "010", "1:30", "2026-01-01", ".inf", "0o17", "1e3", "'null'", "'~'"]
     source = read_source(f"[{', '.join(words)}]".encode())
     assert source.root.plain() == [word.strip("'") for word in words]
-    assert read_source(b"[~, null, , Null]").root.plain() == [None, None, None, None]
+    assert read_source(b"[~, null, Null]").root.plain() == [None, None, None]
 
 
 def test_the_excerpt_cannot_steer_a_terminal() -> None:
@@ -94,25 +99,95 @@ fragments = st.sampled_from(
 )
 
 
+def answer(data: bytes) -> Problems | None:
+    """What the loader says; any other exception than Problems ends the test. A plan can tell each node its settings."""
+    try:
+        plan = load_plan(data)
+    except Problems as problems:
+        return problems
+    for node in plan.nodes:
+        assert plan.settings(node.name).config_digest == plan.digest
+    return None
+
+
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.one_of(st.binary(max_size=200), st.lists(fragments, max_size=40).map(b"".join)))
 @example(PAIR)
+@example(b"(:\n(")
 def test_any_bytes_give_a_plan_or_problems_and_nothing_else(data: bytes) -> None:
     """The loader raises Problems or nothing; every problem has a place inside the text and can be shown."""
-    try:
-        load_plan(data)
-    except Problems as problems:
-        assert problems.problems
-        assert str(problems)
-        for problem in problems.problems:
-            assert 0 <= problem.line <= len(problems.lines)
+    problems = answer(data)
+    assert problems is None or str(problems)
+    for problem in problems.problems if problems else ():
+        assert 0 <= problem.line <= len(problems.lines if problems else ())
 
 
 @settings(max_examples=150, deadline=None)
 @given(st.integers(0, len(PAIR)), st.integers(0, 12), st.one_of(st.binary(max_size=4), fragments))
 def test_any_small_damage_to_the_pair_gives_a_plan_or_problems(start: int, length: int, patch: bytes) -> None:
     """The same, near a good file, where the rules have something to judge."""
-    try:
-        load_plan(PAIR[:start] + patch + PAIR[start + length :])
-    except Problems as problems:
-        assert str(problems)
+    problems = answer(PAIR[:start] + patch + PAIR[start + length :])
+    assert problems is None or str(problems)
+
+
+JUNK: list[Any] = [
+    None,
+    "",
+    "x",
+    "web1",
+    "gw1",
+    "inside",
+    "10.9.0.1",
+    "10.9.0.254",
+    "fd00::1",
+    "fd00::/64",
+    "0.0.0.0/0",
+]
+JUNK += [
+    "::/0",
+    "1ms",
+    "web1:80",
+    "[::1]:80",
+    "none",
+    "true",
+    "active-active",
+    0,
+    -1,
+    7,
+    1e300,
+    True,
+    "{}",
+    "{message}",
+]
+JUNK += [
+    [],
+    {},
+    ["10.9.0.1", "fd00::1"],
+    ["gw1", "gw2", "web1"],
+    {"inside": "10.9.0.9"},
+    {"http": "/", "none": True},
+    [[[]]],
+]
+
+
+def places(value: Any) -> list[tuple[Any, Any]]:
+    """Every container of a document with every key or index in it."""
+    if not isinstance(value, dict | list):
+        return []
+    keys = list(value) if isinstance(value, dict) else list(range(len(value)))
+    return [(value, key) for key in keys] + [place for key in keys for place in places(value[key])]
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.sampled_from(EXAMPLES), st.lists(st.tuples(st.integers(0, 200), st.sampled_from(JUNK)), min_size=1, max_size=3)
+)
+def test_any_wrong_value_in_a_good_file_gives_a_plan_or_problems(text: str, changes: list[tuple[int, Any]]) -> None:
+    """Values of every wrong kind at every place: what one check refuses must not trip the next."""
+    document = yaml.safe_load(text)
+    for number, junk in changes:
+        found = places(document)
+        container, key = found[number % len(found)]
+        container[key] = copy.deepcopy(junk)
+    problems = answer(yaml.safe_dump(document, allow_unicode=True).encode())
+    assert problems is None or str(problems)

@@ -1,0 +1,99 @@
+"""Ask agents over their control sockets. Imports nothing heavy: `status` is a whole process of at most 200 ms."""
+
+import json
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+from understudy.errors import OperatorError
+
+RUN_DIR = Path("/run/understudy")
+REPLY_MAX = 1 << 22
+TIMEOUT_S = 2.0
+SOCKET = "control.sock"
+
+
+def ask(path: Path, command: str, timeout_s: float = TIMEOUT_S, **fields: Any) -> dict[str, Any]:
+    """One command, one answer. Raises OperatorError if nobody answers there."""
+    data = b""
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as end:
+            end.settimeout(timeout_s)
+            end.connect(str(path))
+            end.sendall(json.dumps({"command": command, **fields}).encode() + b"\n")
+            while not data.endswith(b"\n") and len(data) < REPLY_MAX:
+                piece = end.recv(1 << 16)
+                if not piece:
+                    break
+                data += piece
+        reply = json.loads(data)
+    except FileNotFoundError:
+        raise OperatorError("E5301", f"no agent listens at {path}", "start it, or name its --run-dir") from None
+    except ConnectionRefusedError:
+        raise OperatorError("E5301", f"the agent at {path} is gone", "start it again") from None
+    except PermissionError:
+        raise OperatorError("E5302", f"not allowed to ask {path}", "ask as the user that runs the agent") from None
+    except TimeoutError:
+        raise OperatorError(
+            "E5303", f"the agent at {path} did not answer within {timeout_s:g} s", "is it frozen? look at its journal"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise OperatorError("E5303", f"the agent at {path} did not answer: {error}", "look at its journal") from None
+    if not isinstance(reply, dict):
+        raise OperatorError("E5303", f"the agent at {path} answered nonsense", "is it of the same version?")
+    return reply
+
+
+def control_paths(run_dir: Path | None) -> list[Path]:
+    """Control sockets that there are: below `run_dir`, or of this machine's agent and of the labs of this user."""
+    if run_dir is not None:
+        direct = run_dir / SOCKET
+        return [direct] if direct.exists() else sorted(run_dir.glob(f"*/{SOCKET}")) or [direct]
+    found = sorted(RUN_DIR.glob(f"*/{SOCKET}"))
+    uid = os.getuid()
+    roots = (os.environ.get("XDG_RUNTIME_DIR", ""), f"/run/user/{uid}")
+    for root in dict.fromkeys(Path(r, "understudy") for r in roots if r):
+        found += sorted(root.glob(f"lab/*/*/{SOCKET}"))
+    fallback = Path(f"/tmp/understudy-{uid}")  # noqa: S108 -- where labs are kept without a runtime directory
+    return found + sorted(fallback.glob(f"lab/*/*/{SOCKET}"))
+
+
+def find(run_dir: Path | None, node: str | None) -> list[tuple[Path, dict[str, Any]]]:
+    """Status of every agent that answers, of `node` only if named. Raises OperatorError if there is none."""
+    found: list[tuple[Path, dict[str, Any]]] = []
+    problem: OperatorError | None = None
+    for path in control_paths(run_dir):
+        if node is not None and path.parent.name != node:
+            continue
+        try:
+            found.append((path, ask(path, "status")))
+        except OperatorError as error:
+            problem = problem or error
+            found.append((path, {"node": path.parent.name, "error": error.message, "groups": []}))
+    if not any("error" not in status for _, status in found):
+        if problem is not None:
+            raise problem
+        where = str(run_dir) if run_dir is not None else f"{RUN_DIR} or in a lab"
+        raise OperatorError(
+            "E5301",
+            f"no agent {f'of {node} ' if node else ''}answers below {where}",
+            "start one: understudy lab up FILE, or understudy agent FILE --node NAME on each node",
+        )
+    return found
+
+
+def active_of(statuses: list[tuple[Path, dict[str, Any]]], group: str | None) -> tuple[Path, str]:
+    """Control socket of the node that is Active for `group` (or the only group), and the group's name."""
+    names = sorted({g["name"] for _, status in statuses for g in status["groups"]})
+    if group is None:
+        if len(names) != 1:
+            raise OperatorError("E5304", f"which group? There are {', '.join(names)}", "name one")
+        group = names[0]
+    if group not in names:
+        raise OperatorError("E5304", f"there is no group {group}", f"there are {', '.join(names)}")
+    for path, status in statuses:
+        for each in status["groups"]:
+            if each["name"] == group and each["role"] == "active":
+                return path, group
+    raise OperatorError("E5305", f"no node that answers here is Active for {group}", "ask on the Active node")

@@ -1,0 +1,48 @@
+"""`understudy maintenance on|off`: a node in maintenance never becomes Active, also not after a restart."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from understudy.cli.output import console, emit_json, guarded
+from understudy.errors import OperatorError
+
+SCHEMA = "understudy.maintenance/1"
+
+
+class Switch(StrEnum):
+    on = "on"
+    off = "off"
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(maintenance)
+
+
+@guarded
+def maintenance(
+    state: Annotated[Switch, typer.Argument(help="on: rest and never take over; off: stand by again.")],
+    *,
+    node: Annotated[str | None, typer.Option(help="Which node, if several answer here.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Even if nobody could take over.")] = False,
+    json_output: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+    run_dir: Annotated[Path | None, typer.Option(help="Where the agents' sockets are.")] = None,
+) -> None:
+    """Put a node to rest, or back on duty. An Active hands over first; the state survives restarts."""
+    from understudy.agent import client
+
+    found = [(path, status) for path, status in client.find(run_dir, node) if "error" not in status]
+    if len(found) > 1:
+        names = ", ".join(status["node"] for _, status in found)
+        raise OperatorError("E5306", f"which node? {names} answer here", "name one with --node")
+    path, status = found[0]
+    reply = client.ask(path, "maintenance", on=state is Switch.on, force=force)
+    if reply.get("error"):
+        raise OperatorError("E5311", str(reply["error"]), "understudy status shows what each node sees")
+    if json_output:
+        emit_json(SCHEMA, {"node": status["node"], "maintenance": state is Switch.on})
+    else:
+        rests = "rests: it never becomes Active" if state is Switch.on else "stands by again"
+        console().print(f"{status['node']} {rests}")

@@ -1,0 +1,161 @@
+"""The report in a terminal: a table, the median run as a timeline of characters, what happened and why, the verdict."""
+
+from collections.abc import Callable, Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from understudy.drill.phrases import speaker
+from understudy.drill.picture import Say
+from understudy.drill.result import BandJson, DrillJson, RunJson, StripJson, median_run, phase_lengths
+
+_ROLE = {"active": ("█", "blue"), "standby": ("░", "blue")}
+_DOWN = ("╳", "bright_black")
+
+
+def show(console: Console, drill: DrillJson, language: str = "en") -> None:
+    """Print one drill's report."""
+    say = speaker(language)
+    console.print(Text(f"{drill['fault']}: {drill['sentence']}", style="bold"))
+    console.print(_figures(drill, say))
+    run = median_run(drill)
+    if run is not None:
+        console.print(Text(f"\n{say('The median run')} (#{run['number']})", style="bold"))
+        for line in timeline(run, min(console.width, 132) - 12, say):
+            console.print(line, soft_wrap=True)
+        console.print(Text(f"\n{say('Events of the median run, with their causes')}", style="bold"))
+        console.print(_events(run))
+    for line in _closing(drill, say):
+        console.print(line)
+
+
+def _figures(drill: DrillJson, say: Say) -> Table:
+    summary, totals, bound = drill["summary"], drill["summary"]["totals"], drill["bound"]
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    rows: list[tuple[str, str]] = [
+        ("runs", f"{totals['runs']:.0f}" + (f" (+{len(drill['void'])} void)" if drill["void"] else "")),
+        ("p50", f"{summary['p50']:.1f} ms"),
+        ("p95", f"{summary['p95']:.1f} ms"),
+        ("p99", f"{summary['p99']:.1f} ms"),
+        ("max", f"{summary['max']:.1f} ms"),
+        ("bound", _range(bound["outage_min_ms"], bound["outage_max_ms"])),
+        ("lost", f"{totals['packets_lost']:.0f} / {totals['packets_sent']:.0f}"),
+        ("survived", f"{totals['tcp_survived']:.0f} / {totals['tcp_established']:.0f}"),
+        ("reset", f"{totals['tcp_reset']:.0f}"),
+        ("stalled", f"{totals['tcp_stalled']:.0f}"),
+        ("dual answer", f"{totals['dual_answer_ms']:.1f} ms"),
+    ]
+    for name, _ in rows:
+        table.add_column(say(name), justify="right", no_wrap=True)
+    table.add_row(*(value for _, value in rows))
+    return table
+
+
+def _range(low: float | None, high: float | None) -> str:
+    if high is None:
+        return "–"
+    return f"≤ {high:.0f} ms" if low is None else f"{low:.0f}–{high:.0f} ms"
+
+
+def timeline(run: RunJson, width: int, say: Say) -> list[Text]:
+    """Lanes and strips, one character a slice of time."""
+    trace = run["trace"]
+    scale = _scale(trace["start_ms"], trace["end_ms"], width)
+    lines = [_axis(run, scale, width)]
+    for node, lane in trace["lanes"].items():
+        cells = Text(f"{node:>10.10} ")
+        for column in _columns(lane["roles"], scale, width):
+            glyph, style = _ROLE.get(column, _DOWN) if column else (" ", "")
+            cells.append(glyph, style)
+        lines.append(cells)
+        marks = [" "] * width
+        for answer in lane["answers"]:
+            for position in range(scale(answer["start_ms"]), scale(answer["end_ms"]) + 1):
+                _put(marks, position, "·")
+        for t_ms in lane["advertisements_ms"]:
+            _put(marks, scale(t_ms), "|")
+        for t_ms in lane["announcements_ms"]:
+            _put(marks, scale(t_ms), "◆")
+        lines.append(Text(" " * 11 + "".join(marks), style="cyan"))
+    lines += [_strip(strip, scale, width, say) for strip in trace["strips"]]
+    legend = f"{say('advertisement')} |   {say('announcement (gratuitous ARP)')} ◆   {say('answers for the virtual addresses')} ·"
+    lines.append(Text(" " * 11 + legend, style="dim"))
+    return lines
+
+
+def _scale(start: float, end: float, width: int) -> Callable[[float], int]:
+    def column(t_ms: float) -> int:
+        return min(width - 1, max(0, int((t_ms - start) / (end - start) * width)))
+
+    return column
+
+
+def _put(cells: list[str], position: int, glyph: str) -> None:
+    if 0 <= position < len(cells):
+        cells[position] = glyph
+
+
+def _axis(run: RunJson, scale: Callable[[float], int], width: int) -> Text:
+    """The fault and the return of traffic, by name."""
+    cells = [" "] * width
+    _write(cells, scale(0), "▼ fault 0")
+    back = sum(length for _, length in phase_lengths(run["phases_ms"]))
+    if back and run["recovered"]:
+        _write(cells, scale(back), f"▼ back {back:.0f} ms")
+    return Text(" " * 11 + "".join(cells), style="red")
+
+
+def _write(cells: list[str], position: int, text: str) -> None:
+    for offset, glyph in enumerate(text):
+        _put(cells, position + offset, glyph)
+
+
+def _columns(bands: Sequence[BandJson], scale: Callable[[float], int], width: int) -> list[str]:
+    columns = [""] * width
+    for band in bands:
+        for position in range(scale(band["start_ms"]), scale(band["end_ms"]) + 1):
+            columns[position] = band["value"]
+    return columns
+
+
+def _strip(strip: StripJson, scale: Callable[[float], int], width: int, say: Say) -> Text:
+    cells = ["━"] * width
+    for silence in strip["silences"]:
+        start, end = scale(silence["start_ms"]), scale(silence["end_ms"])
+        for position in range(start, end + 1):
+            _put(cells, position, " ")
+        label = f"{silence['end_ms'] - silence['start_ms'] - 1:.0f} ms"
+        if end - start > len(label) + 2:
+            _write(cells, (start + end - len(label)) // 2, label)
+    line = Text(f"{say(strip['direction']):>10.10} ")
+    for glyph in cells:
+        line.append(glyph, "green" if glyph == "━" else "bold red")
+    return line
+
+
+def _events(run: RunJson) -> Table:
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column()
+    for event in run["events"]:
+        style = "red" if event["kind"] in ("fault", "silence") else "green" if event["kind"] == "resumed" else ""
+        table.add_row(f"{event['t_ms']:+.1f} ms", event["node"], Text(event["text"], style=style))
+    return table
+
+
+def _closing(drill: DrillJson, say: Say) -> list[Text]:
+    phases = "  ".join(f"{say(name)} {length:.1f} ms" for name, length in phase_lengths(drill["summary"]["phases_ms"]))
+    lines = [Text(f"\n{say('phases')} (p50)  {phases}")]
+    for objective in drill["objectives"]:
+        mark, style = ("✓", "green") if objective["met"] else ("✗", "red")
+        text = (
+            f"{mark} {say('objective')} {objective['service']}: {say('declared')} {objective['declared_ms']:.0f} ms, "
+            f"{say('measured')} {objective['measured_ms']:.1f} ms"
+        )
+        lines.append(Text(text, style=style))
+    passed = drill["verdict"]["passed"]
+    lines.append(Text(say("passed" if passed else "failed").upper(), style="bold green" if passed else "bold red"))
+    lines += [Text(f"  - {reason}") for reason in drill["verdict"]["reasons"]]
+    return lines
