@@ -271,7 +271,8 @@ class Driver:
         if self.control is not None:
             self.control.expire(Instant(now))
         if now >= self._neighbours_at:
-            self._neighbours_at = now + NEIGHBOURS_EVERY
+            lonely = any(not lan.candidates() for lan in self.node.lans.values())
+            self._neighbours_at = now + (HOUSEKEEPING_EVERY if lonely else NEIGHBOURS_EVERY)
             self.ask_hands({"op": "neighbours"}, self._learn_neighbours)
 
     def _learn_neighbours(self, answer: Message) -> None:

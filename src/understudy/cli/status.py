@@ -100,12 +100,17 @@ def judge(statuses: list[dict[str, Any]]) -> list[str]:
                     troubles.append(f"{group['name']}: {name} {why}; nobody could take over from {status['node']}")
             elif any(peer["role"] == "active" and peer["heard"] for peer in group["peers"]):
                 actives.append(group["peers"][0]["name"])
-        for server in status.get("servers", []):
-            if not server["up"]:
-                troubles.append(f"{status['node']}: {server['service']} server {server['name']}: {server['reason']}")
-        for peer in (p for g in status["groups"] for p in g["peers"]):
-            if peer["heard"] and not peer["same_config"]:
-                troubles.append(f"{status['node']}: {peer['name']} runs another configuration")
+        troubles += [
+            f"{status['node']}: {server['service']} server {server['name']}: {server['reason']}"
+            for server in status.get("servers", [])
+            if not server["up"]
+        ]
+        troubles += [
+            f"{status['node']}: {peer['name']} runs another configuration"
+            for group in status["groups"]
+            for peer in group["peers"]
+            if peer["heard"] and not peer["same_config"]
+        ]
     for (_, group), actives in held.items():
         unique = sorted(set(actives))
         if not unique:

@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 CODES: Mapping[str, str] = MappingProxyType(
     {
-        "E2001": "The file cannot be read.",
+        "E2001": "The file cannot be read or written.",
         "E2002": "The file is larger than 4 MiB.",
         "E2003": "The file is not UTF-8 text.",
         "E2004": "The text is not YAML.",

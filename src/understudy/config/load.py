@@ -7,7 +7,7 @@ merge keys and tags. They save typing in generated files only, and cost every re
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,9 +32,23 @@ DEPTH_MAX = 12
 NODES_MAX = 400_000
 
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_STEP_SHOWN_MAX = 60
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 
-Path_ = tuple[str | int, ...]
+Steps = tuple[str | int, ...]
+"""From the root to a value: keys and positions in lists."""
+
+
+def spell_steps(steps: Iterable[str | int]) -> str:
+    """The way to a value in words: `services.web.servers[1]`. Absurd keys are shortened."""
+    shown = ""
+    for step in steps:
+        if isinstance(step, int):
+            shown += f"[{step}]"
+        else:
+            word = step if len(step) <= _STEP_SHOWN_MAX else step[:_STEP_SHOWN_MAX] + "..."
+            shown += f".{word}" if shown else word
+    return shown
 
 
 @dataclass(slots=True)
@@ -69,23 +83,24 @@ class Source:
     problems: tuple[Problem, ...] = ()
     """Of the text, that leave a tree in which the others can still be found."""
 
-    def locate(self, path: Path_, *, key: bool = False) -> tuple[Node, str]:
+    def locate(self, path: Steps, *, key: bool = False) -> tuple[Node, str]:
         """The node at `path`, and the path in words.
 
         Steps that the text does not have are skipped, so that a path into the long form of a value leads to its short
         form. With `key` the node of the last key instead of its value.
         """
-        node, shown, label = self.root, "", self.root
+        node = label = self.root
+        taken: list[str | int] = []
         for step in path:
             if isinstance(step, str) and isinstance(node.value, dict) and step in node.value:
                 label, node = node.value[step]
-                shown += f".{step}" if shown else step
+                taken.append(step)
             elif isinstance(step, int) and isinstance(node.value, list) and step < len(node.value):
                 label = node = node.value[step]
-                shown += f"[{step}]"
-        return (label if key else node), shown
+                taken.append(step)
+        return (label if key else node), spell_steps(taken)
 
-    def problem(self, path: Path_, code: str, message: str, hint: str = "", *, key: bool = False) -> Problem:
+    def problem(self, path: Steps, code: str, message: str, hint: str = "", *, key: bool = False) -> Problem:
         """A problem of the value (or key) at `path`."""
         node, shown = self.locate(path, key=key)
         return Problem(node.line, node.column, code, shown, message, hint, node.width)
@@ -150,6 +165,8 @@ class _Reader:
         self._nodes = 0
         self._holes = False
         """Whether values are missing in the tree, so that judging it would find what is not wrong."""
+        self._steps: list[str | int] = []
+        """To the value that is being read."""
 
     def document(self) -> Node | None:
         """The only document of the text; None when it has none that can be used."""
@@ -160,11 +177,11 @@ class _Reader:
                 hint = "`understudy init` writes an example"
                 self.problems.append(Problem(0, 0, "E2011", "", "the file is empty", hint))
                 return None
-            root = self._node(self._next(), 0, "")
+            root = self._node(self._next())
             self._next()  # the document's end
             event = self._next()
             if isinstance(event, DocumentStartEvent):
-                self._report(event, "E2007", "", "a second document begins here", "one cluster, one file, one document")
+                self._report(event, "E2007", "a second document begins here", "one cluster, one file, one document")
         except _GivenUp:
             return None
         return None if self._holes else root
@@ -180,66 +197,68 @@ class _Reader:
             raise _GivenUp from None
         return event
 
-    def _report(self, event: Event, code: str, path: str, message: str, hint: str = "") -> None:
+    def _report(self, event: Event, code: str, message: str, hint: str = "", width: int = 1) -> None:
         line, column = _start(event)
-        self.problems.append(Problem(line, column, code, path, message, hint))
+        self.problems.append(Problem(line, column, code, spell_steps(self._steps), message, hint, width))
 
-    def _node(self, event: Event, depth: int, path: str) -> Node:
+    def _node(self, event: Event, depth: int = 0) -> Node:
         self._nodes += 1
         if self._nodes > NODES_MAX:
-            self._report(event, "E2008", "", f"the file holds more than {NODES_MAX} values")
+            self._report(event, "E2008", f"the file holds more than {NODES_MAX} values")
             raise _GivenUp
         if depth > DEPTH_MAX:
-            self._report(event, "E2005", path, f"values are nested more than {DEPTH_MAX} deep")
+            self._report(event, "E2005", f"values are nested more than {DEPTH_MAX} deep")
             raise _GivenUp
         node = Node(*_start(event), 1, None)
         if isinstance(event, ScalarEvent):
-            self._refuse_decoration(event, path)
+            self._refuse_decoration(event)
             node.width = _width(event)
             if not (event.implicit[0] and event.value in _NULLS):
                 node.value = event.value
         elif isinstance(event, SequenceStartEvent):
-            self._refuse_decoration(event, path)
-            node.value = self._items(depth, path)
+            self._refuse_decoration(event)
+            node.value = self._items(depth)
         elif isinstance(event, MappingStartEvent):
-            self._refuse_decoration(event, path)
-            node.value = self._entries(depth, path)
+            self._refuse_decoration(event)
+            node.value = self._entries(depth)
         else:
             assert isinstance(event, AliasEvent), event
             self._holes = True
-            self._report(event, "E2006", path, f"*{event.anchor} is an alias", "write the value out")
+            self._report(event, "E2006", f"{quoted(f'*{event.anchor}')} is an alias", "write the value out")
         return node
 
-    def _refuse_decoration(self, event: ScalarEvent | SequenceStartEvent | MappingStartEvent, path: str) -> None:
+    def _refuse_decoration(self, event: ScalarEvent | SequenceStartEvent | MappingStartEvent) -> None:
         if event.anchor is not None:
-            self._report(event, "E2006", path, f"&{event.anchor} is an anchor", "write the value out")
+            self._report(event, "E2006", f"{quoted(f'&{event.anchor}')} is an anchor", "write the value out")
         if event.tag is not None:
-            self._report(event, "E2009", path, f"the tag {quoted(event.tag)} is not allowed", "write the value alone")
+            self._report(event, "E2009", f"the tag {quoted(event.tag)} is not allowed", "write the value alone")
 
-    def _items(self, depth: int, path: str) -> list[Node]:
+    def _items(self, depth: int) -> list[Node]:
         items: list[Node] = []
         while not isinstance(event := self._next(), SequenceEndEvent):
-            items.append(self._node(event, depth + 1, f"{path}[{len(items)}]"))
+            self._steps.append(len(items))
+            items.append(self._node(event, depth + 1))
+            self._steps.pop()
         return items
 
-    def _entries(self, depth: int, path: str) -> dict[str, tuple[Node, Node]]:
+    def _entries(self, depth: int) -> dict[str, tuple[Node, Node]]:
         entries: dict[str, tuple[Node, Node]] = {}
         while not isinstance(event := self._next(), MappingEndEvent):
-            key = self._node(event, depth + 1, path)
-            name = key.value if isinstance(key.value, str) else None
-            inner = path if name is None else f"{path}.{name}" if path else name
-            value = self._node(self._next(), depth + 1, inner)
-            if name is None or name == "<<":
-                what = "merge keys are not part of the language" if name else "a key is not plain text"
-                problem = Problem(key.line, key.column, "E2012", path, what, "write `key: value`", key.width)
-                self.problems.append(problem)
-            elif name in entries:
-                first = entries[name][0]
-                message = f"{quoted(name)} stands twice, first in line {first.line}"
-                hint = "keep one of the two"
-                self.problems.append(Problem(key.line, key.column, "E2010", inner, message, hint, key.width))
+            key = self._node(event, depth + 1)
+            if not isinstance(key.value, str):
+                self._report(event, "E2012", "a key is not plain text", "write `key: value`", key.width)
+                self._node(self._next(), depth + 1)
+            elif key.value == "<<":
+                self._report(event, "E2012", "merge keys are not part of the language", "write `key: value`", key.width)
+                self._node(self._next(), depth + 1)
             else:
-                entries[name] = (key, value)
+                self._steps.append(key.value)
+                if key.value in entries:
+                    message = f"{quoted(key.value)} stands twice, first in line {entries[key.value][0].line}"
+                    self._report(event, "E2010", message, "keep one of the two", key.width)
+                value = self._node(self._next(), depth + 1)
+                entries.setdefault(key.value, (key, value))
+                self._steps.pop()
         return entries
 
 

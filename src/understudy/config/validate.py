@@ -5,16 +5,15 @@ left out of the second, so that one typing error neither hides the other problem
 """
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from understudy.config import rules
-from understudy.config.load import Path_, Source
+from understudy.config.load import Steps, Source
 from understudy.config.models import (
     AttachmentModel,
     CheckModel,
@@ -45,9 +44,9 @@ def validate(source: Source, advertise: Duration | None = None) -> Document:
     try:
         scope = rules.Scope(source, FileModel.model_validate(data), advertise=advertise)
     except ValidationError as error:
-        details = error.errors(include_url=False)
-        problems += islice(_translate_all(source, details), PROBLEMS_MAX)
-        if len(problems) < PROBLEMS_MAX:
+        details = error.errors(include_url=False)[:PROBLEMS_MAX]
+        problems += _translate_all(source, details)
+        if len(details) < PROBLEMS_MAX:
             scope = _remainder(source, data, details, advertise)
     if scope is not None:
         problems += rules.cross_check(scope)
@@ -146,9 +145,8 @@ _SHAPES = {
 }
 
 
-def _translate_all(source: Source, details: Iterable[ErrorDetails]) -> Iterator[Problem]:
+def _translate_all(source: Source, details: Sequence[ErrorDetails]) -> Iterator[Problem]:
     """One problem for each error, but none for a missing key that is there with a typing error."""
-    details = list(details)
     meant = {
         (*loc[:-1], _nearest(str(loc[-1]), next(_known_keys(loc[:-1]), ())))
         for detail in details
@@ -200,14 +198,14 @@ _HINTS_MISSING = {
 }
 
 
-def _wrong_shape(source: Source, loc: Path_, wanted: str, given: object) -> Problem:
+def _wrong_shape(source: Source, loc: Steps, wanted: str, given: object) -> Problem:
     if given is None:
         return source.problem(loc, "E2107", f"has no value, expected {wanted}")
     shape = "a mapping" if isinstance(given, dict) else "a list" if isinstance(given, list) else "a single value"
     return source.problem(loc, "E2103", f"is {shape}, expected {wanted}")
 
 
-def _unknown_key(source: Source, loc: Path_) -> Problem:
+def _unknown_key(source: Source, loc: Steps) -> Problem:
     key = str(loc[-1])
     known = list(next(_known_keys(loc[:-1]), ()))
     code, hint = _LATER.get(key.lower(), ("", ""))
@@ -220,7 +218,7 @@ def _unknown_key(source: Source, loc: Path_) -> Problem:
     return source.problem(loc, "E2101", f"{quoted(key)} is not a known key", hint, key=True)
 
 
-def _known_keys(loc: Path_) -> Iterator[Iterable[str]]:
+def _known_keys(loc: Steps) -> Iterator[Iterable[str]]:
     for shape, model in _MODELS_BY_SHAPE:
         if len(shape) == len(loc) and all(want in ("*", step) for want, step in zip(shape, loc, strict=True)):
             yield model.model_fields

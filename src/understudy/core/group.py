@@ -296,7 +296,8 @@ class Group:
         while self._announce_due and self._announce_due[0] <= now:
             self._announce_due.pop(0)
             self._announce_round += 1
-            out.append(Announce(self.settings.name, self._announce_round))
+            if not self._yields_port:
+                out.append(Announce(self.settings.name, self._announce_round))
         if self._farewell_due and now >= self._farewell_by:
             self._say_farewell(now, out)
         if 0 < self._hold_until <= now:
@@ -356,7 +357,8 @@ class Group:
             self._absorb(now, index, router.handle(now, Startup()), out)
             self._absorb(now, index, router.handle(now, TakeOver("port back")), out)
             self._absorb(now, index, router.handle(now, Refresh()), out)
-            out.append(Announce(self.settings.name, len(ANNOUNCE_AFTER)))
+            if not self._yields_port:
+                out.append(Announce(self.settings.name, len(ANNOUNCE_AFTER)))
 
     def role_set(self, now: Instant, event: RoleSet, out: list[Effect]) -> None:
         """The kernel took a role, or failed to."""
@@ -687,7 +689,7 @@ class Group:
         for effect in effects:
             match effect:
                 case SendAdvertisement(priority):
-                    if not silent and not (self._successor_heard and self.phase is Phase.OFFERING):
+                    if not silent and not self._yields_port:
                         self._send(now, index, priority, out)
                 case ActiveDownExpired():
                     expired = True
@@ -784,6 +786,11 @@ class Group:
         self.reason = reason
         self.cause = cause
         self.dirty = True
+
+    @property
+    def _yields_port(self) -> bool:
+        """The successor was heard: a frame of ours from the virtual MAC would turn the switch's port back to us."""
+        return self._successor_heard and self.phase is Phase.OFFERING
 
     def _all_silent(self) -> bool:
         """Every router whose port is up has waited its Active_Down_Interval in vain."""

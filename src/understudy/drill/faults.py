@@ -32,7 +32,7 @@ DARK: Duration = 2 * SECOND
 """How long `both-agents-kill` leaves the pair without any agent."""
 _START: Duration = 2 * SECOND
 """What a cold start of an agent may take, over its protocol's own timers."""
-UNKNOWN_FAULT = "E5202"
+UNKNOWN_FAULT = "E6402"
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,7 +305,7 @@ FAULTS = {fault.name: fault for fault in _FAULTS}
 
 
 def by_name(name: str) -> Fault:
-    """The row of the table. Raises OperatorError E5202 with all names."""
+    """The row of the table. Raises OperatorError E6402 with all names."""
     if name not in FAULTS:
         raise OperatorError(UNKNOWN_FAULT, f"there is no fault {name!r}", f"one of {', '.join(FAULTS)}")
     return FAULTS[name]

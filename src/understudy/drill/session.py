@@ -22,7 +22,7 @@ from understudy.errors import OperatorError
 from understudy.lab import sandbox
 from understudy.units import MILLISECOND, Duration
 
-LAB_SILENT = "E5203"
+LAB_SILENT = "E6403"
 _SILENCE_MAX_S = 180.0
 """No run takes this long without telling anything: the sandbox has died on us."""
 

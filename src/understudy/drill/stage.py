@@ -25,7 +25,7 @@ from understudy.lab.server import ECHO_PORT
 from understudy.lab.topology import Host, Kind
 from understudy.units import Address, Family, NetworkName
 
-NOTHING_TO_CROSS = "E5201"
+NOTHING_TO_CROSS = "E6401"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Route:
 
 
 def routes(lab: Lab, group: Group) -> list[Route]:
-    """The ways through the group's gateways. Raises OperatorError E5201 if the file has none."""
+    """The ways through the group's gateways. Raises OperatorError E6401 if the file has none."""
     plan = lab.plan
     sides = [(nat.to, nat.source, True) for nat in plan.source_nat if nat.group == group.name]
     networks = list(dict.fromkeys(router.network for router in group.routers))

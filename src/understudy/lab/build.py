@@ -12,8 +12,10 @@ import os
 import select
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
 from pathlib import Path
 
 from understudy.config.plan import Plan
@@ -55,6 +57,8 @@ class Lab:
         self.namespaces: dict[str, Namespace] = {}
         """By host name: declared nodes and extras, not the switch. A power cycle keeps the object."""
         self._agent_main = agent_main
+        self._held = contextlib.ExitStack()
+        """Descriptors of namespaces and sockets: the lab's links live by them."""
         self._links: netlink.RouteSocket
         self._silence: SilentPorts
         self._agents: dict[str, int] = {}
@@ -67,14 +71,15 @@ class Lab:
 
         Raises EnvironmentFailure if the kernel refuses a link, OperatorError E5121 or E5122 if a server does not serve.
         """
-        self.switch = Namespace.create(SWITCH, _prepare_switch)
-        self._links = self.switch.run(netlink.RouteSocket)
+        hold = self._held.enter_context
+        self.switch = hold(closing(Namespace.create(SWITCH, _prepare_switch)))
+        self._links = hold(closing(self.switch.run(netlink.RouteSocket)))
         self._links.commit([netlink.add_bridge(b.index, b.name, b.network) for b in self.topology.bridges])
         for host in self.topology.hosts:
-            self.namespaces[host.name] = Namespace.create(host.name, _Preparation(host))
+            self.namespaces[host.name] = hold(closing(Namespace.create(host.name, _Preparation(host))))
         self._links.commit([self._cable(host, port) for host in self.topology.hosts for port in host.ports])
         ports = [port.switch_port for host in self.topology.hosts for port in host.ports]
-        self._silence = self.switch.run(SilentPorts, ports)
+        self._silence = hold(closing(self.switch.run(SilentPorts, ports)))
         for host in self.topology.hosts:
             self.namespaces[host.name].run(_configure, host)
         self._start_servers([host for host in self.topology.hosts if _serves(host)], timeout_s)
@@ -92,14 +97,8 @@ class Lab:
         self._reap(*self._agents.values(), *self._servers.values())
         self._agents.clear()
         self._servers.clear()
-        if hasattr(self, "_links"):
-            self._links.close()
-            self.switch.close()
-        if hasattr(self, "_silence"):
-            self._silence.close()
-        for namespace in self.namespaces.values():
-            namespace.close()
         self.namespaces.clear()
+        self._held.close()
 
     def _cable(self, host: Host, port: Port) -> netlink.Request:
         end = netlink.Peer(self.namespaces[host.name].fd, port.index, port.interface, port.mac)
@@ -297,6 +296,9 @@ class _Redirected:
             os.dup2(source, target)
         os.close(null)
         os.close(log)
+        # Not the caller's streams, which may be buffered for a terminal or lead somewhere else.
+        sys.stdout = os.fdopen(1, "w", buffering=1, closefd=False)
+        sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
         if self._fresh_sysfs:
             syscalls.mount_fresh_sysfs()
         self._function(*args)

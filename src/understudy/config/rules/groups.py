@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from understudy.config.load import Path_
+from understudy.config.load import Steps
 from understudy.config.models import GroupModel
 from understudy.config.problems import Problem
 from understudy.config.rules.scope import Scope
@@ -21,7 +21,7 @@ def check_groups(scope: Scope) -> Iterator[Problem]:
 
 
 def _check_members(scope: Scope, name: str, group: GroupModel, places: dict[str, int]) -> Iterator[Problem]:
-    path: Path_ = ("redundancy", name, "nodes")
+    path: Steps = ("redundancy", name, "nodes")
     if len(group.nodes) < 2:
         message = f"a group needs two nodes, this one has {len(group.nodes)}"
         yield scope.source.problem(path, "E2301", message, "the preferred one first, as in [gw1, gw2]", key=True)
@@ -40,7 +40,7 @@ def _check_members(scope: Scope, name: str, group: GroupModel, places: dict[str,
 def _check_addresses(scope: Scope, name: str, group: GroupModel) -> Iterator[Problem]:
     members = {node: scope.file.nodes[node] for node in group.nodes if node in scope.file.nodes}
     if len(members) > 1 and not set.intersection(*(set(attachments) for attachments in members.values())):
-        path: Path_ = ("redundancy", name, "nodes")
+        path: Steps = ("redundancy", name, "nodes")
         message = f"{' and '.join(members)} share no network on which to hear each other"
         yield scope.source.problem(path, "E2306", message, "give both an address on one network", key=True)
         return

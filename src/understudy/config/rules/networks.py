@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from itertools import combinations
 
-from understudy.config.load import Path_
+from understudy.config.load import Steps
 from understudy.config.problems import Problem
 from understudy.config.rules.scope import Scope
 from understudy.units import Address
@@ -15,7 +15,7 @@ def check_networks(scope: Scope) -> Iterator[Problem]:
     for name, network in scope.file.networks.items():
         families: set[int] = set()
         for place, prefix in enumerate(network.prefixes):
-            path: Path_ = ("networks", name, "prefixes", place)
+            path: Steps = ("networks", name, "prefixes", place)
             if prefix.version in families:
                 message = f"a second IPv{prefix.version} prefix"
                 yield scope.source.problem(path, "E2120", message, "one a family; a second network may hold the other")
@@ -36,7 +36,7 @@ def check_nodes(scope: Scope) -> Iterator[Problem]:
     for name, attachments in scope.file.nodes.items():
         interfaces: dict[str, str] = {}
         for network, attachment in attachments.items():
-            path: Path_ = ("nodes", name, network)
+            path: Steps = ("nodes", name, network)
             yield from scope.unknown(path, "E2205", "networks", network, key=True)
             for place, address in enumerate(attachment.addresses):
                 yield from scope.misplaced(address, network, (*path, "addresses", place))
@@ -50,12 +50,12 @@ def check_nodes(scope: Scope) -> Iterator[Problem]:
 
 def check_owners(scope: Scope) -> Iterator[Problem]:
     """Every address has one owner."""
-    owners: dict[Address, tuple[str, Path_]] = {}
+    owners: dict[Address, tuple[str, Steps]] = {}
     gateways = {address: name for name, network in scope.file.networks.items() for address in network.gateway}
     for name, attachments in scope.file.nodes.items():
         for network, attachment in attachments.items():
             for place, address in enumerate(attachment.addresses):
-                path: Path_ = ("nodes", name, network, "addresses", place)
+                path: Steps = ("nodes", name, network, "addresses", place)
                 if address in owners:
                     yield _twice(scope, path, address, *owners[address])
                 owners.setdefault(address, (f"node {name}", path))
@@ -77,6 +77,6 @@ def check_owners(scope: Scope) -> Iterator[Problem]:
                 owners.setdefault(address, (f"group {name}", path))
 
 
-def _twice(scope: Scope, path: Path_, address: Address, owner: str, first: Path_) -> Problem:
+def _twice(scope: Scope, path: Steps, address: Address, owner: str, first: Steps) -> Problem:
     message = f"{address} belongs to {owner} already (line {scope.line(first)})"
     return scope.source.problem(path, "E2204", message, "every address has one owner")

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from understudy.config.load import Path_
+from understudy.config.load import Steps
 from understudy.config.models import ADVERTISE_MIN, GroupModel
 from understudy.config.problems import Problem
 from understudy.config.rules.scope import Scope
@@ -36,7 +36,7 @@ def check_objectives(scope: Scope) -> Iterator[Problem]:
     """Every problem of `objectives`. An interval given from outside is not judged: the drill shows what it gives."""
     holders = {a: n for n, group in scope.file.redundancy.items() for own in group.addresses.values() for a in own}
     for name, objective in scope.file.objectives.items():
-        path: Path_ = ("objectives", name)
+        path: Steps = ("objectives", name)
         yield from scope.unknown(path, "E2601", "services", name, key=True)
         if name not in scope.file.services or scope.advertise is not None:
             continue
@@ -47,7 +47,7 @@ def check_objectives(scope: Scope) -> Iterator[Problem]:
             yield from _check_interval(scope, path, held, scope.file.redundancy[held], objective.outage)
 
 
-def _check_interval(scope: Scope, path: Path_, name: str, group: GroupModel, outage: Duration) -> Iterator[Problem]:
+def _check_interval(scope: Scope, path: Steps, name: str, group: GroupModel, outage: Duration) -> Iterator[Problem]:
     worst = outage_max(group.advertise, len(group.nodes))
     if worst <= outage:
         return

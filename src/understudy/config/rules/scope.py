@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from understudy.config.load import Path_, Source
+from understudy.config.load import Steps, Source
 from understudy.config.models import FileModel
 from understudy.config.problems import Problem, quoted
 from understudy.units import Address, Duration
@@ -37,17 +37,17 @@ class Scope:
         """Whether nothing of a section was left out, so that what is not there is nowhere."""
         return not any(entry[0] == section for entry in self.absent)
 
-    def line(self, path: Path_) -> int:
+    def line(self, path: Steps) -> int:
         """The line of a value."""
         return self.source.locate(path)[0].line
 
-    def unknown(self, path: Path_, code: str, section: str, name: str, *, key: bool = False) -> Iterator[Problem]:
+    def unknown(self, path: Steps, code: str, section: str, name: str, *, key: bool = False) -> Iterator[Problem]:
         """A problem if a section has no such name, with the nearest name as hint."""
         if not self.knows(section, name):
             message = f"{quoted(name)} is not in `{section}`"
             yield self.source.problem(path, code, message, nearest(name, getattr(self.file, section)), key=key)
 
-    def misplaced(self, address: Address, network: str, path: Path_) -> Iterator[Problem]:
+    def misplaced(self, address: Address, network: str, path: Steps) -> Iterator[Problem]:
         """A problem if a node cannot own the address on the network."""
         if network not in self.file.networks:
             return
@@ -65,7 +65,7 @@ class Scope:
                 elif address.version == 4 and address == prefix.broadcast_address:
                     yield self.source.problem(path, "E2203", f"{address} is the broadcast address of {network}")
 
-    def one_a_family(self, addresses: Iterable[Address], path: Path_) -> Iterator[Problem]:
+    def one_a_family(self, addresses: Iterable[Address], path: Steps) -> Iterator[Problem]:
         """Problems for a second address of one family."""
         seen: set[int] = set()
         for place, address in enumerate(addresses):

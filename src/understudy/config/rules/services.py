@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from understudy.config.load import Path_
+from understudy.config.load import Steps
 from understudy.config.models import BINDINGS_MAX, GroupModel, ServiceModel
 from understudy.config.problems import Problem
 from understudy.config.rules.scope import Scope, nearest
@@ -44,11 +44,11 @@ def check_services(scope: Scope) -> Iterator[Problem]:
         {a: name for name, group in file.redundancy.items() for own in group.addresses.values() for a in own},
         {a: name for name, ports in file.nodes.items() for port in ports.values() for a in port.addresses},
     )
-    heard: dict[Endpoint, tuple[str, Path_]] = {}
+    heard: dict[Endpoint, tuple[str, Steps]] = {}
     bindings = 0
     for name, service in file.services.items():
         for place, endpoint in enumerate(service.listen):
-            path: Path_ = ("services", name, "listen", place)
+            path: Steps = ("services", name, "listen", place)
             if endpoint in heard:
                 other, first = heard[endpoint]
                 message = f"{other} listens on {endpoint} already (line {scope.line(first)})"
@@ -64,7 +64,7 @@ def check_services(scope: Scope) -> Iterator[Problem]:
             yield scope.source.problem(("services", name, "servers"), "E2410", message, key=True)
 
 
-def _nobody_holds(scope: Scope, path: Path_, endpoint: Endpoint, owners: _Owners) -> Problem:
+def _nobody_holds(scope: Scope, path: Steps, endpoint: Endpoint, owners: _Owners) -> Problem:
     if endpoint.address in owners.nodes:
         message = f"{endpoint.address} is the own address of {owners.nodes[endpoint.address]} and would die with it"
     else:
@@ -83,7 +83,7 @@ def _check_servers(scope: Scope, name: str, service: ServiceModel, owners: _Owne
     by = _Balancers(holders, tuple(sorted({endpoint.address.version for endpoint in service.listen})))
     seen: set[ServerReference] = set()
     for place, server in enumerate(service.servers):
-        path: Path_ = ("services", name, "servers", place)
+        path: Steps = ("services", name, "servers", place)
         if server in seen:
             yield scope.source.problem(path, "E2120", f"{server} stands twice", "name each server once")
         seen.add(server)
@@ -105,7 +105,7 @@ def _check_families(scope: Scope, name: str, service: ServiceModel, families: tu
             yield scope.source.problem(("services", name, "servers"), "E2404", message, hint, key=True)
 
 
-def _check_node(scope: Scope, path: Path_, node: str, by: _Balancers) -> Iterator[Problem]:
+def _check_node(scope: Scope, path: Steps, node: str, by: _Balancers) -> Iterator[Problem]:
     attachments = scope.file.nodes[node]
     if any(node in group.nodes for group in by.groups.values()):
         yield _on_balancer(scope, path, node)
@@ -119,7 +119,7 @@ def _check_node(scope: Scope, path: Path_, node: str, by: _Balancers) -> Iterato
             yield scope.source.problem(path, "E2404", message, f"add one to nodes.{node}, or listen on one family")
 
 
-def _check_address(scope: Scope, path: Path_, address: Address, by: _Balancers, owners: _Owners) -> Iterator[Problem]:
+def _check_address(scope: Scope, path: Steps, address: Address, by: _Balancers, owners: _Owners) -> Iterator[Problem]:
     networks = [n for n, net in scope.file.networks.items() if any(address in prefix for prefix in net.prefixes)]
     if address in owners.groups:
         message = f"{address} is a virtual address of {owners.groups[address]}"
@@ -135,12 +135,12 @@ def _check_address(scope: Scope, path: Path_, address: Address, by: _Balancers, 
         yield scope.source.problem(path, "E2406", f"{address} is in no network", nearest("", scope.file.networks))
 
 
-def _on_balancer(scope: Scope, path: Path_, node: str) -> Problem:
+def _on_balancer(scope: Scope, path: Steps, node: str) -> Problem:
     message = f"not yet: {node} balances the service and cannot be its server"
     return scope.source.problem(path, "E2906", message, "a node outside the group")
 
 
-def _check_reach(scope: Scope, path: Path_, server: _Seat, groups: dict[str, GroupModel]) -> Iterator[Problem]:
+def _check_reach(scope: Scope, path: Steps, server: _Seat, groups: dict[str, GroupModel]) -> Iterator[Problem]:
     """Every balancing node reaches the server directly, and answers can follow the group when it moves."""
     known = scope.file.networks.keys()
     if not known >= set(server.networks):
@@ -168,7 +168,7 @@ def _attached(scope: Scope, node: str, network: str, family: Family) -> bool:
 
 def _check_check(scope: Scope, name: str, service: ServiceModel) -> Iterator[Problem]:
     check = service.check
-    path: Path_ = ("services", name, "check")
+    path: Steps = ("services", name, "check")
     ways = sum((check.tcp is True, check.http is not None, check.none is True))
     if ways != 1:
         message = "says no way to check" if ways == 0 else "says more than one way to check"

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from understudy.config.load import Path_
+from understudy.config.load import Steps
 from understudy.config.models import FileModel, NatModel
 from understudy.config.problems import Problem
 from understudy.config.rules.scope import Scope
@@ -23,7 +23,7 @@ def check_translation(scope: Scope) -> Iterator[Problem]:
     """Every problem of `nat`."""
     seen: dict[tuple[str, str], int] = {}
     for place, rule in enumerate(scope.file.nat):
-        path: Path_ = ("nat", place)
+        path: Steps = ("nat", place)
         yield from scope.unknown((*path, "source"), "E2205", "networks", rule.source)
         yield from scope.unknown((*path, "to"), "E2205", "networks", rule.to)
         if rule.source == rule.to:
@@ -37,7 +37,7 @@ def check_translation(scope: Scope) -> Iterator[Problem]:
             yield from _check_group(scope, path, rule)
 
 
-def _check_group(scope: Scope, path: Path_, rule: NatModel) -> Iterator[Problem]:
+def _check_group(scope: Scope, path: Steps, rule: NatModel) -> Iterator[Problem]:
     groups = translating_groups(scope.file, rule)
     misnamed = any(not scope.file.networks.keys() >= group.addresses.keys() for group in scope.file.redundancy.values())
     if not groups and not misnamed:

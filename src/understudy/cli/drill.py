@@ -1,0 +1,154 @@
+"""`understudy drill`: do to the pair what may happen to it, under live traffic, and report what users would have felt."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from understudy.cli.output import CHANGED, ERROR, OK, console, guarded
+from understudy.errors import OperatorError
+
+if TYPE_CHECKING:
+    from understudy.drill.result import DrillJson
+    from understudy.units import Duration
+
+BAD_OPTION = "E6404"
+SEVERAL = "understudy.drills/1"
+"""Schema of the document that holds several drills under `drills`."""
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(drill)
+
+
+def _complete_fault(incomplete: str) -> list[str]:
+    from understudy.drill.faults import FAULTS
+
+    return [name for name in (*FAULTS, "all") if name.startswith(incomplete)]
+
+
+@guarded
+def drill(
+    file: Annotated[Path, typer.Argument(help="The cluster's file.")] = Path("understudy.yaml"),
+    *,
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(help="What to do to the pair; repeatable; `all` for every fault.", autocompletion=_complete_fault),
+    ] = None,
+    list_faults: Annotated[bool, typer.Option("--list", help="List the faults and end.")] = False,
+    runs: Annotated[int, typer.Option(min=1, max=1000, help="Runs of each fault.")] = 5,
+    tcp: Annotated[int, typer.Option(min=0, max=20000, help="Size of the population of TCP connections.")] = 100,
+    advertise: Annotated[str | None, typer.Option(help="Advertisement interval in place of the file's: 50ms.")] = None,
+    lease: Annotated[str, typer.Option(help="`off` is a control: two nodes must then be seen answering.")] = "on",
+    seed: Annotated[int, typer.Option(help="Of the phases, for the same drill again.")] = 1,
+    json_output: Annotated[Path | None, typer.Option("--json", help="Write the result here; `-` for stdout.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write the report as one HTML page.")] = None,
+    svg: Annotated[Path | None, typer.Option(help="Write the timeline of the median run as SVG.")] = None,
+    lang: Annotated[str, typer.Option(help="Language of the report: en or ko.")] = "en",
+) -> None:
+    """Rehearse an outage: bring the file up in the lab, strike it under live traffic, measure every millisecond.
+
+    Exit code 0: all objectives and bounds were met; 2: one was not; 1: the drill could not be done.
+    """
+    from understudy.drill.faults import FAULTS, by_name
+    from understudy.drill.phrases import LANGUAGES
+    from understudy.drill.session import Request, rehearse
+
+    if list_faults:
+        for row in FAULTS.values():
+            sys.stdout.write(f"{row.name:<18}{row.sentence}\n")
+        return
+    if lease not in ("on", "off"):
+        raise OperatorError(BAD_OPTION, f"--lease is on or off, not {lease!r}")
+    if lang not in LANGUAGES:
+        raise OperatorError(BAD_OPTION, f"--lang is one of {', '.join(LANGUAGES)}, not {lang!r}")
+    names = list(dict.fromkeys(fault or ["node-power-loss"]))
+    if names == ["all"]:
+        names = [row.name for row in FAULTS.values() if not row.control]
+    interval = _interval(advertise)
+    done: list[DrillJson] = []
+    for name in [by_name(name).name for name in names]:
+        request = Request(file, name, runs, tcp, interval, lease == "on", seed)
+        with _Progress(name) as progress:
+            done.append(rehearse(request, progress.tell))
+        if json_output != Path("-"):
+            _show(done[-1], lang)
+        if done[-1]["interrupted"]:
+            break
+    _write(done, json_output, html, svg, lang)
+    sys.exit(_exit_code(done))
+
+
+def _interval(text: str | None) -> "Duration | None":
+    from understudy.units import parse_duration
+
+    if text is None:
+        return None
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise OperatorError(BAD_OPTION, f"--advertise: {error}") from error
+
+
+class _Progress:
+    """One line on stderr that says what goes on; nothing where stderr is no terminal."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._shown = sys.stderr.isatty()
+
+    def tell(self, text: str) -> None:
+        if self._shown:
+            width = os.get_terminal_size(sys.stderr.fileno()).columns
+            sys.stderr.write("\r\x1b[K" + f"{self._name}: {text}"[: width - 1])
+            sys.stderr.flush()
+
+    def __enter__(self) -> "_Progress":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._shown:
+            sys.stderr.write("\r\x1b[K")
+
+
+def _show(result: "DrillJson", lang: str) -> None:
+    from understudy.drill import terminal
+
+    out = console()
+    terminal.show(out, result, lang)
+    out.print()
+
+
+def _write(done: "list[DrillJson]", json_output: Path | None, html: Path | None, svg: Path | None, lang: str) -> None:
+    from understudy.drill import page, picture
+    from understudy.drill.phrases import speaker
+    from understudy.drill.result import median_run
+
+    if json_output is not None:
+        document: object = done[0] if len(done) == 1 else {"schema": SEVERAL, "drills": done}
+        _save(json_output, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+    if html is not None:
+        _save(html, page.render(done, lang))
+    run = median_run(done[0])
+    if svg is not None and run is not None:
+        _save(svg, picture.standalone(picture.timeline(done[0], run, speaker(lang))))
+
+
+def _save(path: Path, text: str) -> None:
+    if path == Path("-"):
+        sys.stdout.write(text)
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise OperatorError(BAD_OPTION, f"{path} cannot be written: {error.strerror}") from error
+
+
+def _exit_code(done: "list[DrillJson]") -> int:
+    if any(result["interrupted"] or not result["runs"] for result in done):
+        return ERROR
+    return OK if all(result["verdict"]["passed"] for result in done) else CHANGED
