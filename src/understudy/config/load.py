@@ -25,7 +25,7 @@ from yaml.events import (
     StreamEndEvent,
 )
 
-from understudy.config.problems import LINE_BREAK, Problem, Problems, quoted
+from understudy.config.problems import LINE_BREAK, PROBLEMS_MAX, Problem, Problems, quoted
 
 SIZE_MAX = 4 * 1024 * 1024
 DEPTH_MAX = 12
@@ -198,6 +198,8 @@ class _Reader:
         return event
 
     def _report(self, event: Event, code: str, message: str, hint: str = "", width: int = 1) -> None:
+        if len(self.problems) >= PROBLEMS_MAX:
+            raise _GivenUp
         line, column = _start(event)
         self.problems.append(Problem(line, column, code, spell_steps(self._steps), message, hint, width))
 

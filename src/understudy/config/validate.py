@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from understudy.config import rules
-from understudy.config.load import Steps, Source
+from understudy.config.load import Source, Steps
 from understudy.config.models import (
     AttachmentModel,
     CheckModel,

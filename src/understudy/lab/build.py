@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 from understudy.config.plan import Plan
@@ -91,8 +92,9 @@ class Lab:
     def down(self) -> None:
         """End every process of the lab and give its namespaces up. Harmless if it never came up whole."""
         for namespace in self.namespaces.values():
-            pids = processes.inside(namespace.inode)
-            processes.signal_all(pids, signal.SIGKILL)
+            find = partial(processes.inside, namespace.inode)
+            pids = find()
+            processes.signal_all(find, signal.SIGKILL, found=pids)
             processes.wait_until_gone(pids, timeout_s=5)
         self._reap(*self._agents.values(), *self._servers.values())
         self._agents.clear()
@@ -148,7 +150,7 @@ class Lab:
     def kill_server(self, node: str) -> Instant:
         """End a host's server at once; its kernel refuses new connections from then on."""
         pid = self._servers.pop(node)
-        instant = processes.signal_all([pid], signal.SIGKILL)
+        instant = processes.signal_all(lambda: (pid,), signal.SIGKILL)
         self._reap(pid)
         return instant
 
@@ -187,11 +189,7 @@ class Lab:
         return self._signal_agent(node, signal.SIGCONT)
 
     def _signal_agent(self, node: str, number: int) -> Instant:
-        pids = self.agent_pids(node)
-        instant = processes.signal_all(pids, number, group=self._agents.get(node, 0))
-        # One that was forked outside of the group since we looked.
-        processes.signal_all(set(self.agent_pids(node)) - set(pids), number)
-        return instant
+        return processes.signal_all(partial(self.agent_pids, node), number, group=self._agents.get(node, 0))
 
     # -- faults of links and machines --
 
@@ -220,13 +218,11 @@ class Lab:
 
     def power_off(self, node: str) -> Instant:
         """All cables silent, then all processes dead, in one instant; return the instant before."""
-        pids = processes.inside(self.namespaces[node].inode)
+        find = partial(processes.inside, self.namespaces[node].inode)
+        pids = find()
         instant = Instant(time.monotonic_ns())
         self._silence.silence(port.switch_index for port in self.topology.host(node).ports)
-        processes.signal_all(pids, signal.SIGKILL, group=self._agents.get(node, 0))
-        # What was forked since we looked; nothing of it can be heard.
-        left = processes.inside(self.namespaces[node].inode)
-        processes.signal_all(left, signal.SIGKILL)
+        processes.signal_all(find, signal.SIGKILL, group=self._agents.get(node, 0), found=pids)
         self._reap(self._agents.pop(node, 0), self._servers.pop(node, 0))
         return instant
 

@@ -6,9 +6,12 @@ lab.
 
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from understudy.units import Instant
+
+Finder = Callable[[], Sequence[int]]
+_ROUNDS_MAX = 100
 
 
 def of_session(leader: int) -> tuple[int, ...]:
@@ -43,16 +46,24 @@ def inside(inode: int) -> tuple[int, ...]:
     return tuple(found)
 
 
-def signal_all(pids: Iterable[int], number: int, *, group: int = 0) -> Instant:
-    """Signal process group `group` in one call, then each of `pids`; return the instant before the first."""
-    pids = tuple(pids)
-    instant = time.monotonic_ns()
+def signal_all(find: Finder, number: int, *, group: int = 0, found: Sequence[int] | None = None) -> Instant:
+    """Signal process group `group` in one call, then everyone whom `find` finds; return the instant before the first.
+
+    `found` is what `find` gave just before. It is asked again until it finds nobody new: one may fork while we look.
+    """
+    pids = find() if found is None else found
+    instant = Instant(time.monotonic_ns())
     if group:
-        # One system call for all: no member can fork in between.
-        _quietly(os.killpg, group, number)
-    for pid in pids:
-        _quietly(os.kill, pid, number)
-    return Instant(instant)
+        _quietly(os.killpg, group, number)  # one system call for all: no member can fork in between
+    seen: set[int] = set()
+    for _ in range(_ROUNDS_MAX):
+        for pid in pids:
+            _quietly(os.kill, pid, number)
+        seen.update(pids)
+        pids = tuple(pid for pid in find() if pid not in seen)
+        if not pids:
+            break
+    return instant
 
 
 def parent_of(pid: int) -> int:

@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from understudy.config.load import Steps, Source
+from understudy.config.load import Source, Steps
 from understudy.config.models import FileModel
 from understudy.config.problems import Problem, quoted
 from understudy.units import Address, Duration
