@@ -3,8 +3,9 @@
 import pytest
 from nft_bed import PAIR, Machine, bed, in_sandbox
 
-from understudy.adapters.nftables import Nft, ruleset_difference
+from understudy.adapters.nftables import Nft
 from understudy.config import load_plan
+from understudy.doctor.ruleset import ruleset_difference
 from understudy.errors import EnvironmentFailure
 from understudy.render import grant_lease, pair_changes, render_node, revoke_lease
 from understudy.units import SECOND
@@ -127,6 +128,6 @@ def test_a_thousand_services_load_and_one_server_change_touches_one_service() ->
         up = frozenset(server.binding for server in service.servers)
         text = pair_changes(plan, service, up, up - {service.servers[0].binding})
         nft.run(text)
-        return nft.run("list map inet understudy pairs4\n").count(" : "), text.count(" : ")
+        return nft.run("list map inet understudy pairs4\n").count(" : 0x"), text.count(" : 0x")
 
     assert in_sandbox(story) == (6000, 2)

@@ -12,7 +12,6 @@ from types import TracebackType
 from typing import Final, Self
 
 from understudy.errors import EnvironmentFailure, OperatorError
-from understudy.render.diff import listing_difference
 from understudy.render.lease import LEASE_SET
 from understudy.render.text import FAMILY_INET, FAMILY_NETDEV, TABLE
 from understudy.units import MILLISECOND, SECOND, Duration
@@ -28,7 +27,6 @@ _TIME = re.compile(r"(\d+)(ms|[dhms])")
 _TIME_UNITS = {"ms": MILLISECOND, "s": SECOND, "m": 60 * SECOND, "h": 3600 * SECOND, "d": 86400 * SECOND}
 _DECLARED = re.compile(r"^\s*(set|map|chain) (\S+) \{", re.MULTILINE)
 _TABLE_BLOCK = re.compile(rf"^table (\w+) {TABLE} \{{\n.*?^\}}\n", re.MULTILINE | re.DOTALL)
-_DEVICE = re.compile(r'device "([^"]+)"')
 _FAMILIES: Final = (FAMILY_NETDEV, FAMILY_INET)
 
 
@@ -56,6 +54,10 @@ class Nft:
         if self._declared(family) is None:
             return ""
         return self._run(f"list table {family} {TABLE}\n", _STATELESS | _NUMERIC | (_TERSE if terse else 0))
+
+    def listing(self) -> str:
+        """Both our tables with all elements: large, and for the command line only."""
+        return "".join(self.list_table(family, terse=False) for family in _FAMILIES)
 
     def leases(self) -> Mapping[int, Duration]:
         """Groups whose lease is alive in this kernel, and for how much longer."""
@@ -117,38 +119,6 @@ class Nft:
         listing = "".join(self._run(f"list {kind} {family}\n", _TERSE) for kind in ("chains", "sets", "maps"))
         blocks = [found[0] for found in _TABLE_BLOCK.finditer(listing)]
         return [declared for block in blocks for declared in _DECLARED.findall(block)] if blocks else None
-
-
-def ruleset_difference(wanted: str) -> str:
-    """What applying `wanted` would change in this namespace's kernel, as a unified diff; empty if nothing.
-
-    For the command line: it forks, loads the text into a scratch namespace and lists whole tables. Raises OperatorError
-    where namespaces are forbidden, EnvironmentFailure where our tables cannot be read.
-    """
-    from understudy.lab import sandbox
-
-    held = _listings()
-
-    def load() -> str:
-        _stand_in_ports(wanted)
-        with Nft() as nft:
-            nft.apply(wanted)
-        return _listings()
-
-    return listing_difference(sandbox.run(load), held)
-
-
-def _listings() -> str:
-    with Nft() as nft:
-        return "".join(nft.list_table(family, terse=False) for family in _FAMILIES)
-
-
-def _stand_in_ports(ruleset: str) -> None:
-    """Ports by the names that the text's chains hook to."""
-    from understudy.lab import netlink
-
-    names = sorted(set(_DEVICE.findall(ruleset)) - {"lo"})
-    netlink.RouteSocket().commit([netlink.add_bridge(index, name, "") for index, name in enumerate(names, start=100)])
 
 
 def split_tables(ruleset: str) -> dict[str, str]:

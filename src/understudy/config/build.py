@@ -3,7 +3,6 @@
 Nothing is judged here: `validate` has refused every file for which this would not work.
 """
 
-from collections.abc import Iterable
 from dataclasses import fields, is_dataclass, replace
 from hashlib import blake2b
 from ipaddress import IPv6Address, ip_interface
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from pydantic_core import PydanticCustomError
 
+from understudy.config.election import allocate_vrids, priorities
 from understudy.config.load import read_source
 from understudy.config.models import ADVERTISE_MAX, ADVERTISE_MIN, CheckModel, FileModel, ServiceModel
 from understudy.config.plan import (
@@ -32,7 +32,6 @@ from understudy.config.problems import Problem, Problems
 from understudy.config.rules import translating_groups
 from understudy.config.scalars import ServerReference, check_span
 from understudy.config.validate import Document, validate
-from understudy.config.vrid import allocate_vrids
 from understudy.units import (
     CENTISECOND,
     SECOND,
@@ -44,7 +43,6 @@ from understudy.units import (
     NetworkName,
     NodeName,
     Prefix,
-    Priority,
     ServiceName,
     Vrid,
 )
@@ -86,7 +84,7 @@ def _check_interval(advertise: Duration) -> None:
         check_span(advertise, ADVERTISE_MIN, ADVERTISE_MAX, CENTISECOND)
     except PydanticCustomError as refused:
         hint = (refused.context or {}).get("hint", "")
-        raise Problems("--advertise", [Problem(0, 0, refused.type, "advertise", refused.message(), hint)]) from None
+        raise Problems("--advertise", [Problem(0, 0, refused.type, "", refused.message(), hint)]) from None
 
 
 def _nodes(file: FileModel, prefixes: dict[NetworkName, tuple[Prefix, ...]]) -> tuple[Node, ...]:
@@ -134,11 +132,6 @@ def _groups(
         )
         for number, (name, model) in enumerate(file.redundancy.items(), start=1)
     )
-
-
-def priorities(nodes: Iterable[str]) -> dict[NodeName, Priority]:
-    """Distinct priorities by order: 250, 240, ... High ones keep the skew, and so the outage, small."""
-    return {NodeName(node): Priority(250 - 10 * place) for place, node in enumerate(nodes)}
 
 
 def _router(

@@ -342,9 +342,9 @@ class Group:
                 self._peer_held = False
                 if self.role is Role.BACKUP:
                     self._vacant_from = now + max(router.skew_time for router in self.routers)
+        self.reconsider(now, out)
         if self.role is Role.ACTIVE:
             self._choose_lease(now, out)
-        self.reconsider(now, out)
 
     def carrier_changed(self, now: Instant, index: int, up: bool, out: list[Effect]) -> None:
         """A port of the group lost or found its carrier; on one that is back a Backup listens for its whole time."""

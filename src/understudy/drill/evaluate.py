@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from understudy.drill import measure
-from understudy.drill.journal import Event, is_active
+from understudy.drill.journal import Event, is_active, role_changes
 from understudy.drill.measure import Gap, Spell
 from understudy.drill.narrate import narrate
 from understudy.drill.record import FlowRecord, Sighting, WireRecord
@@ -13,8 +13,8 @@ from understudy.units import MILLISECOND, Duration, Instant
 
 LEAD: Duration = 100 * MILLISECOND
 """The measured window begins this long before the fault: the stream must have been whole."""
-_UNDISTURBED: Duration = 2 * MILLISECOND
-"""A longest silence below this is jitter, not an interruption: there is nothing to divide into phases."""
+HAND_OVER_MAX: Duration = 20 * MILLISECOND
+"""A hand-over whose end nobody wrote down is taken to last this long."""
 _KNOWING = frozenset({"expired", "heard_lost", "handover"})
 _EVENTS_MAX = 200
 
@@ -34,7 +34,6 @@ class Occasion:
     """The LAN whose advertisements the timeline shows."""
     sentence: str
     """What the fault is."""
-    planned: bool
     downed: Mapping[str, str]
     """What the fault made of whom: node -> `off`, `killed` or `frozen`. Such a node cannot write it down itself."""
     interval: Duration
@@ -96,10 +95,17 @@ def evaluate(
     worst = max(found.values(), key=lambda gap: gap.outage)
     during = [event for event in journal if occasion.fault <= event.instant <= occasion.stop]
     answered = _answers(wire.sightings, (occasion.fault, occasion.stop))
-    both = max((measure.overlap(by_node) for by_node in answered.values()), default=0)
-    struck_answers = [at for by_node in answered.values() for at in by_node.get(occasion.struck, ())]
+    declared = _hand_overs(during, occasion)
+    both = [measure.split(measure.overlaps(by_node), declared) for by_node in answered.values()]
+    struck_answers = [
+        at
+        for by_node in answered.values()
+        for at in by_node.get(occasion.struck, ())
+        if at <= (occasion.healed or occasion.stop)
+    ]
+    lost = sum(count.lost for count in counts.values())
     duplicated = sum(count.duplicated for count in counts.values())
-    changes = {node: sum(e.changes_role for e in during if e.node == node) for node in occasion.nodes}
+    changes = {node: role_changes(during, occasion.group, node, node == occasion.struck) for node in occasion.nodes}
     paths = _by_path(flows, occasion.mark)
     connects = [connect for connect in flows.connects if connect.scheduled >= window[0]]
     return {
@@ -111,9 +117,9 @@ def evaluate(
         "recovered": occasion.recovered and worst.recovered,
         "outage_ms": _ms(worst.outage),
         "outage_bound_ms": [None, None],
-        "phases_ms": _phases(occasion, worst, during, wire.sightings),
+        "phases_ms": _phases(occasion, worst if lost else None, during, changes, wire.sightings),
         "packets_sent": sum(count.sent for count in counts.values()),
-        "packets_lost": sum(count.lost for count in counts.values()),
+        "packets_lost": lost,
         "packets_duplicated": duplicated,
         "packets_reordered": sum(count.reordered for count in counts.values()),
         "tcp_established": sum(path["established"] for path in paths.values()),
@@ -125,11 +131,11 @@ def evaluate(
         "refused_connects": sum(connect.outcome == "refused" for connect in connects),
         "timed_out_connects": sum(connect.outcome == "timeout" for connect in connects),
         "connect_ms_max": _ms(max((c.answered - c.scheduled for c in connects if c.answered), default=0)),
-        "dual_answer_ms": 0.0 if occasion.planned else _ms(both),
-        "overlap_ms": _ms(both) if occasion.planned else 0.0,
+        "dual_answer_ms": _ms(max((outside for outside, _ in both), default=0)),
+        "overlap_ms": _ms(max((inside for _, inside in both), default=0)),
         "silent_after_ms": occasion.after(max(struck_answers)) if struck_answers else None,
-        "role_changes": sum(changes.values()),
-        "role_changes_by_node": changes,
+        "role_changes": sum(len(moves) for moves in changes.values()),
+        "role_changes_by_node": {node: len(moves) for node, moves in changes.items()},
         "findings": [
             *([f"{duplicated} datagrams were forwarded twice"] if duplicated else []),
             *findings,
@@ -140,7 +146,7 @@ def evaluate(
         "sender_stall_ms": _ms(_longest_stall(wire, window)),
         "flow_stall_ms": _ms(flows.stall_max),
         "injected_ms": None if occasion.injected is None else _ms(occasion.injected),
-        "events": _events(occasion, during, worst),
+        "events": _events(occasion, during, worst if lost else None),
         "trace": _trace(occasion, wire, journal, found, counts),
     }
 
@@ -183,20 +189,45 @@ def _by_path(flows: FlowRecord, mark: Instant) -> dict[str, dict[str, int]]:
     return paths
 
 
-def _phases(occasion: Occasion, worst: Gap, during: Sequence[Event], sightings: Sequence[Sighting]) -> PhasesJson:
-    if worst.outage < _UNDISTURBED or worst.after <= occasion.fault:
+def _hand_overs(during: Sequence[Event], occasion: Occasion) -> list[Spell]:
+    """The windows in which both nodes may answer: from the Active's offer until the successor knows it has stopped.
+
+    One asking period longer: the last answer may have been on its way.
+    """
+    windows = []
+    for event in during:
+        if event.kind == "handover" and event.details.get("phase") == "offered":
+            done = (e.instant for e in during if e.instant > event.instant and _ends_hand_over(e))
+            until = next(done, Instant(event.instant + HAND_OVER_MAX))
+            windows.append((event.instant, Instant(until + measure.ASK_PERIOD)))
+    return windows
+
+
+def _ends_hand_over(event: Event) -> bool:
+    return event.kind == "handover" and event.details.get("phase") == "done"
+
+
+def _phases(
+    occasion: Occasion,
+    worst: Gap | None,
+    during: Sequence[Event],
+    changes: Mapping[str, Sequence[tuple[Event, bool]]],
+    sightings: Sequence[Sighting],
+) -> PhasesJson:
+    """Zeros where nothing was lost: a quiet moment is no interruption that could be divided."""
+    if worst is None or worst.after <= occasion.fault:
         return {"detect": 0.0, "decide": 0.0, "move": 0.0, "resume": 0.0}
     # The take-over that ended the gap: the last node to become Active before traffic flowed again.
-    takeovers = [event for event in during if event.becomes_active and event.instant <= worst.after]
+    takeovers = [
+        event for moves in changes.values() for event, active in moves if active and event.instant <= worst.after
+    ]
     known = begun = moved = None
     if takeovers:
-        takeover = takeovers[-1]
-        begun = takeover.instant
-        known = next((e.instant for e in during if e.node == takeover.node and e.kind in _KNOWING), begun)
-        claims = [
-            s.instant for s in sightings if s.node == takeover.node and s.kind == "announcement" and s.instant >= begun
-        ]
-        moved = min(claims, default=None)
+        takeover = max(takeovers, key=lambda event: event.instant)
+        own = [e for e in during if e.node == takeover.node and e.instant <= takeover.instant]
+        begun = next((e.instant for e in reversed(own) if e.kind == "promotion"), takeover.instant)
+        known = next((e.instant for e in own if e.kind in _KNOWING), begun)
+        moved = _announced(takeover, sightings)
     phases = measure.divide(occasion.fault, worst.after, known, begun, moved)
     return {
         "detect": _ms(phases.detect),
@@ -210,7 +241,11 @@ def _announced(takeover: Event, sightings: Sequence[Sighting]) -> Instant | None
     """When the new Active's first announcement had entered the switch on every LAN that it announced itself on."""
     first: dict[str, Instant] = {}
     for sighting in sightings:
-        if sighting.node == takeover.node and sighting.kind == "announcement" and sighting.instant >= takeover.instant:
+        if (
+            sighting.node == takeover.node
+            and sighting.kind == "announcement"
+            and sighting.instant >= takeover.instant - HAND_OVER_MAX
+        ):
             first.setdefault(sighting.network, sighting.instant)
     return max(first.values(), default=None)
 
@@ -225,7 +260,7 @@ def _struck_phase(occasion: Occasion, sightings: Sequence[Sighting]) -> float:
     return min(1.0, (occasion.fault - before[-1]) / occasion.interval) if before else occasion.phase
 
 
-def _events(occasion: Occasion, during: Sequence[Event], worst: Gap) -> list[EventJson]:
+def _events(occasion: Occasion, during: Sequence[Event], worst: Gap | None) -> list[EventJson]:
     """The agents' own words, with what the drill did and saw in between."""
     told: list[EventJson] = [
         {
@@ -239,7 +274,7 @@ def _events(occasion: Occasion, during: Sequence[Event], worst: Gap) -> list[Eve
     ]
     where = f" ({occasion.network})" if occasion.network else ""
     told.append(_own(0.0, occasion.struck, "fault", occasion.sentence + where))
-    if worst.outage >= _UNDISTURBED:
+    if worst is not None:
         told.append(_own(occasion.after(worst.before), "", "silence", "the last datagram before the gap arrives"))
         if worst.recovered:
             text = f"datagrams arrive again: {_ms(worst.outage):.1f} ms without"
@@ -261,7 +296,7 @@ def _trace(
     counts: Mapping[str, measure.Count],
 ) -> TraceJson:
     margin = max(3 * occasion.interval, LEAD)
-    resumed = max((gap.after for gap in found.values() if gap.outage >= _UNDISTURBED), default=occasion.fault)
+    resumed = max((found[name].after for name, count in counts.items() if count.lost), default=occasion.fault)
     window = Instant(occasion.fault - margin), Instant(min(resumed + margin, occasion.stop))
     strips: list[StripJson] = [
         {

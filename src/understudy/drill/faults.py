@@ -17,8 +17,9 @@ from pathlib import Path
 
 from understudy.config.plan import Group
 from understudy.drill import control
+from understudy.drill.evaluate import HAND_OVER_MAX
 from understudy.drill.gapcontrol import INJECTED, TOLERANCE, GapControl
-from understudy.drill.judge import SWITCHOVER_OVERLAP_MAX, Bound
+from understudy.drill.judge import Bound
 from understudy.drill.stage import routes
 from understudy.errors import EnvironmentFailure, OperatorError
 from understudy.lab.build import Lab
@@ -28,8 +29,7 @@ SLACK: Duration = 25 * MILLISECOND
 MEASURING_ERROR: Duration = 5 * MILLISECOND
 LINK_DOWN_MAX: Duration = 50 * MILLISECOND
 SWITCHOVER_LOST_MAX = 20
-DARK: Duration = 2 * SECOND
-"""How long `both-agents-kill` leaves the pair without any agent."""
+_DARK_MIN: Duration = 2 * SECOND
 _START: Duration = 2 * SECOND
 """What a cold start of an agent may take, over its protocol's own timers."""
 UNKNOWN_FAULT = "E6402"
@@ -93,10 +93,10 @@ class Fault:
     inject: Callable[[Strike], Instant]
     bound: Callable[[Timing], Bound]
     heal: Callable[[Strike], object] = _nothing
-    heal_after: Duration | None = None
+    heal_after: Callable[[Timing], Duration] | None = None
     """The pair cannot recover by itself: heal this long after the fault, within the measurement."""
-    planned: bool = False
-    """Both nodes may answer for a declared moment."""
+    double: bool = False
+    """Two failures at once: objectives are promised for one, so they are shown but not part of the verdict."""
     downs: str = ""
     """What it makes of the struck agent, for the timeline: `off`, `killed` or `frozen`."""
     downs_both: bool = False
@@ -125,10 +125,16 @@ def _silenced(timing: Timing) -> Bound:
     )
 
 
+def dark_time(timing: Timing) -> Duration:
+    """How long `both-agents-kill` leaves the pair without any agent: the last lease must have lapsed by far."""
+    return max(_DARK_MIN, 4 * timing.interval + SECOND)
+
+
 def _both(timing: Timing) -> Bound:
     return Bound(
-        "no agent, no answers after one lease; back within a start and 3 I + skew of the first agent",
-        outage_max=DARK + _START + timing.takeover_max,
+        "no agent, no answers after one lease of 3 I; back 3 I + skew after a first agent has started",
+        outage_max=dark_time(timing) + _START + timing.takeover_max,
+        silent_max=3 * timing.interval + SLACK,
     )
 
 
@@ -137,11 +143,15 @@ def _restart(_: Timing) -> Bound:
 
 
 def _link_down(_: Timing) -> Bound:
-    return Bound("50 ms, one role change a node", outage_max=LINK_DOWN_MAX, role_changes_max=1)
+    return Bound(
+        "50 ms, one role change a node", outage_max=LINK_DOWN_MAX, overlap_max=HAND_OVER_MAX, role_changes_max=1
+    )
 
 
 def _link_silent(timing: Timing) -> Bound:
-    return Bound("4 I, one role change a node", outage_max=4 * timing.interval, role_changes_max=1)
+    return Bound(
+        "4 I, one role change a node", outage_max=4 * timing.interval, overlap_max=HAND_OVER_MAX, role_changes_max=1
+    )
 
 
 def _switchover(_: Timing) -> Bound:
@@ -149,7 +159,7 @@ def _switchover(_: Timing) -> Bound:
         "median 0, worst 20 packets lost; both answer for at most 20 ms",
         packets_lost_max=SWITCHOVER_LOST_MAX,
         packets_lost_median=0,
-        overlap_max=SWITCHOVER_OVERLAP_MAX,
+        overlap_max=HAND_OVER_MAX,
         role_changes_max=1,
     )
 
@@ -252,12 +262,13 @@ _FAULTS = (
     ),
     Fault(
         "both-agents-kill",
-        "The agents of both nodes are killed for good; an operator starts them again two seconds later.",
+        "The agents of both nodes are killed for good; an operator starts them again seconds later.",
         inject=_kill_both,
         heal=_start_both,
-        heal_after=DARK,
+        heal_after=dark_time,
         downs="killed",
         downs_both=True,
+        double=True,
         bound=_both,
         crash=True,
     ),
@@ -283,7 +294,6 @@ _FAULTS = (
         "The operator moves the group to the other node; nothing is broken.",
         inject=_switch_over,
         bound=_switchover,
-        planned=True,
     ),
     Fault(
         "none",
@@ -316,4 +326,4 @@ def settle_time(fault: Fault, timing: Timing) -> Duration:
     if fault.control:
         return INJECTED + SECOND // 2
     longest = 4 * timing.interval + timing.skew + 100 * MILLISECOND
-    return longest + (fault.heal_after or 0)
+    return longest + (fault.heal_after(timing) if fault.heal_after else 0)

@@ -23,15 +23,6 @@ class Event:
     details: Mapping[str, Any]
     """What the kind adds: any JSON."""
 
-    @property
-    def becomes_active(self) -> bool:
-        return self.kind == "moved" and is_active(self.details.get("new")) and not is_active(self.details.get("old"))
-
-    @property
-    def changes_role(self) -> bool:
-        """Whether a node became Active or ceased to be it; moves between the other roles change nothing for users."""
-        return self.kind == "moved" and is_active(self.details.get("new")) != is_active(self.details.get("old"))
-
 
 def is_active(role: object) -> bool:
     return str(role).lower() == "active"
@@ -64,3 +55,19 @@ def parse(line: str) -> Event | None:
 def merge(journals: Iterable[list[Event]]) -> list[Event]:
     """All nodes' events in the order of time."""
     return sorted((event for journal in journals for event in journal), key=lambda event: event.instant)
+
+
+def role_changes(events: Iterable[Event], group: str, node: str, was_active: bool) -> list[tuple[Event, bool]]:
+    """The moves of one node that made it Active (True) or ended that (False), in order.
+
+    Judged by what it was, not by what the event says: a core that is forked anew starts from Initialize, and if it adopts
+    the role that its kernel still carries, nothing changed for anybody.
+    """
+    changes = []
+    for event in events:
+        if event.kind == "moved" and event.node == node and event.details.get("group") == group:
+            now_active = is_active(event.details.get("new"))
+            if now_active != was_active and str(event.details.get("new")).lower() != "initialize":
+                changes.append((event, now_active))
+                was_active = now_active
+    return changes

@@ -8,7 +8,7 @@ joined into spells, and where spells of two nodes overlap, both were answering. 
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import combinations, pairwise, product
 
 from understudy.drill.record import Stream
 from understudy.units import MILLISECOND, Duration, Instant
@@ -107,21 +107,29 @@ def spells(instants: Iterable[Instant], join: Duration = SPELL_JOIN) -> list[Spe
     return joined
 
 
-def overlap(answers: Mapping[str, Iterable[Instant]]) -> Duration:
-    """How long two nodes or more answered for the same address, interleaved.
-
-    A single stray answer amid another node's spell counts as one asking period: no violation measures 0.
-    """
+def overlaps(answers: Mapping[str, Iterable[Instant]]) -> list[Spell]:
+    """When two nodes or more answered for the same address, interleaved; a stray answer amid a spell has no length yet."""
     by_node = [spells(instants) for instants in answers.values()]
-    total = 0
-    for index, first in enumerate(by_node):
-        for second in by_node[index + 1 :]:
-            for a_start, a_end in first:
-                for b_start, b_end in second:
-                    shared = min(a_end, b_end) - max(a_start, b_start)
-                    if shared >= 0:
-                        total += max(shared, ASK_PERIOD)
-    return total
+    found = []
+    for first, second in combinations(by_node, 2):
+        for (a_start, a_end), (b_start, b_end) in product(first, second):
+            start, end = max(a_start, b_start), min(a_end, b_end)
+            if start <= end:
+                found.append((start, end))
+    return sorted(found)
+
+
+def split(overlapping: Iterable[Spell], declared: Sequence[Spell]) -> tuple[Duration, Duration]:
+    """How long overlaps lasted (undeclared, declared). Each counts at least one asking period: none measures 0."""
+    undeclared = covered = 0
+    for start, end in overlapping:
+        inside = sum(max(0, min(end, until) - max(start, since)) for since, until in declared)
+        if any(since <= start and end <= until for since, until in declared):
+            covered += max(end - start, ASK_PERIOD)
+        else:
+            covered += inside
+            undeclared += max(end - start - inside, ASK_PERIOD)
+    return undeclared, covered
 
 
 def percentile(values: Sequence[float], share: float) -> float:

@@ -11,6 +11,9 @@ _TEMPLATES = {
     "lease": "lease {state}: {reason}",
     "announced": "announces its addresses (round {round})",
     "expired": "the Active_Down_Interval on {network} ran out",
+    "promotion": "promotion {phase}",
+    "handover": "hand-over {phase}",
+    "advertised": "first advertisement on {network}",
     "started": "the agent starts",
     "adopted": "adopts what the kernel still holds",
 }

@@ -116,7 +116,6 @@ class Drill:
             network=network if self._fault.on_lan else None,
             lane_network=network if self._fault.on_lan else self._networks[0],
             sentence=self._fault.sentence,
-            planned=self._fault.planned,
             downed=dict.fromkeys((active, standby) if self._fault.downs_both else (active,), self._fault.downs)
             if self._fault.downs
             else {},
@@ -207,7 +206,8 @@ class Drill:
         """Heal a fault that the pair cannot survive, inside the measurement."""
         if self._fault.heal_after is None:
             return None
-        time.sleep(max(0, struck + self._fault.heal_after - time.monotonic_ns()) / SECOND)
+        dark = self._fault.heal_after(faults.timing_of(self._group))
+        time.sleep(max(0, struck + dark - time.monotonic_ns()) / SECOND)
         healed = Instant(time.monotonic_ns())
         self._fault.heal(strike)
         return healed

@@ -143,7 +143,7 @@ def _assemble(
     timing = faults.timing_of(group)
     bound = fault.bound(timing)
     objectives = [] if fault.control else judge.compare([(o.service, o.outage) for o in plan.objectives], runs)
-    verdict = judge.decide(bound, runs, len(void), objectives, request.runs)
+    verdict = judge.decide(bound, runs, len(void), objectives, request.runs, objectives_count=not fault.double)
     if not request.lease:
         verdict["reasons"].append("the lease was off: this run shows what it prevents")
     return {

@@ -91,8 +91,8 @@ class Lab:
 
     def down(self) -> None:
         """End every process of the lab and give its namespaces up. Harmless if it never came up whole."""
-        for namespace in self.namespaces.values():
-            find = partial(processes.inside, namespace.inode)
+        for node in self.namespaces:
+            find = partial(self.pids, node)
             pids = find()
             processes.signal_all(find, signal.SIGKILL, found=pids)
             processes.wait_until_gone(pids, timeout_s=5)
@@ -216,9 +216,15 @@ class Lab:
         """Undo `link_down`."""
         return self._set_link(self.topology.port(node, network), up=True)
 
+    def pids(self, node: str) -> tuple[int, ...]:
+        """Every process of a node: its agent's, its server, and whatever else runs in its namespace."""
+        # A child that was forked just now may not have entered the namespace yet.
+        leaders = (leader for leaders in (self._agents, self._servers) if (leader := leaders.get(node)))
+        return tuple(dict.fromkeys([*leaders, *processes.inside(self.namespaces[node].inode)]))
+
     def power_off(self, node: str) -> Instant:
         """All cables silent, then all processes dead, in one instant; return the instant before."""
-        find = partial(processes.inside, self.namespaces[node].inode)
+        find = partial(self.pids, node)
         pids = find()
         instant = Instant(time.monotonic_ns())
         self._silence.silence(port.switch_index for port in self.topology.host(node).ports)
@@ -233,7 +239,7 @@ class Lab:
         """
         host = self.topology.host(node)
         namespace = self.namespaces[node]
-        processes.wait_until_gone(processes.inside(namespace.inode), timeout_s=5)
+        processes.wait_until_gone(self.pids(node), timeout_s=5)
         old = namespace.run(netlink.RouteSocket)
         links = namespace.run(socket.if_nameindex)
         namespace.renew(_Preparation(host))

@@ -10,18 +10,30 @@ import re
 
 from understudy.render.lease import LEASE_SET
 
-_LISTED = re.compile(r"elements = \{ ?(.*?) ?\}", re.DOTALL)
-_MOMENTARY = re.compile(
-    rf"(\t(?:set {LEASE_SET}|map pairs[46]) \{{\n(?:(?!\t\}}).*\n)*?)\t\telements = \{{.*?\}}\n", re.DOTALL
-)
+_BLOCK = re.compile(r"\t(?:set|map) (\S+) \{")
 _INLINE = re.compile(r"\{ ([^{}\n]+) \}")
+_MOMENTARY = frozenset((LEASE_SET, "pairs4", "pairs6"))
 
 
 def canonical(listing: str) -> str:
     """A listing without what belongs to the moment, elements in order and one a line."""
-    text = _MOMENTARY.sub(r"\1", listing)
-    text = _LISTED.sub(lambda found: "elements = {\n\t\t\t" + "\n\t\t\t".join(_ordered(found[1])) + "\n\t\t}", text)
-    return _INLINE.sub(lambda found: "{ " + ", ".join(_ordered(found[1])) + " }", text)
+    lines: list[str] = []
+    block = ""
+    elements: list[str] | None = None
+    for line in listing.splitlines():
+        if found := _BLOCK.match(line):
+            block = found[1]
+        if line.startswith("\t\telements = {"):
+            elements = []
+        if elements is None:
+            lines.append(_INLINE.sub(lambda found: "{ " + ", ".join(_ordered(found[1])) + " }", line))
+        else:
+            elements.append(line.removeprefix("\t\telements = {").removesuffix("}"))
+            if line.endswith("}"):
+                if block not in _MOMENTARY:
+                    lines += [f"\t\t\t{each}" for each in _ordered("".join(elements))]
+                elements = None
+    return "".join(f"{line}\n" for line in lines)
 
 
 def listing_difference(wanted: str, held: str) -> str:

@@ -33,6 +33,7 @@ class Kernel:
 
     links_up: dict[GroupName, bool] = field(default_factory=dict)
     lease_until: dict[GroupName, int] = field(default_factory=dict)
+    refreshed_at: dict[GroupName, int] = field(default_factory=dict)
     answering: dict[GroupName, bool] = field(default_factory=dict)
     """As last judged by the world: links up, lease alive, a port with carrier."""
     expiry_watched: set[GroupName] = field(default_factory=set)

@@ -7,6 +7,7 @@ from understudy.core.node import Node
 from understudy.core.settings import NodeSettings
 from understudy.sim.kernel import Kernel, lease_lengths
 from understudy.units import Address, Family, GroupName, NetworkName
+from understudy.wire.heartbeat import Role
 
 INBOX_MAX = 256
 """Frames and datagrams that the sockets of a frozen process hold; later ones are dropped."""
@@ -29,7 +30,6 @@ class Machine:
         "core",
         "epoch",
         "finishing_since",
-        "handled_at",
         "inbox",
         "index",
         "kernel",
@@ -42,7 +42,9 @@ class Machine:
         "name",
         "offered",
         "process",
+        "ready_at",
         "role_changes",
+        "roles",
         "sequence",
         "settings",
         "stopping",
@@ -72,13 +74,16 @@ class Machine:
         """Of the scheduled Tick that counts; others are superseded."""
         self.late = 0
         """How much later than asked a Tick may come, by a fault."""
-        self.handled_at = 0
+        self.ready_at = 0
+        """Since when its core runs without having been frozen."""
         self.sequence = -1
         """Of the newest heartbeat of this life."""
         self.last_sent: dict[GroupName, tuple[int, int]] = {}
         """When this life of the core last refreshed a group's lease, and when that refresh ends."""
         self.offered: dict[GroupName, tuple[int, int]] = {}
         """Token and time of the latest offer of each group."""
+        self.roles: dict[GroupName, Role] = {}
+        """As the effects tell it, in their order: the core itself is already at the end of its thought."""
         self.role_changes: dict[GroupName, int] = dict.fromkeys((g.name for g in settings.groups), 0)
 
     @property

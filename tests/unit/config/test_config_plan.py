@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from understudy.config import load_plan
+from understudy.config.election import allocate_vrids
 from understudy.config.plan import Plan
 from understudy.config.problems import Problems
-from understudy.config.vrid import allocate_vrids
 from understudy.units import MILLISECOND, SECOND, NetworkName, NodeName
 
 EXAMPLES = Path(__file__).parents[3] / "examples"

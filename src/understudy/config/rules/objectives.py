@@ -1,7 +1,8 @@
 """Objectives against what the intervals can give."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
+from understudy.config.election import priorities
 from understudy.config.load import Steps
 from understudy.config.models import ADVERTISE_MIN, GroupModel
 from understudy.config.problems import Problem
@@ -12,8 +13,8 @@ MARGIN: Duration = 25 * MILLISECOND
 """From the decision to the first packet, on a busy machine."""
 
 
-def outage_max(interval: Duration, nodes: int) -> Duration:
-    """The longest outage after the sudden death of the Active, at the slowest standby of a group of so many nodes.
+def outage_max(interval: Duration, nodes: Iterable[str]) -> Duration:
+    """The longest outage after the sudden death of the Active, at the slowest standby of a group.
 
     Active_Down_Interval is three intervals and the skew, (256 - priority) / 256 of one (RFC 9568, section 6.1); it
     began with the last advertisement, and the death may come just behind that.
@@ -21,15 +22,14 @@ def outage_max(interval: Duration, nodes: int) -> Duration:
     return 3 * interval + _skew_256th(nodes) * interval // 256 + MARGIN
 
 
-def interval_max(outage: Duration, nodes: int) -> Duration:
+def interval_max(outage: Duration, nodes: Iterable[str]) -> Duration:
     """The largest interval, in its step, whose longest outage is at most this; 0 or less if there is none."""
     exact = (outage - MARGIN) * 256 // (3 * 256 + _skew_256th(nodes))
     return exact // CENTISECOND * CENTISECOND
 
 
-def _skew_256th(nodes: int) -> int:
-    lowest = 250 - 10 * (nodes - 1)
-    return 256 - lowest
+def _skew_256th(nodes: Iterable[str]) -> int:
+    return 256 - min(priorities(nodes).values())
 
 
 def check_objectives(scope: Scope) -> Iterator[Problem]:
@@ -42,21 +42,21 @@ def check_objectives(scope: Scope) -> Iterator[Problem]:
             continue
         listens = scope.file.services[name].listen
         for held in dict.fromkeys(holders[end.address] for end in listens if end.address in holders):
-            if ("redundancy", held) in scope.damaged:
-                continue
-            yield from _check_interval(scope, path, held, scope.file.redundancy[held], objective.outage)
+            group = scope.file.redundancy[held]
+            if group.nodes and ("redundancy", held) not in scope.damaged:
+                yield from _check_interval(scope, path, held, group, objective.outage)
 
 
 def _check_interval(scope: Scope, path: Steps, name: str, group: GroupModel, outage: Duration) -> Iterator[Problem]:
-    worst = outage_max(group.advertise, len(group.nodes))
+    worst = outage_max(group.advertise, group.nodes)
     if worst <= outage:
         return
     shown = format_duration(-(-worst // MILLISECOND) * MILLISECOND)
     message = f"{name} advertises every {format_duration(group.advertise)}, an outage may last {shown}"
-    largest = interval_max(outage, len(group.nodes))
+    largest = interval_max(outage, group.nodes)
     if largest >= ADVERTISE_MIN:
         kept = format_duration(outage)
         hint = f"redundancy.{name}.advertise: {format_duration(largest)} is the largest that keeps {kept}"
     else:
-        hint = f"the smallest interval, 10ms, may mean {format_duration(outage_max(ADVERTISE_MIN, len(group.nodes)))}"
+        hint = f"the smallest interval, 10ms, may mean {format_duration(outage_max(ADVERTISE_MIN, group.nodes))}"
     yield scope.source.problem((*path, "outage"), "E2602", message, hint)
