@@ -36,13 +36,12 @@ from understudy.render.model import Link, RoutingRule, Sysctl
 from understudy.units import Address, Family, Interface
 
 RTM_GETLINK, RTM_DELADDR, RTM_GETADDR, RTM_GETNEIGH = 18, 21, 22, 30
-RTM_NEWRULE, RTM_DELRULE, RTM_GETRULE = 32, 33, 34
 IFLA_LINK, IFLA_INFO_KIND, IFLA_INFO_DATA, IFLA_MACVLAN_MODE = 5, 1, 2, 1
 MACVLAN_MODES = {"private": 1, "vepa": 2, "bridge": 4}
 NDA_DST = 1
 NUD_KNOWN = 0x02 | 0x04 | 0x08 | 0x10  # reachable, stale, delay, probe
-FRA_DST, FRA_PRIORITY, FRA_TABLE, FRA_IP_PROTO, FRA_DPORT_RANGE = 1, 6, 15, 22, 24
-FR_ACT_TO_TBL, FR_ACT_BLACKHOLE = 1, 6
+FRA_DST, FRA_IIFNAME, FRA_GOTO, FRA_PRIORITY, FRA_TABLE, FRA_IP_PROTO, FRA_DPORT_RANGE = 1, 3, 4, 6, 15, 22, 24
+FR_ACTIONS = {"local": 1, "goto": 2, "blackhole": 6}  # FR_ACT_TO_TBL, FR_ACT_GOTO, FR_ACT_BLACKHOLE
 RT_TABLE_LOCAL = 255
 SIOCGIFFLAGS, SIOCSIFFLAGS = 0x8913, 0x8914
 IFF_UP, IFF_LOWER_UP = 0x1, 0x10000
@@ -52,7 +51,6 @@ LINK_PREFIX = "us"
 _LINK = struct.Struct("=BxHiII")
 _ADDRESS = struct.Struct("=BBBBI")
 _NEIGHBOUR = struct.Struct("=BxxxiHBB")
-_RULE = struct.Struct("=BBBBBBBBI")
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,37 +199,6 @@ class Links:
     def _delete_link(self, index: int, name: str) -> None:
         payload = _LINK.pack(socket.AF_UNSPEC, 0, index, 0, 0)
         self._route.commit([Request(RTM_DELLINK, 0, payload, "delete link", name)])
-
-    def _apply_rules(self, rules: Sequence[RoutingRule]) -> None:
-        """Ours are the blackholes at our preferences; the local table's rule moves behind them, the new one first."""
-        first = set()
-        for family in (4, 6):
-            for payload in self._route.dump(RTM_GETRULE, _RULE.pack(_af(family), 0, 0, 0, 0, 0, 0, 0, 0)):
-                if FRA_PRIORITY not in attributes(payload, _RULE.size):
-                    first.add(family)
-        for rule in rules:
-            self._rule(RTM_NEWRULE, rule, missing_is_fine=False)
-        for family in {rule.family for rule in rules if rule.action == "local"}:
-            if family in first:
-                self._rule(RTM_DELRULE, RoutingRule(family, 0, "local"), missing_is_fine=True)
-
-    def _rule(self, kind: int, rule: RoutingRule, *, missing_is_fine: bool) -> None:
-        action = FR_ACT_BLACKHOLE if rule.action == "blackhole" else FR_ACT_TO_TBL
-        table = RT_TABLE_LOCAL if rule.action == "local" else 0
-        length = rule.destination.max_prefixlen if rule.destination is not None else 0
-        payload = _RULE.pack(_af(rule.family), length, 0, 0, table, 0, 0, action, 0)
-        payload += attribute(FRA_PRIORITY, struct.pack("=I", rule.preference))
-        if table:
-            payload += attribute(FRA_TABLE, struct.pack("=I", table))
-        if rule.destination is not None:
-            payload += attribute(FRA_DST, rule.destination.packed)
-        if rule.protocol is not None:
-            payload += attribute(FRA_IP_PROTO, bytes([socket.IPPROTO_TCP]))
-        if rule.ports is not None:
-            payload += attribute(FRA_DPORT_RANGE, struct.pack("=HH", *rule.ports))
-        flags = NLM_F_CREATE | NLM_F_EXCL if kind == RTM_NEWRULE else 0
-        fine = (errno.EEXIST,) if kind == RTM_NEWRULE else ((errno.ENOENT,) if missing_is_fine else ())
-        self._route.commit([Request(kind, flags, payload, "change rule", " ".join(rule.arguments))], fine=fine)
 
 
 def write_sysctl(path: str, value: str) -> None:

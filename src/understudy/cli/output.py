@@ -41,6 +41,11 @@ def emit_json(schema: str, payload: Mapping[str, Any]) -> None:
     sys.stdout.write("\n")
 
 
+def _plain(problem: Any) -> dict[str, Any]:
+    names = ("code", "line", "column", "path", "message", "hint")
+    return {name: getattr(problem, name, None) for name in names}
+
+
 def guarded(command: Callable[P, R]) -> Callable[P, R]:
     """Turn the errors that an operator can mend into a message and exit code 1 instead of a traceback."""
 
@@ -51,7 +56,8 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
         except OperatorError as error:
             if kwargs.get("json_output") is True:
                 problem = {"code": error.code, "message": error.message, "hint": error.hint}
-                emit_json("understudy.error/1", {"error": problem})
+                more = getattr(error, "problems", ())  # of a file: all of them
+                emit_json("understudy.error/1", {"error": problem, "problems": [_plain(each) for each in more]})
             else:
                 sys.stderr.write(f"{error}\n")
         except EnvironmentFailure as error:

@@ -45,7 +45,7 @@ from understudy.wire.vrrp import Advertisement, decode_packet
 
 HURRY: Duration = 10 * MILLISECOND
 """Between heartbeats while a hand-over is under way."""
-_QUIET = frozenset({VrrpReceived, HeartbeatReceived, WitnessAnswered, CheckFinished})
+_QUIET = frozenset({Tick, VrrpReceived, HeartbeatReceived, WitnessAnswered, CheckFinished})
 """Events that leave nothing to do when they bring nothing new."""
 
 
@@ -74,6 +74,7 @@ class Node:
         self.refusal = ""
         """Why the last command was refused."""
         self._groups = list(self.groups.values())
+        self._lans = list(self.lans.values())
         self._routes: dict[tuple[NetworkName, Family, Vrid], tuple[Group, int]] = {
             (router.network, router.family, router.vrid): (group, index)
             for group in self._groups
@@ -121,7 +122,7 @@ class Node:
                 group.guard(now, out)
         kind = type(event)
         self._handlers[kind](now, event, out)
-        if not out and kind in _QUIET and not self._has_news() and not self.standing.stopping:
+        if not out and kind in _QUIET and not self.standing.stopping and not self._has_news() and not self._beat_due(now):
             return out
         self._due = None
         if self._started:
@@ -133,17 +134,23 @@ class Node:
 
     def next_deadline(self) -> Instant | None:
         """When to send `Tick` at the latest; not later than the moment at which anything is due."""
-        if self._due is not None or not self._started:
-            return self._due
+        if self._due is None and self._started:
+            self._due = self._next_due()
+        return self._due
+
+    def _next_due(self) -> Instant:
         due = self._sent_at + self._interval()
         if self.peer.fresh:
             due = min(due, self.peer.heard_at + self._fresh_for)
-        for lan in self.lans.values():
-            due = min(due, lan.next_deadline())
+        for lan in self._lans:
+            deadline = lan.next_deadline()
+            if deadline < due:
+                due = deadline
         for group in self._groups:
-            due = min(due, group.next_deadline())
-        self._due = Instant(due)
-        return self._due
+            deadline = group.next_deadline()
+            if deadline < due:
+                due = deadline
+        return Instant(due)
 
     # --- the paths that run every interval
 
@@ -223,6 +230,10 @@ class Node:
     def _tick(self, now: Instant, event: Tick, out: list[Effect]) -> None:
         if not self._started:
             return
+        self._due = self._next_due()
+        if self._due > now:
+            return  # the deadline was from before the latest packets
+        self._due = None
         peer = self.peer
         if peer.fresh and now - peer.heard_at >= self._fresh_for:
             peer.fresh = False
@@ -230,7 +241,7 @@ class Node:
             for group in self._groups:
                 group.peer_changed(now, out)
         reach_changed = False
-        for lan in self.lans.values():
+        for lan in self._lans:
             if lan.next_deadline() <= now:
                 reach_changed |= lan.handle(now, out)
         if reach_changed:
@@ -251,6 +262,7 @@ class Node:
             for group in self._groups:
                 group.dirty = False
         interval = self._interval()
+        # Beside our own advertisements, unless the last one was a moment ago.
         if news or since >= interval or (2 * since >= interval and any(type(effect) is SendVrrp for effect in out)):
             self._sequence += 1
             self._sent_at = now
@@ -293,8 +305,7 @@ class Node:
 
     def _witnesses_learned(self, now: Instant, event: WitnessesLearned, out: list[Effect]) -> None:
         lan = self.lans.get(event.network)
-        if lan is not None and lan.learned != event.addresses[:WITNESSES_MAX]:
-            lan.learned = event.addresses[:WITNESSES_MAX]
+        if lan is not None and lan.learn(event.addresses):
             self._lan_dirty = True
 
     def _switchover(self, now: Instant, event: SwitchoverCommanded, out: list[Effect]) -> None:
@@ -329,7 +340,7 @@ class Node:
             if state.network < len(self.settings.networks):
                 lan = self.lans.get(self.settings.networks[state.network])
                 if lan is not None:
-                    lan.told = state.witnesses
+                    lan.take_hint(state.witnesses)
 
     def _describe(self) -> Body:
         numbers = {name: position for position, name in enumerate(self.settings.networks)}
@@ -342,6 +353,9 @@ class Node:
             ),
             groups=tuple(group.state() for group in self._groups),
         )
+
+    def _beat_due(self, now: Instant) -> bool:
+        return now - self._sent_at >= self._interval()
 
     def _has_news(self) -> bool:
         if self._lan_dirty:

@@ -16,6 +16,7 @@ from understudy.wire.heartbeat import WITNESSES_MAX, Reach
 _HURRY: Duration = 2 * SECOND
 _PACE_SLOW: Duration = 500 * MILLISECOND
 _NEVER = -(1 << 62)
+_FAR = 1 << 62
 
 
 class LanReach:
@@ -23,7 +24,9 @@ class LanReach:
 
     __slots__ = (
         "_answered_at",
+        "_ask_after",
         "_asked_at",
+        "_candidates",
         "_interval",
         "_quiet_since",
         "carrier",
@@ -48,6 +51,9 @@ class LanReach:
         self._asked_at: int = _NEVER
         self._quiet_since: int = _NEVER
         self._interval = interval
+        self._ask_after: Duration = interval * 3 // 2
+        self._candidates: tuple[Address, ...] = ()
+        self._choose_candidates()
 
     def heard(self, now: Instant) -> bool:
         """The peer was heard here. True if the reach changed."""
@@ -71,10 +77,10 @@ class LanReach:
 
     def handle(self, now: Instant, out: list[Effect]) -> bool:
         """Ask and judge as time requires; True if the reach changed."""
-        if self.carrier and now - self.heard_at >= self._ask_after():
+        if self.carrier and now - self.heard_at >= self._ask_after:
             if self._quiet_since < self.heard_at or self._quiet_since == _NEVER:
                 self._quiet_since = now
-            candidates = self.candidates()
+            candidates = self._candidates
             if candidates and now - self._asked_at >= self._pace():
                 self._asked_at = now
                 out.append(AskWitnesses(self.network, candidates))
@@ -82,26 +88,40 @@ class LanReach:
 
     def next_deadline(self) -> Instant:
         """The next moment at which asking or judging is due."""
+        heard_at = self.heard_at
+        if self._asked_at < heard_at and self._answered_at < heard_at and self.reach is Reach.REACHED:
+            # The steady state, worth a short cut: heard since we last asked anybody.
+            return Instant(heard_at + (self._ask_after if self._candidates else self._interval * 5 // 2))
         if not self.carrier:
-            return Instant(1 << 62)
-        ask_from = self.heard_at + self._ask_after()
-        if self.candidates():
-            ask = max(ask_from, self._asked_at + self._pace())
-        else:
-            ask = 1 << 62
-        judge = self._last() + self._window() if self.reach is Reach.REACHED else 1 << 62
-        return Instant(min(ask, judge))
+            return Instant(_FAR)
+        judge = self._last() + self._window() if self.reach is Reach.REACHED else _FAR
+        if not self._candidates:
+            return Instant(judge)
+        return Instant(min(judge, max(heard_at + self._ask_after, self._asked_at + self._pace())))
+
+    def learn(self, addresses: tuple[Address, ...]) -> bool:
+        """The kernel's neighbours here; True if they are others than before."""
+        changed = addresses[:WITNESSES_MAX] != self.learned
+        if changed:
+            self.learned = addresses[:WITNESSES_MAX]
+            self._choose_candidates()
+        return changed
+
+    def take_hint(self, addresses: tuple[Address, ...]) -> None:
+        """Whom the peer could ask here."""
+        if addresses != self.told:
+            self.told = addresses
+            self._choose_candidates()
 
     def candidates(self) -> tuple[Address, ...]:
         """Whom to ask, the most telling first."""
-        unique = dict.fromkeys((*self.learned, *self.witnesses, *self.told))
-        return tuple(unique)[:WITNESSES_MAX]
+        return self._candidates
+
+    def _choose_candidates(self) -> None:
+        self._candidates = tuple(dict.fromkeys((*self.learned, *self.witnesses, *self.told)))[:WITNESSES_MAX]
 
     def _last(self) -> int:
         return max(self.heard_at, self._answered_at)
-
-    def _ask_after(self) -> Duration:
-        return self._interval * 3 // 2
 
     def _pace(self) -> Duration:
         """From one question to the next: fixed when the former is asked, so that asking and `next_deadline` agree."""
@@ -119,7 +139,7 @@ class LanReach:
             return Reach.DOWN
         if now - self._last() < self._window():
             return Reach.REACHED
-        return Reach.SILENT if self.candidates() else Reach.UNKNOWN
+        return Reach.SILENT if self._candidates else Reach.UNKNOWN
 
     def _set(self, reach: Reach) -> bool:
         changed = reach is not self.reach

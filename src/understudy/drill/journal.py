@@ -46,10 +46,10 @@ def parse(line: str) -> Event | None:
     """One line, or None if it is not a whole event."""
     try:
         fields = json.loads(line)
-        instant, node, kind = fields.pop("t"), fields.pop("node"), fields.pop("kind")
-    except (ValueError, KeyError, AttributeError):
+        instant, node, kind = (fields.pop(key) for key in ("t", "node", "kind"))
+        return Event(Instant(int(instant)), str(node), str(kind), fields)
+    except (ValueError, KeyError, TypeError, AttributeError):
         return None
-    return Event(Instant(int(instant)), str(node), str(kind), fields)
 
 
 def merge(journals: Iterable[list[Event]]) -> list[Event]:

@@ -25,8 +25,8 @@ class ProbeProcess(Generic[R]):
         self._pipe: Connection
         self._pipe, theirs = multiprocessing.Pipe(duplex=False)
         parent = os.getpid()
-        self._pid = os.fork()
-        if self._pid == 0:
+        self.pid = os.fork()
+        if self.pid == 0:
             _become_probe(parent, theirs, work)
         theirs.close()
 
@@ -51,8 +51,8 @@ class ProbeProcess(Generic[R]):
     ) -> None:
         self._pipe.close()
         try:
-            os.kill(self._pid, signal.SIGKILL)
-            os.waitpid(self._pid, 0)
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
         except (ProcessLookupError, ChildProcessError):
             pass
 

@@ -36,7 +36,8 @@ class Kernel:
     refreshed_at: dict[GroupName, int] = field(default_factory=dict)
     answering: dict[GroupName, bool] = field(default_factory=dict)
     """As last judged by the world: links up, lease alive, a port with carrier."""
-    expiry_watched: set[GroupName] = field(default_factory=set)
+    watched_until: dict[GroupName, int] = field(default_factory=dict)
+    """When the end of the lease will be looked at next: not later than it ends."""
     busy_until: int = 0
     slow: Duration = 0
     """Of a fault: what each command takes longer, at most."""

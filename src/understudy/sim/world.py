@@ -483,16 +483,21 @@ class World:
         until = kernel.lease_until[group] = self.now + machine.lease_lengths[group, lease]
         if not kernel.answering.get(group):
             self._look(machine, group)
-        if group not in kernel.expiry_watched:
-            kernel.expiry_watched.add(group)
+        if until < kernel.watched_until.get(group, _NEVER):
+            kernel.watched_until[group] = until
             self.at(until, self._expire, machine, group)
 
     def _expire(self, machine: Machine, group: GroupName) -> None:
-        until = machine.kernel.lease_until.get(group)
-        if until is not None and until > self.now:
+        """Look at the lease's end; refreshes since then put it off, so that there is one look a lease, not one a refresh."""
+        kernel = machine.kernel
+        if kernel.watched_until.get(group) != self.now:
+            return
+        until = kernel.lease_until.get(group, -1)
+        if until > self.now:
+            kernel.watched_until[group] = until
             self.at(until, self._expire, machine, group)
             return
-        machine.kernel.expiry_watched.discard(group)
+        del kernel.watched_until[group]
         self._look(machine, group)
 
     def _look(self, machine: Machine, group: GroupName) -> None:

@@ -1,20 +1,19 @@
 """Two hosts on a switch, in a sandbox: just enough network to calibrate the probes against."""
 
+import socket
 import subprocess
+import time
 from dataclasses import dataclass
 
 from understudy.drill.board import Board, Cell
 from understudy.drill.sockets import open_tap, stamp
 from understudy.drill.wireprobe import DatagramFlow, Tap, WireProbe, asker_for
 from understudy.lab.namespace import Namespace
-import socket
 
 
 def shell(namespace: Namespace, program: str, script: str) -> None:
     """Give a program its script inside a namespace; raises if it complains."""
-    namespace.run(
-        subprocess.run, program.split(), input=script, text=True, check=True, capture_output=True, timeout=10
-    )
+    namespace.run(subprocess.run, program.split(), input=script, text=True, check=True, capture_output=True, timeout=10)
 
 
 @dataclass
@@ -34,8 +33,13 @@ def lan() -> Lan:
             f"link set {host.name} master br0 up",
         ]
     switch.run(
-        subprocess.run, ["ip", "-batch", "-"], input="\n".join(lines), text=True, check=True,
-        pass_fds=(alice.fd, bob.fd), timeout=10,
+        subprocess.run,
+        ["ip", "-batch", "-"],
+        input="\n".join(lines),
+        text=True,
+        check=True,
+        pass_fds=(alice.fd, bob.fd),
+        timeout=10,
     )
     for number, host in ((1, alice), (2, bob)):
         shell(host, "ip -batch -", f"addr add 192.0.2.{number}/24 dev eth0\nlink set eth0 up\nlink set lo up")
@@ -66,8 +70,6 @@ def wire_probe(network: Lan, board: Board, ask: str = "192.0.2.2") -> WireProbe:
 
 
 def wait_until_ready(board: Board, cell: Cell) -> None:
-    import time
-
     for _ in range(1000):
         if board[cell]:
             return

@@ -1,0 +1,129 @@
+"""Measure every figure of docs/benchmarks.md, in parts that can be resumed.
+
+    python bench/run.py [--into DIR] [--only NAME] [--list]
+
+A part that has its file in DIR is not run again; delete the file to repeat it. Rows (`runs[]`) are kept as they were measured, with
+the load of the machine before and after. `python bench/report.py DIR` turns them into docs/benchmarks.md.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "bench"))
+
+from measure import check_thousand, idle_node, lab_cycles, lab_up, simulator, status_time  # noqa: E402
+
+PAIR = "examples/pair.yaml"
+US = str(ROOT / ".venv/bin/understudy")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    name: str
+    claim: str
+    measure: Callable[[Path], dict[str, Any]]
+
+
+def drill(fault: str, runs: int, *options: str) -> Callable[[Path], dict[str, Any]]:
+    def measure(scratch: Path) -> dict[str, Any]:
+        out = scratch / "drill.json"
+        argv = [US, "drill", PAIR, "--fault", fault, "--runs", str(runs), "--json", str(out), *options]
+        ended = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
+        if not out.exists():
+            raise RuntimeError(f"{' '.join(argv)}: {ended.stderr[-2000:]}")
+        return {"command": " ".join(["understudy", *argv[1:]]), "exit": ended.returncode, **json.loads(out.read_text())}
+
+    return measure
+
+
+PARTS = (
+    Part("power-loss-1s", "outage within [2 I + skew, 3 I + skew] + 25 ms", drill("node-power-loss", 30, "--advertise", "1s")),
+    Part("power-loss-100ms", "the same at 100 ms", drill("node-power-loss", 30)),
+    Part("power-loss-50ms", "the same at 50 ms", drill("node-power-loss", 30, "--advertise", "50ms")),
+    Part("agent-freeze", "dual answer 0, outage within the bound", drill("agent-freeze", 20)),
+    Part("agent-freeze-50ms", "the same at 50 ms", drill("agent-freeze", 20, "--advertise", "50ms")),
+    Part("agent-freeze-lease-off", "control: two nodes answer", drill("agent-freeze", 5, "--lease", "off")),
+    Part("agent-kill", "dual answer 0, outage within the bound", drill("agent-kill", 20)),
+    Part("agent-restart-100ms", "0 packets lost, 0 role changes", drill("agent-restart", 20)),
+    Part("agent-restart-50ms", "the same at 50 ms", drill("agent-restart", 20, "--advertise", "50ms")),
+    Part("both-agents-kill", "silent within a lease, stated", drill("both-agents-kill", 10)),
+    Part("link-down", "at most 50 ms, 1 role change a node", drill("link-down", 20)),
+    Part("link-silent", "at most 4 I, 1 role change a node", drill("link-silent", 20)),
+    Part("switchover", "median 0, worst 20 packets lost; overlap at most 20 ms", drill("switchover", 30)),
+    Part("control-none", "control: nothing done, nothing measured", drill("none", 10)),
+    Part("control-gap", "control: 300 ms gap measured within 5 ms", drill("injected-gap", 10)),
+    Part("idle-node", "at most 2 % of a CPU, 120 MB PSS", idle_node),
+    Part("lab-10", "10 nodes up in at most 1 s", lambda scratch: lab_up(scratch, 10, 7)),
+    Part("lab-100", "100 nodes up in at most 10 s", lambda scratch: lab_up(scratch, 100, 5)),
+    Part("lab-cycles", "100 cycles leave nothing behind", lambda scratch: lab_cycles(scratch, 100)),
+    Part("sim-1s", "at least 10 000 x real time at 1 s", lambda scratch: simulator(scratch, "1s", 5)),
+    Part("sim-100ms", "at least 1 000 x real time at 100 ms", lambda scratch: simulator(scratch, "100ms", 5)),
+    Part("check-1000", "1 000 services checked in at most 1 s", check_thousand),
+    Part("status", "status takes at most 200 ms", status_time),
+)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--into", type=Path, default=ROOT / "bench/results" / time.strftime("%Y-%m-%d"))
+    parser.add_argument("--only", action="append", default=[])
+    parser.add_argument("--list", action="store_true")
+    arguments = parser.parse_args()
+    if arguments.list:
+        for part in PARTS:
+            print(f"{part.name:24} {part.claim}")
+        return 0
+    arguments.into.mkdir(parents=True, exist_ok=True)
+    chosen = [part for part in PARTS if not arguments.only or part.name in arguments.only]
+    (arguments.into / "machine.json").write_text(json.dumps(machine(), indent=2) + "\n")
+    failed = 0
+    for number, part in enumerate(chosen, start=1):
+        target = arguments.into / f"{part.name}.json"
+        if target.exists():
+            print(f"[{number}/{len(chosen)}] {part.name}: kept", flush=True)
+            continue
+        print(f"[{number}/{len(chosen)}] {part.name}: {part.claim} ...", end=" ", flush=True)
+        scratch = arguments.into / ".scratch"
+        scratch.mkdir(exist_ok=True)
+        for old in scratch.iterdir():
+            old.unlink()
+        before, begun = os.getloadavg()[0], time.monotonic()
+        try:
+            result = part.measure(scratch)
+        except (RuntimeError, OSError, ValueError) as error:
+            failed += 1
+            print(f"not measured: {error}", flush=True)
+            continue
+        took = time.monotonic() - begun
+        row = {"part": part.name, "claim": part.claim, "load_before": before, "load_after": os.getloadavg()[0], "took_s": round(took, 1)}
+        draft = target.with_suffix(".new")
+        draft.write_text(json.dumps({**row, **result}, separators=(",", ":")) + "\n")
+        draft.rename(target)
+        print(f"{took:.0f} s", flush=True)
+    return 1 if failed else 0
+
+
+def machine() -> dict[str, Any]:
+    memory = next(line.split()[1] for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemTotal"))
+    return {
+        "kernel": platform.release(),
+        "machine": platform.machine(),
+        "cpus": os.cpu_count(),
+        "memory_kb": int(memory),
+        "python": platform.python_version(),
+        "root": os.geteuid() == 0,
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
