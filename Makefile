@@ -30,7 +30,7 @@ sim: setup ## rehearse the example pair in the simulator, 200 seeds
 	@$(US) sim examples/pair.yaml --seeds 200 --seconds 600
 
 bench: setup ## measure every figure of docs/benchmarks.md; resumable
-	@$(PY) bench/run.py
+	@$(PY) bench/run.py && $(PY) bench/report.py "$$(ls -d bench/results/* | tail -1)"
 
 clean: ## remove the virtual environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

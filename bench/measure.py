@@ -66,7 +66,9 @@ def left_behind() -> dict[str, int]:
             processes += "understudy" in Path(f"/proc/{pid}/comm").read_text()
         except OSError:
             continue
-    namespaces = len({os.readlink(f"/proc/{p}/ns/net") for p in filter(str.isdigit, os.listdir("/proc")) if _readable(p)})
+    namespaces = len(
+        {os.readlink(f"/proc/{p}/ns/net") for p in filter(str.isdigit, os.listdir("/proc")) if _readable(p)}
+    )
     return {"processes": processes, "namespaces": namespaces, "links": len(os.listdir("/sys/class/net"))}
 
 
@@ -110,7 +112,10 @@ def simulator(scratch: Path, advertise: str, repetitions: int) -> dict[str, Any]
                 "violations": len(document["violations"]),
             }
         )
-    return {"command": f"understudy sim examples/pair.yaml --seeds 4 --seconds 600 --advertise {advertise}", "rows": rows}
+    return {
+        "command": f"understudy sim examples/pair.yaml --seeds 4 --seconds 600 --advertise {advertise}",
+        "rows": rows,
+    }
 
 
 def check_thousand(scratch: Path) -> dict[str, Any]:
@@ -148,7 +153,9 @@ def idle_node(scratch: Path) -> dict[str, Any]:
     document = json.loads(run("lab", "up", "examples/pair.yaml", "--json"))
     try:
         time.sleep(5)
-        gateways = {node["name"]: os.stat(node["namespace"]).st_ino for node in document["nodes"] if node["kind"] == "gateway"}
+        gateways = {
+            node["name"]: os.stat(node["namespace"]).st_ino for node in document["nodes"] if node["kind"] == "gateway"
+        }
         rows = []
         for _ in range(10):
             before = {name: _cpu(inode) for name, inode in gateways.items()}
@@ -197,5 +204,3 @@ def _pss(pid: int) -> int:
     except OSError:
         return 0
     return int(match[1]) if match else 0
-
-

@@ -47,7 +47,11 @@ def drill(fault: str, runs: int, *options: str) -> Callable[[Path], dict[str, An
 
 
 PARTS = (
-    Part("power-loss-1s", "outage within [2 I + skew, 3 I + skew] + 25 ms", drill("node-power-loss", 30, "--advertise", "1s")),
+    Part(
+        "power-loss-1s",
+        "outage within [2 I + skew, 3 I + skew] + 25 ms",
+        drill("node-power-loss", 30, "--advertise", "1s"),
+    ),
     Part("power-loss-100ms", "the same at 100 ms", drill("node-power-loss", 30)),
     Part("power-loss-50ms", "the same at 50 ms", drill("node-power-loss", 30, "--advertise", "50ms")),
     Part("agent-freeze", "dual answer 0, outage within the bound", drill("agent-freeze", 20)),
@@ -105,7 +109,13 @@ def main() -> int:
             print(f"not measured: {error}", flush=True)
             continue
         took = time.monotonic() - begun
-        row = {"part": part.name, "claim": part.claim, "load_before": before, "load_after": os.getloadavg()[0], "took_s": round(took, 1)}
+        row = {
+            "part": part.name,
+            "claim": part.claim,
+            "load_before": before,
+            "load_after": os.getloadavg()[0],
+            "took_s": round(took, 1),
+        }
         draft = target.with_suffix(".new")
         draft.write_text(json.dumps({**row, **result}, separators=(",", ":")) + "\n")
         draft.rename(target)
@@ -114,7 +124,9 @@ def main() -> int:
 
 
 def machine() -> dict[str, Any]:
-    memory = next(line.split()[1] for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemTotal"))
+    memory = next(
+        line.split()[1] for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemTotal")
+    )
     return {
         "kernel": platform.release(),
         "machine": platform.machine(),

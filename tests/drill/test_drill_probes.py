@@ -1,6 +1,7 @@
 """The probes against a real kernel: two hosts on a switch, and what is done to them must be what is measured."""
 
 import os
+import signal
 import socket
 import time
 from ipaddress import ip_address
@@ -20,7 +21,7 @@ from understudy.drill.sockets import clock_offset, drain, open_tap
 from understudy.errors import EnvironmentFailure
 from understudy.lab import sandbox, syscalls
 from understudy.lab.server import serve
-from understudy.units import SECOND, Instant
+from understudy.units import MILLISECOND, SECOND, Instant
 
 Window = tuple[Instant, Instant]
 
@@ -166,3 +167,51 @@ def test_a_probe_that_is_not_needed_any_more_ends() -> None:
         pid = probe.pid
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+def frames_heard() -> list[tuple[str, str] | None]:
+    """What the tap hears when bob announces himself, asks for alice, advertises by VRRP and sends a datagram."""
+    network = lan()
+    tap = network.switch.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+    open_tap(tap, "bob")
+    time.sleep(0.1)
+    list(drain(tap, 128, clock_offset()))
+    bob = network.bob.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+    bob.bind(("eth0", 0))
+    own, other = bytes([192, 0, 2, 2]), bytes([192, 0, 2, 1])
+    head = b"\xff" * 6 + b"\x02" + bytes(5)
+    for target in (own, other):
+        bob.send(head + bytes.fromhex("08060001080006040001") + b"\x02" + bytes(5) + own + bytes(6) + target)
+    for protocol in (112, 17):
+        bob.send(
+            head + bytes.fromhex("0800450000200000000001") + bytes([protocol, 0, 0]) + own + other + b"\x31\x07\xc8"
+        )
+    time.sleep(0.05)
+    return [sight(frame) for _, frame in drain(tap, 128, clock_offset())]
+
+
+def test_a_tap_hears_announcements_and_advertisements_and_nothing_else() -> None:
+    """Gratuitous ARP and protocol 112 pass the kernel's filter; a question and a datagram do not."""
+    assert sandbox.run(frames_heard) == [("announcement", "192.0.2.2"), ("advertisement", "200")]
+
+
+def stopped_sender() -> tuple[Instant, ...]:
+    """When datagrams were sent by a probe that was stopped for 100 ms."""
+    network, board = lan(), Board()
+    with ProbeProcess("wire", lambda: wire_probe(network, board).run()) as probe:
+        wait_until_ready(board, Cell.WIRE_READY)
+        os.kill(probe.pid, signal.SIGSTOP)
+        time.sleep(0.1)
+        os.kill(probe.pid, signal.SIGCONT)
+        time.sleep(0.1)
+        board[Cell.STOP] = time.monotonic_ns()
+        return probe.result(10).streams[0].sent
+
+
+def test_a_sender_that_was_stopped_shows_it_and_sends_no_burst_afterwards() -> None:
+    """The pause stands in its own record; what was missed stays missed."""
+    sent = sandbox.run(stopped_sender)
+    pauses = stalls(sent, DATAGRAM_PERIOD, (sent[0], sent[-1]))
+    resumed = max(pauses, key=lambda pause: pause[1] - pause[0])[1]
+    assert any(after - before > 90 * MILLISECOND for before, after in pauses)
+    assert sum(resumed <= instant < resumed + 20 * MILLISECOND for instant in sent) <= 28

@@ -8,6 +8,7 @@ from understudy.config import load_plan
 from understudy.doctor.ruleset import ruleset_difference
 from understudy.errors import EnvironmentFailure
 from understudy.render import grant_lease, pair_changes, render_node, revoke_lease
+from understudy.render.text import in_parts
 from understudy.units import SECOND
 
 
@@ -131,3 +132,19 @@ def test_a_thousand_services_load_and_one_server_change_touches_one_service() ->
         return nft.run("list map inet understudy pairs4\n").count(" : 0x"), text.count(" : 0x")
 
     assert in_sandbox(story) == (6000, 2)
+
+
+def test_a_text_in_parts_means_the_same() -> None:
+    """Where the kernel takes no long message, the text goes in parts; what the kernel holds afterwards is the same."""
+
+    def story() -> tuple[int, str]:
+        gateway = bed().gateways["gw1"]
+        gateway.nft.apply("")
+        parts = in_parts(gateway.config.ruleset, 500)
+        for part in parts * 2:
+            gateway.nft.run(part)
+        return len(parts), gateway.machine.run(ruleset_difference, gateway.config.ruleset)
+
+    parts, difference = in_sandbox(story)
+    assert parts > 9
+    assert difference == ""

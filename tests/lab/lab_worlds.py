@@ -29,9 +29,17 @@ def pair() -> Plan:
 
 
 def idle_agent(plan: Plan, node: NodeName, run_dir: Path, key: bytes) -> None:
-    """Stands for an agent: a supervisor, a child of its, and a grandchild that left for a process group of its own."""
-    if os.fork() == 0 and os.fork() == 0:
+    """Stands for an agent of four processes: a supervisor, its child, a grandchild that left for a session of its own,
+    and an orphan that stayed in the session but left the process group."""
+    if os.fork() == 0:
+        if os.fork() == 0:
+            os.setsid()
+    elif (parent := os.fork()) == 0:
+        if os.fork():
+            os._exit(0)
         os.setpgid(0, 0)
+    else:
+        os.waitpid(parent, 0)
     (run_dir / f"process-{os.getpid()}").touch()
     while True:
         time.sleep(3600)

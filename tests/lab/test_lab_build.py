@@ -18,6 +18,7 @@ from understudy.config.plan import Plan
 from understudy.errors import OperatorError
 from understudy.lab import netlink, processes, sandbox
 from understudy.lab.build import Lab
+from understudy.lab.namespace import Namespace
 from understudy.lab.server import ECHO_PORT
 
 OUTSIDE_CLIENT, INSIDE_CLIENT = "client-outside", "client-inside"
@@ -154,14 +155,14 @@ def test_a_link_down_takes_the_carrier_and_gives_it_back(tmp_path: Path) -> None
 
 
 def test_signals_reach_every_process_of_an_agent_and_no_other(tmp_path: Path) -> None:
-    """Supervisor, child, and a grandchild in another process group: stopped, continued and killed together."""
+    """Whether by group, session or descent: all four are stopped, continued and killed together."""
 
     def story(lab: Lab) -> None:
-        eventually(lambda: len(lab.agent_pids("gw1")) == len(lab.agent_pids("gw2")) == 3)
+        eventually(lambda: len(lab.agent_pids("gw1")) == len(lab.agent_pids("gw2")) == 4)
         mine, others = lab.agent_pids("gw1"), lab.agent_pids("gw2")
-        assert len(mine) == len(others) == 3
+        assert len(mine) == len(others) == 4
         lab.freeze_agent("gw1")
-        assert eventually(lambda: states(mine) == "TTT")
+        assert eventually(lambda: states(mine) == "TTTT")
         assert "T" not in states(others)
         lab.thaw_agent("gw1")
         assert eventually(lambda: "T" not in states(mine))
@@ -171,7 +172,7 @@ def test_signals_reach_every_process_of_an_agent_and_no_other(tmp_path: Path) ->
         assert processes.wait_until_gone(mine, 2)
         assert lab.agent_pids("gw2") == others
         lab.start_agent("gw1")
-        assert eventually(lambda: len(lab.agent_pids("gw1")) == 3)
+        assert eventually(lambda: len(lab.agent_pids("gw1")) == 4)
 
     in_lab(pair(), tmp_path, story, agents=True)
 
@@ -180,15 +181,16 @@ def test_a_node_without_power_is_silent_and_comes_back_with_a_fresh_kernel(tmp_p
     """Every process of the node dies and nothing is heard of it; after power-on nothing of its former state is left."""
 
     def story(lab: Lab) -> None:
-        eventually(lambda: len(lab.agent_pids("gw1")) == 3)
+        eventually(lambda: len(lab.agent_pids("gw1")) == 4)
         port = lab.topology.port("gw1", "outside")
         index = lab.switch.run(socket.if_nametoindex, port.switch_port)
         assert shell(lab, "gw1", "ip link add vmac link eth0 type macvlan mode bridge && ip link set vmac up") == 0
         assert shell(lab, "gw1", "ip addr add 203.0.113.10/24 dev vmac && ip rule add to 1.2.3.4 blackhole") == 0
         assert shell(lab, "gw1", "nft add table ip understudy") == 0
         assert shell(lab, "gw2", "ping -c1 -W1 203.0.113.10") == 0
+        old = Namespace("old", os.dup(lab.namespaces["gw1"].fd))  # keeps the old kernel's state alive, as a probe may
         mine = processes.inside(lab.namespaces["gw1"].inode)
-        assert len(mine) == 3
+        assert len(mine) == 4
 
         lab.power_off("gw1")
         assert processes.wait_until_gone(mine, 2)
@@ -200,8 +202,10 @@ def test_a_node_without_power_is_silent_and_comes_back_with_a_fresh_kernel(tmp_p
         assert eventually(lambda: shell(lab, "gw2", "ping -c1 -W0.2 203.0.113.1") == 0)
         assert shell(lab, "gw1", "ip link show vmac 2>/dev/null || ip rule | grep 1.2.3.4 || nft list ruleset | grep .")
         assert shell(lab, "gw2", "ping -c1 -W0.2 203.0.113.10") != 0
-        assert eventually(lambda: len(lab.agent_pids("gw1")) == 3)
+        assert eventually(lambda: len(lab.agent_pids("gw1")) == 4)
         assert lab.switch.run(socket.if_nametoindex, port.switch_port) == index
+        assert "vmac" not in [name for _, name in old.run(socket.if_nameindex)]
+        old.close()
 
     in_lab(pair(), tmp_path, story, agents=True)
 
@@ -281,7 +285,7 @@ def run_without_root(state: Path) -> None:
         assert ask(lab, INSIDE_CLIENT, "10.9.0.11", 8080).endswith(b"web1\n")
         lab.power_off("gw1")
         lab.power_on("gw1")
-        assert eventually(lambda: len(lab.agent_pids("gw1")) == 3)
+        assert eventually(lambda: len(lab.agent_pids("gw1")) == 4)
         lab.link_down("gw2", "outside")
         assert eventually(lambda: carrier(lab, "gw2", "eth0") == "0")
 

@@ -58,7 +58,10 @@ class Terminal:
         return found
 
     def leftovers(self) -> tuple[list[int], list[str]]:
-        return self.processes(), sorted(str(path) for path in self.runtime.rglob("*"))
+        files = [
+            str(Path(folder, name)) for folder, folders, names in os.walk(self.runtime) for name in folders + names
+        ]
+        return self.processes(), files
 
 
 @pytest.fixture
@@ -163,7 +166,10 @@ def test_an_up_that_is_killed_while_building_leaves_nothing(
     lock = terminal.runtime / "understudy" / "lab" / "shop" / "lock"
     assert eventually(lambda: lock.exists() and lock.read_text())
     time.sleep(delay_s)
-    os.killpg(process.pid, number)
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)  # as a terminal does
+    else:
+        os.kill(process.pid, number)
     output, _ = process.communicate(timeout=10)
     if process.returncode == 0:  # it was quicker than we: then it is up as a whole
         assert json.loads(output)["cluster"] == "shop"

@@ -23,7 +23,19 @@ ALLOWED = {
     "lab": {"units", "errors", "wire", "core", "config", "render", "adapters", "agent"},
 }
 PURE = ("units", "errors", "wire", "core", "render")
-WORLD = {"asyncio", "socket", "time", "os", "logging", "subprocess", "threading", "select", "ctypes", "random", "datetime"}
+WORLD = {
+    "asyncio",
+    "socket",
+    "time",
+    "os",
+    "logging",
+    "subprocess",
+    "threading",
+    "select",
+    "ctypes",
+    "random",
+    "datetime",
+}
 
 
 def imports(path: Path) -> set[str]:
@@ -56,7 +68,9 @@ def test_imports_point_inward() -> None:
     assert violations(ROOT) == []
 
 
-@pytest.mark.parametrize("line", ["import time", "from understudy.agent import app", "import understudy.adapters.links"])
+@pytest.mark.parametrize(
+    "line", ["import time", "from understudy.agent import app", "import understudy.adapters.links"]
+)
 def test_a_wrong_import_in_the_core_is_found(tmp_path: Path, line: str) -> None:
     """Control: the check above reports each kind of violation."""
     for part in ("core", "agent", "adapters"):

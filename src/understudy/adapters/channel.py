@@ -1,8 +1,8 @@
 """The channel between nodes: UDP datagrams on every shared network, authenticated, encrypted and fresh.
 
 What arrives here decides who holds the addresses, and later what stands in the peer's kernel: a forged or replayed
-datagram must change nothing. Each sender seals under a key of its own, derived from the cluster's key, so that nonces
-never meet.
+datagram must change nothing. Each start of a sender seals under a key of its own, derived from the cluster's key, its
+number and its boot nonce, so that nonces never meet, not even when a store is lost and a clock is set back.
 
     0   4   "US1" and the version of this layout
     4   4   key id: which cluster key was used (rotation)
@@ -17,7 +17,9 @@ never meet.
 
 Freshness: a datagram counts only if it repeats our own boot nonce, which nobody could know before we started; the first
 one of a conversation carries no payload that is believed, only the nonce to answer with. Within a conversation a window
-of 1024 counters per path refuses what was seen before.
+of 1024 counters per path refuses what was seen before. Epochs order the starts of a peer: what an earlier start sealed
+counts no more once a later one was heard, even if it repeats our nonce. Nothing is learned before the tag is checked:
+without the key a datagram changes nothing, and a recorded one nothing that the peer's next does not set right.
 """
 
 import hashlib
@@ -48,9 +50,14 @@ class _Path:
 
 @dataclass(slots=True)
 class _Conversation:
+    """What we know of a peer's present start."""
+
     epoch: int = -1
     nonce: bytes = bytes(8)
     verified: bool = False
+    """It repeated our nonce: it is alive now."""
+    cipher: tuple[bytes, ChaCha20Poly1305] | None = None
+    """For the boot nonce that was heard last, as making one costs more than opening a datagram."""
     paths: dict[int, _Path] = field(default_factory=dict)
 
 
@@ -62,11 +69,11 @@ class Channel:
         self._number = number
         self._epoch = epoch
         self._key_id = hashlib.blake2b(key, digest_size=4, person=b"understudy-id").digest()
-        self._seal = ChaCha20Poly1305(_sender_key(key, number))
-        self._open: Mapping[int, ChaCha20Poly1305] = {peer: ChaCha20Poly1305(_sender_key(key, peer)) for peer in peers}
+        self._key = key
         self._nonce = os.urandom(8)
+        self._seal = _cipher(key, number, self._nonce)
         self._counter = 0
-        self._conversations = {peer: _Conversation() for peer in peers}
+        self._conversations: Mapping[int, _Conversation] = {peer: _Conversation() for peer in peers}
 
     def seal(self, payload: bytes, peer: int, network: int) -> bytes:
         """A datagram for `peer` on the path `network`."""
@@ -95,15 +102,16 @@ class Channel:
             raise DecodeError("channel-magic")
         if key_id != self._key_id:
             raise DecodeError("channel-key")
-        cipher = self._open.get(sender)
-        if cipher is None:
+        conversation = self._conversations.get(sender)
+        if conversation is None:
             raise DecodeError("channel-stranger")
         if path != network:
             raise DecodeError("channel-path")
-        conversation = self._conversations[sender]
         seen = conversation.paths.get(path)
         if seen is not None and epoch == conversation.epoch and _replayed(seen, counter):
             raise DecodeError("channel-replay")
+        known = conversation.cipher
+        cipher = known[1] if known is not None and known[0] == theirs else _cipher(self._key, sender, theirs)
         try:
             payload = cipher.decrypt(
                 struct.pack("!IQ", epoch, counter), datagram[_HEADER.size :], datagram[: _HEADER.size]
@@ -112,6 +120,7 @@ class Channel:
             raise DecodeError("channel-forged") from None
         if epoch < conversation.epoch:
             raise DecodeError("channel-old-epoch")
+        conversation.cipher = (theirs, cipher)
         fresh = ours == self._nonce
         if epoch > conversation.epoch:
             if not fresh and conversation.verified and conversation.epoch >= 0:
@@ -143,5 +152,6 @@ def _remember(path: _Path, counter: int) -> None:
         path.seen |= 1 << path.highest - counter
 
 
-def _sender_key(key: bytes, number: int) -> bytes:
-    return hashlib.blake2b(bytes([number]), key=key, digest_size=32, person=b"understudy-seal").digest()
+def _cipher(key: bytes, number: int, nonce: bytes) -> ChaCha20Poly1305:
+    material = hashlib.blake2b(bytes([number]) + nonce, key=key, digest_size=32, person=b"understudy-seal")
+    return ChaCha20Poly1305(material.digest())

@@ -1,17 +1,18 @@
 """The links, addresses, routing rules and neighbours of one node's kernel (rtnetlink(7), netdevice(7)).
 
-Set-up is idempotent: what is there already and right is left alone, so that applying again changes nothing. Bringing a
-link up or down is one ioctl, because it is on the path of a promotion.
+Set-up is idempotent: what is there already and right is left alone, so that applying again changes nothing. Taking and
+releasing addresses are a few system calls without any dump, because they are on the path of a promotion.
 """
 
 import errno
 import fcntl
 import os
+import re
 import socket
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_interface
 from pathlib import Path
 
 from understudy.adapters.netlink import (
@@ -30,10 +31,12 @@ from understudy.adapters.netlink import (
     add_address,
     attribute,
     attributes,
+    messages,
 )
+from understudy.adapters.rules import Rules
 from understudy.errors import EnvironmentFailure
 from understudy.render.model import Link, RoutingRule, Sysctl
-from understudy.units import Address, Family, Interface
+from understudy.units import Address, Interface
 
 RTM_GETLINK, RTM_DELADDR, RTM_GETADDR, RTM_GETNEIGH = 18, 21, 22, 30
 IFLA_LINK, IFLA_INFO_KIND, IFLA_INFO_DATA, IFLA_MACVLAN_MODE = 5, 1, 2, 1
@@ -43,10 +46,10 @@ NUD_KNOWN = 0x02 | 0x04 | 0x08 | 0x10  # reachable, stale, delay, probe
 FRA_DST, FRA_IIFNAME, FRA_GOTO, FRA_PRIORITY, FRA_TABLE, FRA_IP_PROTO, FRA_DPORT_RANGE = 1, 3, 4, 6, 15, 22, 24
 FR_ACTIONS = {"local": 1, "goto": 2, "blackhole": 6}  # FR_ACT_TO_TBL, FR_ACT_GOTO, FR_ACT_BLACKHOLE
 RT_TABLE_LOCAL = 255
+RTMGRP_LINK = 1
 SIOCGIFFLAGS, SIOCSIFFLAGS = 0x8913, 0x8914
 IFF_UP, IFF_LOWER_UP = 0x1, 0x10000
-LINK_PREFIX = "us"
-"""Our own virtual links begin so; others are never touched."""
+_OUR_NAME = re.compile(r"us\d+n\d+v[46]", re.ASCII)
 
 _LINK = struct.Struct("=BxHiII")
 _ADDRESS = struct.Struct("=BBBBI")
@@ -58,8 +61,16 @@ class PresentLink:
     index: int
     name: str
     mac: bytes
+    parent: int
+    """Index of the link below a macvlan, 0 if there is none."""
     up: bool
     carrier: bool
+
+    @property
+    def is_ours(self) -> bool:
+        """By its name (render.links) and by the MAC address of a virtual router (RFC 9568, section 7.3)."""
+        virtual = self.mac[:4] == b"\x00\x00\x5e\x00" and self.mac[4:5] in (b"\x01", b"\x02")
+        return virtual and _OUR_NAME.fullmatch(self.name) is not None
 
 
 class Links:
@@ -67,6 +78,7 @@ class Links:
 
     def __init__(self) -> None:
         self._route = RouteSocket()
+        self._rules = Rules(self._route)
         self._control = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
 
     # --- reading
@@ -78,7 +90,8 @@ class Links:
             details = attributes(payload, _LINK.size)
             name = details.get(IFLA_IFNAME, b"").rstrip(b"\0").decode()
             mac = details.get(IFLA_ADDRESS, b"")
-            found.append(PresentLink(index, name, mac, bool(flags & IFF_UP), bool(flags & IFF_LOWER_UP)))
+            parent = struct.unpack("=I", details.get(IFLA_LINK, bytes(4)))[0]
+            found.append(PresentLink(index, name, mac, parent, bool(flags & IFF_UP), bool(flags & IFF_LOWER_UP)))
         return found
 
     def addresses(self) -> Iterator[tuple[int, Address, int]]:
@@ -128,59 +141,88 @@ class Links:
             raise EnvironmentFailure(f"bring {'up' if up else 'down'}", name, os.strerror(error.errno or 0)) from error
 
     def apply(self, links: Sequence[Link], sysctls: Sequence[Sysctl], rules: Sequence[RoutingRule]) -> None:
-        """Make the kernel hold exactly these virtual links (down if new), these sysctls and these rules of ours."""
+        """Make the kernel hold exactly these virtual links, sysctls and rules of ours. Raises EnvironmentFailure.
+
+        A new link is down and without addresses. One that is up, because an agent before this one served, stays up.
+        """
         for path, value in sysctls:
             write_sysctl(path, value)
-        self._apply_rules(rules)
+        self._rules.apply(rules)
         present = {link.name: link for link in self.links()}
-        wanted = {link.name: link for link in links}
-        for name, stale in present.items():
-            if name.startswith(LINK_PREFIX) and is_ours(stale.mac) and name not in wanted:
-                self._delete_link(stale.index, name)
+        wanted = {link.name for link in links}
+        for stale in present.values():
+            if stale.is_ours and stale.name not in wanted:
+                self._delete_link(stale)
         for link in links:
             there = present.get(link.name)
-            if there is not None and there.mac != bytes.fromhex(link.mac.replace(":", "")):
-                self._delete_link(there.index, link.name)
+            parent = present.get(link.parent)
+            if parent is None:
+                raise EnvironmentFailure("add macvlan", link.name, f"its port {link.parent} is gone")
+            if there is not None and (there.mac, there.parent) != (_mac(link), parent.index):
+                if not there.is_ours:
+                    raise EnvironmentFailure("add macvlan", link.name, "a link of this name is there and is not ours")
+                self._delete_link(there)
                 there = None
             if there is None:
-                self._add_macvlan(link, present[link.parent].index)
+                self._add_macvlan(link, parent.index)
             for path, value in link.sysctls:
                 write_sysctl(path, value)
-        self._apply_addresses(links)
+        self._drop_addresses(links)
 
-    def remove(self, links: Sequence[Link], rules: Sequence[RoutingRule]) -> None:
-        """Take our links and rules away again."""
-        present = {link.name: link for link in self.links()}
+    def take(self, links: Sequence[Link]) -> None:
+        """Answer: addresses, then up. Raises EnvironmentFailure at the first that fails."""
         for link in links:
-            if link.name in present:
-                self._delete_link(present[link.name].index, link.name)
-        for rule in rules:
-            if rule.action == "blackhole":
-                self._rule(RTM_DELRULE, rule, missing_is_fine=True)
+            index = self._index(link.name)
+            if index is None:
+                raise EnvironmentFailure("bring up", link.name, "there is no such link")
+            # IPv6 forgets the addresses of a link that goes down; what is there already is fine.
+            wanted = [add_address(index, address, link.name) for address in link.addresses]
+            self._route.commit(wanted, fine=(errno.EEXIST,))
+            self.set_up(link.name, up=True)
 
-    def _apply_addresses(self, links: Sequence[Link]) -> None:
-        index = {link.name: link.index for link in self.links()}
-        held: dict[int, dict[Address, int]] = {}
-        for at, address, length in self.addresses():
-            held.setdefault(at, {})[address] = length
-        for link in links:
-            at = index[link.name]
-            wanted = {interface.ip: interface for interface in link.addresses}
-            for address, length in held.get(at, {}).items():
-                if address not in wanted:
-                    self._route.commit([_delete_address(at, address, length, link.name)])
-            missing = [interface for address, interface in wanted.items() if address not in held.get(at, {})]
-            self._route.commit([add_address(at, interface, link.name) for interface in missing])
+    def release(self, links: Sequence[Link]) -> None:
+        """Be silent: down, then no addresses. Tries all of them, then raises EnvironmentFailure for the first.
 
-    def restore_addresses(self, link: Link) -> None:
-        """IPv6 addresses go with a link that goes down, unless the kernel was told to keep them: put back what is
-        missing.
+        The addresses go as well: on a link that is merely down IPv4 addresses stay local, and this node would talk to
+        itself instead of to the Active.
         """
-        index = socket.if_nametoindex(link.name)
-        held = {address for at, address, _ in self.addresses() if at == index}
-        missing: list[Interface] = [interface for interface in link.addresses if interface.ip not in held]
-        if missing:
-            self._route.commit([add_address(index, interface, link.name) for interface in missing])
+        failure: EnvironmentFailure | None = None
+        for link in links:
+            try:
+                self.set_up(link.name, up=False)
+                index = self._index(link.name)
+                if index is not None:
+                    gone = [_delete_address(index, address, link.name) for address in link.addresses]
+                    self._route.commit(gone, fine=(errno.EADDRNOTAVAIL, errno.ENODEV))
+            except EnvironmentFailure as error:
+                failure = failure or error
+        if failure is not None:
+            raise failure
+
+    def remove(self) -> None:
+        """Take all our links and rules away: the links first, as nothing of ours answers then. Foreign ones stay."""
+        for link in self.links():
+            if link.is_ours:
+                self._delete_link(link)
+        self._rules.remove()
+
+    def _drop_addresses(self, links: Sequence[Link]) -> None:
+        """What no link of ours shall hold: anything on one that is down, and what the file does not name."""
+        wanted = {link.name: link for link in links}
+        ours = {link.index: (link, wanted[link.name]) for link in self.links() if link.name in wanted}
+        for index, address, length in self.addresses():
+            if index in ours:
+                present, link = ours[index]
+                held = ip_interface((address, length))
+                if held not in link.addresses or not present.up:
+                    request = _delete_address(index, held, link.name)
+                    self._route.commit([request], fine=(errno.EADDRNOTAVAIL,))
+
+    def _index(self, name: str) -> int | None:
+        try:
+            return socket.if_nametoindex(name)
+        except OSError:
+            return None
 
     def _add_macvlan(self, link: Link, parent: int) -> None:
         mode = attribute(IFLA_MACVLAN_MODE, struct.pack("=I", MACVLAN_MODES[link.mode]))
@@ -196,9 +238,34 @@ class Links:
         )
         self._route.commit([Request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, payload, "add macvlan", link.name)])
 
-    def _delete_link(self, index: int, name: str) -> None:
-        payload = _LINK.pack(socket.AF_UNSPEC, 0, index, 0, 0)
-        self._route.commit([Request(RTM_DELLINK, 0, payload, "delete link", name)])
+    def _delete_link(self, link: PresentLink) -> None:
+        payload = _LINK.pack(socket.AF_UNSPEC, 0, link.index, 0, 0)
+        self._route.commit([Request(RTM_DELLINK, 0, payload, "delete link", link.name)], fine=(errno.ENODEV,))
+
+
+class LinkWatch:
+    """News of links in the namespace in which it was made: RTM_NEWLINK and RTM_DELLINK."""
+
+    def __init__(self) -> None:
+        self.socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
+        self.socket.bind((0, RTMGRP_LINK))
+        self.socket.setblocking(False)
+
+    def read(self) -> list[tuple[int, bool]] | None:
+        """Index of each link with news, and whether it is up with carrier now; None if news was lost: look yourself."""
+        try:
+            data = self.socket.recv(1 << 16)
+        except (BlockingIOError, InterruptedError):
+            return []
+        except OSError:
+            return None  # ENOBUFS: more came than the socket holds
+        both = IFF_UP | IFF_LOWER_UP
+        return [
+            (index, kind == RTM_NEWLINK and flags & both == both)
+            for kind, payload in messages(data)
+            if kind in (RTM_NEWLINK, RTM_DELLINK)
+            for _, _, index, flags, _ in (_LINK.unpack_from(payload),)
+        ]
 
 
 def write_sysctl(path: str, value: str) -> None:
@@ -211,16 +278,11 @@ def write_sysctl(path: str, value: str) -> None:
         raise EnvironmentFailure("set sysctl", path, os.strerror(error.errno or 0)) from error
 
 
-def is_ours(mac: bytes) -> bool:
-    """A virtual router's MAC address (RFC 9568, section 7.3)."""
-    return mac[:4] == b"\x00\x00\x5e\x00" and mac[4:5] in (b"\x01", b"\x02")
-
-
-def _delete_address(index: int, address: Address, length: int, name: str) -> Request:
+def _delete_address(index: int, address: Interface, name: str) -> Request:
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
-    payload = _ADDRESS.pack(family, length, 0, 0, index) + attribute(IFA_LOCAL, address.packed)
+    payload = _ADDRESS.pack(family, address.network.prefixlen, 0, 0, index) + attribute(IFA_LOCAL, address.ip.packed)
     return Request(RTM_DELADDR, 0, payload, "delete address", f"{address} from {name}")
 
 
-def _af(family: Family | int) -> int:
-    return socket.AF_INET if family == 4 else socket.AF_INET6
+def _mac(link: Link) -> bytes:
+    return bytes.fromhex(link.mac.replace(":", ""))

@@ -92,7 +92,7 @@ class RouteSocket:
             batch = requests[start : start + _BATCH]
             first = self._sequence + 1
             self._socket.send(b"".join(self._encode(request, NLM_F_ACK) for request in batch))
-            for sequence, number in self._results(len(batch)):
+            for sequence, number in self._results(range(first, first + len(batch))):
                 request = batch[sequence - first]
                 if number and number not in fine and failure is None:
                     reason = f"{errno.errorcode.get(number, number)}: {os.strerror(number)}"
@@ -105,7 +105,9 @@ class RouteSocket:
         self._socket.send(self._encode(Request(kind, 0, payload, "list", str(kind)), NLM_F_DUMP))
         found: list[bytes] = []
         while True:
-            for answer, _, body in self._messages():
+            for answer, sequence, body in self._messages():
+                if sequence != self._sequence:
+                    continue  # of a request that we gave up waiting for
                 if answer == NLMSG_DONE:
                     return iter(found)
                 if answer == NLMSG_ERROR:
@@ -123,21 +125,30 @@ class RouteSocket:
             _HEADER.pack(size, request.kind, NLM_F_REQUEST | flags | request.flags, self._sequence, 0) + request.payload
         )
 
-    def _results(self, expected: int) -> list[tuple[int, int]]:
+    def _results(self, awaited: range) -> list[tuple[int, int]]:
         results: list[tuple[int, int]] = []
-        while len(results) < expected:
+        while len(results) < len(awaited):
             for kind, sequence, body in self._messages():
-                if kind == NLMSG_ERROR:
+                if kind == NLMSG_ERROR and sequence in awaited:
                     results.append((sequence, -struct.unpack_from("=i", body)[0]))
         return results
 
     def _messages(self) -> Iterator[tuple[int, int, bytes]]:
         """What one receive brings: kind, sequence, payload."""
-        data = self._socket.recv(1 << 18)
-        offset = 0
-        while offset + _HEADER.size <= len(data):
-            size, kind, _, sequence, _ = _HEADER.unpack_from(data, offset)
-            if size < _HEADER.size:
-                return
-            yield kind, sequence, data[offset + _HEADER.size : offset + size]
-            offset += size + (-size % 4)
+        return _split(self._socket.recv(1 << 18))
+
+
+def messages(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Kind and payload of each message of one datagram."""
+    for kind, _, payload in _split(data):
+        yield kind, payload
+
+
+def _split(data: bytes) -> Iterator[tuple[int, int, bytes]]:
+    offset = 0
+    while offset + _HEADER.size <= len(data):
+        size, kind, _, sequence, _ = _HEADER.unpack_from(data, offset)
+        if size < _HEADER.size:
+            return
+        yield kind, sequence, data[offset + _HEADER.size : offset + size]
+        offset += size + (-size % 4)

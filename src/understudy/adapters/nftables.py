@@ -13,11 +13,12 @@ from typing import Final, Self
 
 from understudy.errors import EnvironmentFailure, OperatorError
 from understudy.render.lease import LEASE_SET
-from understudy.render.text import FAMILY_INET, FAMILY_NETDEV, TABLE
+from understudy.render.text import FAMILY_INET, FAMILY_NETDEV, TABLE, in_parts
 from understudy.units import MILLISECOND, SECOND, Duration
 
 LIBRARY: Final = "libnftables.so.1"
 
+_ELEMENTS_MAX: Final = 1_000
 _STATELESS: Final = 1 << 2
 _NUMERIC: Final = 1 << 7 | 1 << 8 | 1 << 9
 _TERSE: Final = 1 << 11
@@ -47,7 +48,16 @@ class Nft:
 
     def apply(self, ruleset: str) -> None:
         """Make our tables what `ruleset` (NodeConfig.ruleset, empty for none) says; elements of the lease stay."""
-        self._run(ruleset + self._removals(ruleset), 0)
+        text = ruleset + self._removals(ruleset)
+        try:
+            self._run(text, 0)
+        except EnvironmentFailure as failure:
+            # Without privilege over the machine the kernel bounds a message by net.core.wmem_default: about 3 000
+            # elements.
+            if "Message too long" not in failure.reason:
+                raise
+            for part in in_parts(text, _ELEMENTS_MAX):
+                self._run(part, 0)
 
     def list_table(self, family: str, *, terse: bool = True) -> str:
         """Our table of `family` as the kernel holds it, without counters; empty if there is none."""

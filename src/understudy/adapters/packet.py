@@ -7,6 +7,7 @@ Python.
 """
 
 import ctypes
+import fcntl
 import socket
 import struct
 
@@ -19,17 +20,27 @@ PACKET_ADD_MEMBERSHIP = 1
 PACKET_IGNORE_OUTGOING = 23
 PACKET_MR_MULTICAST = 0
 SO_ATTACH_FILTER = 26
+SIOCGIFFLAGS = 0x8913
+IFF_UP, IFF_RUNNING = 0x1, 0x40
 RECEIVE_MAX = 2048
 
 VRRP_MULTICAST_MAC = {4: bytes.fromhex("01005e000012"), 6: bytes.fromhex("333300000012")}
 
-# Classic BPF (linux/filter.h): load half word, load byte, jump if equal, return.
-_LDH, _LDB, _JEQ, _RET = 0x28, 0x30, 0x15, 0x06
+# Classic BPF (linux/filter.h): load half word, load byte, and with a constant, jump if equal, return.
+_LDH, _LDB, _AND, _JEQ, _RET = 0x28, 0x30, 0x54, 0x15, 0x06
+_VLAN_TAG = 0xFFFFF000 + 44
+"""SKF_AD_OFF + SKF_AD_VLAN_TAG: the kernel keeps the tag beside the frame, and the Ethernet header does not show it."""
 
 
 def _program() -> bytes:
-    """The filter: protocol 112 of either family, neighbour advertisements (type 136), ARP replies (operation 2)."""
+    """The filter: protocol 112 of either family, neighbour advertisements (type 136), ARP replies (operation 2).
+
+    Nothing from a VLAN: a trunk's other LANs have virtual routers of their own.
+    """
     instructions = (
+        (_LDH, 0, 0, _VLAN_TAG),
+        (_AND, 0, 0, 0x0FFF),
+        (_JEQ, 0, 11, 0),
         (_LDH, 0, 0, 12),
         (_JEQ, 0, 2, 0x0800),
         (_LDB, 0, 0, 23),
@@ -76,6 +87,15 @@ class Port:
     def mac(self) -> bytes:
         """The port's own MAC address."""
         return bytes(self.socket.getsockname()[4])
+
+    def has_carrier(self) -> bool:
+        """Up, and something at the other end of the cable (netdevice(7)); also False once the port is gone."""
+        try:
+            answer = fcntl.ioctl(self.socket, SIOCGIFFLAGS, struct.pack("16sh22x", self.name.encode(), 0))
+        except OSError:
+            return False
+        flags: int = struct.unpack_from("16sh", answer)[1]
+        return bool(flags & IFF_UP) and bool(flags & IFF_RUNNING)
 
     def send(self, frame: bytes, mark: int = 0) -> None:
         """Send a whole frame; `mark` is what the lease table reads. Raises OSError."""

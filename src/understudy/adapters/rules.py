@@ -82,11 +82,11 @@ class Rules:
 
     def held(self) -> list[HeldRule]:
         """Every rule of both families, in the order in which the kernel walks them."""
-        found = []
-        for family in _FAMILIES:
-            for payload in self._route.dump(RTM_GETRULE, _RULE.pack(_af(family), 0, 0, 0, 0, 0, 0, 0, 0)):
-                found.append(_parse(family, payload))
-        return found
+        return [
+            _parse(family, payload)
+            for family in _FAMILIES
+            for payload in self._route.dump(RTM_GETRULE, _RULE.pack(_af(family), 0, 0, 0, 0, 0, 0, 0, 0))
+        ]
 
     def _add(self, rule: RoutingRule, protocol: int) -> None:
         self._change(RTM_NEWRULE, NLM_F_CREATE | NLM_F_EXCL, rule, protocol, "add rule", errno.EEXIST)

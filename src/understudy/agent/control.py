@@ -1,7 +1,9 @@
 """The control socket: one JSON line asks, one JSON line answers. Bounded in clients, in bytes and in time, and never
 trusted.
 
-The socket is the owner's only (mode 0600): whoever may open it may move addresses.
+The socket is the owner's only (mode 0600): whoever may open it may move addresses. Nothing here waits, since the
+process that advertises does this beside: an answer that does not fit the client's socket at once is kept and sent on
+when there is room, until the client's time is over.
 """
 
 import contextlib
@@ -19,15 +21,20 @@ from understudy.units import SECOND, Instant
 REQUEST_MAX = 4096
 CLIENTS_MAX = 32
 PATIENCE = 10 * SECOND
+"""From connecting to the last byte of the answer."""
 Reply = dict[str, Any]
 Handler = Callable[[dict[str, Any], Callable[[Reply], None]], None]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Client:
     connection: socket.socket
     since: int
     received: bytes = b""
+    asked: bool = False
+    """It has had its question: nothing more is read from it."""
+    answer: bytes = b""
+    """What is still to be sent."""
 
 
 class Control:
@@ -36,7 +43,7 @@ class Control:
     def __init__(self, path: Path, handler: Handler) -> None:
         self._path = path
         self._handler = handler
-        self._clients: dict[int, _Client] = {}
+        self._clients: dict[socket.socket, _Client] = {}
         self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         with contextlib.suppress(FileNotFoundError):
             path.unlink()
@@ -44,29 +51,38 @@ class Control:
         try:
             self.listener.bind(str(path))
         except OSError as error:
+            self.listener.close()
             raise OperatorError(
-                "E5206", f"cannot listen at {path}: {error.strerror}", "choose another directory with --run-dir"
+                "E5206", f"cannot listen at {path}: {error.strerror or error}", "choose a directory with --run-dir"
             ) from error
         finally:
             os.umask(mask)
         self.listener.listen(CLIENTS_MAX)
         self.listener.setblocking(False)
 
-    def sockets(self) -> list[socket.socket]:
-        """What to wait for."""
-        return [self.listener, *(client.connection for client in self._clients.values())]
+    def readers(self) -> list[socket.socket]:
+        """What to wait for until it can be read."""
+        return [self.listener, *(client.connection for client in self._clients.values() if not client.asked)]
+
+    def writers(self) -> list[socket.socket]:
+        """Clients that took only a part of their answer."""
+        return [client.connection for client in self._clients.values() if client.answer]
 
     def ready(self, which: socket.socket, now: Instant) -> None:
-        """Accept a client, or read from one."""
+        """Accept a client, read from one, or go on answering one."""
         if which is self.listener:
             self._accept(now)
             return
-        client = self._clients.get(which.fileno())
-        if client is not None:
+        client = self._clients.get(which)
+        if client is None:
+            return  # forgotten a moment ago
+        if client.answer:
+            self._send(client)
+        elif not client.asked:
             self._read(client)
 
     def expire(self, now: Instant) -> None:
-        """Close clients that connected and then said nothing."""
+        """Let go of clients that said nothing, or do not take their answer."""
         for client in [client for client in self._clients.values() if now - client.since > PATIENCE]:
             self._forget(client)
 
@@ -84,9 +100,8 @@ class Control:
             return
         connection.setblocking(False)
         if len(self._clients) >= CLIENTS_MAX:
-            oldest = min(self._clients.values(), key=lambda client: client.since)
-            self._forget(oldest)
-        self._clients[connection.fileno()] = _Client(connection, now)
+            self._forget(min(self._clients.values(), key=lambda client: (client.asked, client.since)))
+        self._clients[connection] = _Client(connection, now)
 
     def _read(self, client: _Client) -> None:
         try:
@@ -96,23 +111,23 @@ class Control:
         except OSError:
             data = b""
         client.received += data
-        if b"\n" in client.received:
-            line, _, client.received = client.received.partition(b"\n")
+        line, newline, _ = client.received.partition(b"\n")
+        if newline:
             self._ask(client, line)
         elif not data or len(client.received) >= REQUEST_MAX:
             self._forget(client)
 
     def _ask(self, client: _Client, line: bytes) -> None:
+        client.asked = True
+
         def answer(reply: Reply) -> None:
-            with contextlib.suppress(OSError):
-                client.connection.setblocking(True)
-                client.connection.settimeout(0.2)
-                client.connection.sendall(json.dumps(reply, separators=(",", ":"), default=str).encode() + b"\n")
-            self._forget(client)
+            if client.connection in self._clients:
+                client.answer = json.dumps(reply, separators=(",", ":"), default=str).encode() + b"\n"
+                self._send(client)
 
         try:
             request = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             answer({"error": "the request is no JSON"})
             return
         if not isinstance(request, dict) or not isinstance(request.get("command"), str):
@@ -120,6 +135,16 @@ class Control:
             return
         self._handler(request, answer)
 
+    def _send(self, client: _Client) -> None:
+        try:
+            client.answer = client.answer[client.connection.send(client.answer) :]
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            client.answer = b""
+        if not client.answer:
+            self._forget(client)
+
     def _forget(self, client: _Client) -> None:
-        self._clients.pop(client.connection.fileno(), None)
+        self._clients.pop(client.connection, None)
         client.connection.close()

@@ -5,6 +5,7 @@ Waiting is `select`, whose deadline is exact to tens of microseconds; asyncio's 
 a third of the skew.
 """
 
+import contextlib
 import select
 import socket
 import time
@@ -13,6 +14,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
 from understudy.adapters.channel import DATAGRAM_MAX, Channel
+from understudy.adapters.links import LinkWatch
 from understudy.agent.control import Control
 from understudy.agent.journal import JournalSender, describe
 from understudy.agent.lans import Lan
@@ -46,7 +48,7 @@ from understudy.core.events import (
 )
 from understudy.core.events import HeartbeatReceived as Heard
 from understudy.core.node import Node
-from understudy.errors import DecodeError
+from understudy.errors import DecodeError, EnvironmentFailure
 from understudy.render import lease_long_mark, lease_short_mark
 from understudy.units import SECOND, Address, Instant, NetworkName
 from understudy.wire import arp, ndp
@@ -58,6 +60,15 @@ BURST_MAX = 64
 """Frames taken from one socket before the others get their turn."""
 NEIGHBOURS_EVERY = 5 * SECOND
 HOUSEKEEPING_EVERY = SECOND
+HANDS_PATIENCE = 10
+"""Rounds of housekeeping that a command to the hands may take. Rounds, not seconds: if we were frozen, so were they."""
+
+
+class HandsStuckError(EnvironmentFailure):
+    """The process that changes the kernel does not answer: it must be replaced, and this core with it."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__("wait for", "the process that changes the kernel", reason)
 
 
 class Driver:
@@ -70,7 +81,7 @@ class Driver:
         channel: Channel,
         hands: socket.socket,
         checks: socket.socket,
-        links: socket.socket,
+        links: LinkWatch,
         journal: JournalSender,
         generation: int,
     ) -> None:
@@ -80,7 +91,9 @@ class Driver:
         self.dropped: dict[str, int] = {}
         self.sent_late_max_ns = 0
         self.finished = False
-        self._wake: socket.socket | None = None
+        self._wake, self._asked_to_stop = socket.socketpair()
+        for end in (self._wake, self._asked_to_stop):
+            end.setblocking(False)
         self._channel = channel
         self._hands = hands
         self._checks = checks
@@ -99,6 +112,9 @@ class Driver:
         self._own = {address for lan in lans.values() for address in lan.own.values()}
         self._advertised_lines: dict[tuple[str, str], int] = {}
         self._waiting: dict[str, list[Callable[[Message], None]]] = {}
+        self._stored_maintenance = node.standing.maintenance
+        self._asked = self._answered = self._answered_before = 0
+        self._unanswered_rounds = 0
         self._neighbours_at = 0
         self._housekeeping_at = 0
         self._do: dict[type, Callable[[Instant, Any], None]] = {
@@ -119,17 +135,17 @@ class Driver:
     # --- the loop
 
     def run(self) -> None:
-        fixed: list[socket.socket] = [*self._by_port, *self._by_channel, self._hands, self._checks, self._links]
-        wake, self._wake = socket.socketpair()
-        wake.setblocking(False)
-        fixed.append(wake)
+        links = self._links.socket
+        wake = self._asked_to_stop
+        fixed = [*self._by_port, *self._by_channel, self._hands, self._checks, links, wake]
         while not self.finished:
-            control = self.control.sockets() if self.control is not None else []
+            asking = self.control.readers() if self.control is not None else []
+            answered = self.control.writers() if self.control is not None else []
             deadline = self.node.next_deadline()
             now = time.monotonic_ns()
             due = min(deadline if deadline is not None else now + SECOND, self._housekeeping_at)
-            readable, _, _ = select.select([*fixed, *control], [], [], max(0, due - now) / SECOND)
-            for which in readable:
+            readable, writable, _ = select.select([*fixed, *asking], answered, [], max(0, due - now) / SECOND)
+            for which in (*readable, *writable):
                 if (lan := self._by_port.get(which)) is not None:
                     self._read_port(lan)
                 elif (lan := self._by_channel.get(which)) is not None:
@@ -138,7 +154,7 @@ class Driver:
                     self._read_hands()
                 elif which is self._checks:
                     self._read_checks()
-                elif which is self._links:
+                elif which is links:
                     self._read_links()
                 elif which is wake:
                     wake.recv(16)
@@ -155,10 +171,8 @@ class Driver:
 
     def request_stop(self) -> None:
         """Hand over and end. Safe in a signal handler: the loop does it, not the handler."""
-        if self._wake is not None:
+        with contextlib.suppress(BlockingIOError):  # full of such requests
             self._wake.send(b"s")
-        else:
-            self.finished = True
 
     def feed(self, event: Event) -> None:
         """One event into the core, its effects out into the world."""
@@ -177,8 +191,9 @@ class Driver:
     def ask_hands(self, message: Message, then: Callable[[Message], None] | None = None) -> None:
         """A command for the process that changes the kernel; `then` gets its answer."""
         self._waiting.setdefault(message["op"], []).append(then or (lambda answer: None))
+        self._asked += 1
         if not send(self._hands, {**message, "generation": self._generation}):
-            raise AssertionError("the process that changes the kernel does not take commands any more")
+            raise HandsStuckError("it takes no more commands")
 
     # --- what comes in
 
@@ -233,7 +248,8 @@ class Driver:
     def _read_hands(self) -> None:
         while (answer := receive(self._hands)) is not None:
             if answer.get("generation") != self._generation:
-                continue
+                continue  # to the core before this one
+            self._answered += 1
             waiting = self._waiting.get(answer["op"])
             if waiting:
                 waiting.pop(0)(answer)
@@ -248,32 +264,36 @@ class Driver:
             return
 
     def _read_links(self) -> None:
-        """RTM_NEWLINK and RTM_DELLINK: a port's carrier (rtnetlink(7))."""
-        try:
-            data = self._links.recv(1 << 16)
-        except OSError:
-            return  # An overrun loses news of carriers; the next change tells again.
-        offset = 0
-        while offset + 32 <= len(data):
-            size = int.from_bytes(data[offset : offset + 4], "little")
-            kind = int.from_bytes(data[offset + 4 : offset + 6], "little")
-            index = int.from_bytes(data[offset + 20 : offset + 24], "little")
-            flags = int.from_bytes(data[offset + 24 : offset + 28], "little")
-            lan = self._by_index.get(index)
-            if kind in (16, 17) and lan is not None:
-                self.feed(CarrierChanged(lan.network, kind == 16 and bool(flags & 0x10000) and bool(flags & 1)))
-            if size < 16:
-                return
-            offset += size + (-size % 4)
+        news = self._links.read()
+        if news is None:
+            self.look_at_carriers()
+            return
+        for index, up in news:
+            if (lan := self._by_index.get(index)) is not None:
+                self.feed(CarrierChanged(lan.network, up))
+
+    def look_at_carriers(self) -> None:
+        """Ask every port: at the start, and when news was lost."""
+        for lan in self.lans.values():
+            self.feed(CarrierChanged(lan.network, lan.port.has_carrier()))
 
     def _housekeep(self, now: int) -> None:
         self._housekeeping_at = now + HOUSEKEEPING_EVERY
+        self._journal.alive()
+        self._watch_hands()
         if self.control is not None:
             self.control.expire(Instant(now))
         if now >= self._neighbours_at:
             lonely = any(not lan.candidates() for lan in self.node.lans.values())
             self._neighbours_at = now + (HOUSEKEEPING_EVERY if lonely else NEIGHBOURS_EVERY)
             self.ask_hands({"op": "neighbours"}, self._learn_neighbours)
+
+    def _watch_hands(self) -> None:
+        stuck = self._asked > self._answered == self._answered_before
+        self._unanswered_rounds = self._unanswered_rounds + 1 if stuck else 0
+        self._answered_before = self._answered
+        if self._unanswered_rounds > HANDS_PATIENCE:
+            raise HandsStuckError(f"no answer for {HANDS_PATIENCE} s")
 
     def _learn_neighbours(self, answer: Message) -> None:
         peers = {address for peer in self.node.settings.peers for address in peer.paths.values()}
@@ -361,15 +381,19 @@ class Driver:
         self.ask_hands({"op": "servers", "up": sorted(effect.up)})
 
     def _persist(self, now: Instant, effect: Persist) -> None:
-        self.ask_hands({"op": "persist", "maintenance": effect.maintenance}, self.persisted)
+        if effect.maintenance != self._stored_maintenance:
+            self.store_maintenance(effect.maintenance)
 
-    def persisted(self, answer: Message) -> None:
-        """The store was written; commands that waited for it may be answered."""
-        for then in self._waiting.pop("persisted", []):
-            then(answer)
+    def store_maintenance(self, on: bool, then: Callable[[str], None] = lambda error: None) -> None:
+        """Write to the node's store; `then` gets the error, empty if it is on the disk."""
 
-    def when_persisted(self, then: Callable[[Message], None]) -> None:
-        self._waiting.setdefault("persisted", []).append(then)
+        def done(answer: Message) -> None:
+            error = str(answer.get("error", ""))
+            if not error:
+                self._stored_maintenance = on
+            then(error)
+
+        self.ask_hands({"op": "persist", "maintenance": on}, done)
 
     def _moved(self, now: Instant, effect: Moved) -> None:
         if effect.new is Role.ACTIVE:

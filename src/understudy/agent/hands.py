@@ -16,7 +16,7 @@ from understudy.agent.store import Store, Stored
 from understudy.errors import EnvironmentFailure, OperatorError
 from understudy.render import pair_changes, revoke_lease
 from understudy.render.model import NodeConfig
-from understudy.units import GroupName, NetworkName
+from understudy.units import NetworkName
 
 
 class Hands:
@@ -72,8 +72,14 @@ class Hands:
         return answer
 
     def _apply(self, message: Message) -> Message:
-        self._nft.apply(self._config.ruleset)
-        self._links.apply(self._config.links, self._config.sysctls, self._config.rules)
+        """The rule set first: it loads conntrack, whose sysctls exist only then, and it shuts the gates."""
+        try:
+            self._nft.apply(self._config.ruleset)
+            self._links.apply(self._config.links, self._config.sysctls, self._config.rules)
+        except (EnvironmentFailure, OSError):
+            if message.get("first"):
+                self._remove(message)  # half of it would be neither served nor ever taken away
+            raise
         return {}
 
     def _survey(self, message: Message) -> Message:
@@ -87,13 +93,12 @@ class Hands:
         return {"held": held, "up": sorted(self._up)}
 
     def _role(self, message: Message) -> Message:
-        group, active = GroupName(message["group"]), bool(message["active"])
-        for link in self._config.links:
-            if link.group == group:
-                self._links.set_up(link.name, up=active)
-                if active and link.family == 6:
-                    self._links.restore_addresses(link)
-        return {"active": active}
+        links = [link for link in self._config.links if link.group == message["group"]]
+        if message["active"]:
+            self._links.take(links)
+        else:
+            self._links.release(links)
+        return {"active": bool(message["active"])}
 
     def _revoke(self, message: Message) -> Message:
         self._nft.run(revoke_lease(self._numbers[message["group"]]))
@@ -120,6 +125,7 @@ class Hands:
         return {"maintenance": bool(message["maintenance"])}
 
     def _remove(self, message: Message) -> Message:
-        self._links.remove(self._config.links, self._config.rules)
+        """In this order nothing answers in between: without links no address, and the rules hold back resets last."""
+        self._links.remove()
         self._nft.apply("")
         return {}

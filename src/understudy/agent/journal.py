@@ -4,6 +4,7 @@ The processes of a node pass their lines to the supervisor, which writes the fil
 advertisement.
 """
 
+import contextlib
 import json
 import os
 import socket
@@ -13,9 +14,14 @@ from typing import Any
 
 from understudy.core.effects import Announce, Effect, LeaseChanged, Moved, Noted, SetServers, Step
 from understudy.core.group import FAILOVER_STEPS
-from understudy.units import Instant, NodeName
+from understudy.units import SECOND, Instant, NodeName
 
 LINE_MAX = 8192
+ALIVE = b"alive"
+"""Not a line: the core tells the supervisor that it runs."""
+LIMITED = frozenset({"error", "mismatch", "no-source"})
+"""Kinds that somebody on the LAN, or a port that refuses, could cause with every packet: `LINES_MAX` a second."""
+LINES_MAX = 20
 FILE_MAX = 16 << 20
 """Bytes of one journal file; a full one becomes `.1` and a new one begins."""
 
@@ -65,21 +71,46 @@ def describe(effect: Effect) -> dict[str, Any] | None:
 
 
 class JournalSender:
-    """The end that a process of the node writes to; never waits, and counts what did not fit."""
+    """The end that a process of the node writes to; never waits. What did not fit is counted, and said when it does."""
 
     def __init__(self, end: socket.socket, node: NodeName) -> None:
         self._end = end
         self._node = node
-        self.lost = 0
+        self._lost = 0
+        self._second = 0
+        self._budget = LINES_MAX
 
     def write(self, now: Instant, line: Mapping[str, Any]) -> None:
-        text = json.dumps(
-            {"t": now, "node": self._node, **line}, separators=(",", ":"), ensure_ascii=False, default=str
-        )
+        if line.get("kind") in LIMITED and not self._affords(now):
+            self._lost += 1
+            return
+        if self._lost and self._send(now, {"kind": "lines-lost", "count": self._lost}):
+            self._lost = 0
+        if not self._send(now, line):
+            self._lost += 1
+
+    def alive(self) -> None:
+        """Tell the supervisor that the core runs."""
+        with contextlib.suppress(OSError):
+            self._end.send(ALIVE)
+
+    def _affords(self, now: Instant) -> bool:
+        if now // SECOND != self._second:
+            self._second, self._budget = now // SECOND, LINES_MAX
+        self._budget -= 1
+        return self._budget >= 0
+
+    def _send(self, now: Instant, line: Mapping[str, Any]) -> bool:
+        whole = {"t": now, "node": self._node, **line}
+        text = json.dumps(whole, separators=(",", ":"), ensure_ascii=False, default=str).encode()
+        if len(text) > LINE_MAX:
+            short = {**whole, "detail": str(line.get("detail", ""))[: LINE_MAX // 8], "shortened": True}
+            text = json.dumps(short, separators=(",", ":"), ensure_ascii=False, default=str).encode()
         try:
-            self._end.send(text.encode()[:LINE_MAX])
+            self._end.send(text)
         except OSError:
-            self.lost += 1
+            return False
+        return True
 
 
 class JournalFile:
@@ -95,8 +126,8 @@ class JournalFile:
             os.write(self._descriptor, line + b"\n")
             if os.fstat(self._descriptor).st_size > FILE_MAX:
                 os.replace(self._path, self._path.with_suffix(".jsonl.1"))
-                os.close(self._descriptor)
-                self._descriptor = self._open()
+                full, self._descriptor = self._descriptor, self._open()
+                os.close(full)
         except OSError:
             return
 

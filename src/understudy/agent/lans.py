@@ -71,7 +71,6 @@ def open_lans(
 def _channel_socket(source: Address, interface: str) -> socket.socket:
     family = socket.AF_INET if source.version == 4 else socket.AF_INET6
     end = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
-    end.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     end.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode())
     try:
         end.bind((str(source), PORT))

@@ -1,5 +1,6 @@
 """What an agent is started with, and what it finds out about its node before it forks."""
 
+import fcntl
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,8 @@ class AgentOptions:
     run_dir: Path
     key: bytes
     lease_enabled: bool = True
+    state_dir: Path | None = None
+    """For what must survive a reboot; the run directory if there is no other."""
 
     @property
     def control_path(self) -> Path:
@@ -34,11 +37,37 @@ class AgentOptions:
 
     @property
     def store_path(self) -> Path:
-        return self.run_dir / "store.json"
+        return (self.state_dir or self.run_dir) / "store.json"
 
     @property
     def core_pid_path(self) -> Path:
         return self.run_dir / "core.pid"
+
+
+def claim_directories(options: AgentOptions) -> int:
+    """Make the directories and lock the run directory; the descriptor holds the lock. Raises OperatorError."""
+    for option, directory in (("--run-dir", options.run_dir), ("--state-dir", options.state_dir or options.run_dir)):
+        try:
+            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise OperatorError(
+                "E5208", f"cannot use the directory {directory}: {error.strerror}", f"choose another with {option}"
+            ) from error
+        if directory == options.run_dir:
+            held = lock
+        else:
+            os.close(lock)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(held)
+        raise OperatorError(
+            "E5209",
+            f"another agent runs in {options.run_dir}",
+            "there is one to a node: understudy status shows it. For another node choose another --run-dir",
+        ) from error
+    return held
 
 
 def find_node(plan: Plan, name: NodeName) -> Node:

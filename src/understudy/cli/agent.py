@@ -9,6 +9,7 @@ import typer
 from understudy.cli.output import guarded
 
 DEFAULT_KEY = Path("/etc/understudy/cluster.key")
+STATE_DIR = Path("/var/lib/understudy")
 
 
 def register(app: typer.Typer) -> None:
@@ -23,7 +24,15 @@ def agent(
         str | None, typer.Option(help="Which node of the file this is; the host's name if left out.")
     ] = None,
     key: Annotated[Path, typer.Option(help="The cluster's key, made by `understudy keygen`.")] = DEFAULT_KEY,
-    run_dir: Annotated[Path | None, typer.Option(help="For the control socket, the journal and the store.")] = None,
+    run_dir: Annotated[
+        Path | None, typer.Option(help="For the control socket and the journal; /run/understudy/NODE if left out.")
+    ] = None,
+    state_dir: Annotated[
+        Path | None,
+        typer.Option(
+            help="For what survives a reboot; /var/lib/understudy/NODE, or the run directory if only that is named."
+        ),
+    ] = None,
 ) -> None:
     """Run this node's agent until SIGTERM, which hands over first.
 
@@ -36,4 +45,11 @@ def agent(
     from understudy.units import NodeName
 
     name = NodeName(node or socket.gethostname().split(".")[0])
-    run(AgentOptions(load_plan(file), name, run_dir or client.RUN_DIR / name, load_key(key)))
+    options = AgentOptions(
+        load_plan(file),
+        name,
+        run_dir or client.RUN_DIR / name,
+        load_key(key),
+        state_dir=state_dir or run_dir or STATE_DIR / name,
+    )
+    run(options)

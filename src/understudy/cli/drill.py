@@ -1,4 +1,4 @@
-"""`understudy drill`: do to the pair what may happen to it, under live traffic, and report what users would have felt."""
+"""`understudy drill`: do to the pair what may happen to it, under live traffic, and tell what users would have felt."""
 
 import json
 import os

@@ -42,6 +42,9 @@ class View:
     peer_eligible: bool
     reach: int
     peer_reach: int
+    settled: bool
+    """That the peer reaches more is our own loss, or has lasted for two intervals: no passing difference after a LAN
+    came back, which one node notices before the other."""
     preempts: bool
     """Preemption is configured, this node's priority is higher, and the operator did not move the group away."""
     peer_requests: bool
@@ -93,7 +96,7 @@ TABLE: tuple[Row, ...] = (
     ),
     Row(
         Role.ACTIVE,
-        lambda v: v.peer is PeerIs.STANDING_BY and v.peer_eligible and v.peer_reach > v.reach,
+        lambda v: v.peer is PeerIs.STANDING_BY and v.peer_eligible and v.peer_reach > v.reach and v.settled,
         Action.OFFER,
         "The peer reaches more of the group's networks: hand over.",
     ),

@@ -171,6 +171,10 @@ class Group:
         self._vacant = False
         self._rival_since: int = 0
         """Both nodes are Active, and the peer's lower priority should have made it stand down."""
+        self._settles_at: int = 0
+        """The peer has begun to reach more: when that will have lasted long enough to move the group for it."""
+        self._settled = False
+        self._reach_before = 0
         self._rival_bears = 4 * settings.advertise
         self._peer_held = False
         self._stop_until: int = 0
@@ -227,6 +231,8 @@ class Group:
                 due = min(due, self._offer_after)
             if self._rival_since:
                 due = min(due, self._rival_since + self._rival_bears)
+        if self._settles_at:
+            due = min(due, self._settles_at)
         if self._announce_due:
             due = min(due, self._announce_due[0])
         if self._farewell_due:
@@ -303,6 +309,9 @@ class Group:
         if 0 < self._hold_until <= now:
             self._hold_until = 0
             reconsider = True
+        if 0 < self._settles_at <= now:
+            self._settles_at, self._settled = 0, True
+            reconsider = True
         if 0 < self._stop_until <= now:
             self._stop_until = 0
             self._role_set = self._farewell_due = False
@@ -335,6 +344,10 @@ class Group:
             elif self.phase is Phase.TAKEN and theirs.role is not Role.ACTIVE:
                 self._set_phase(Phase.NONE)
                 out.append(Step(self.settings.name, "handover", "done", f"{self._peer.name} stopped answering"))
+            elif self.phase is Phase.TAKEN and theirs.phase is Phase.NONE:
+                # It gave up waiting, and does not hear that we answer: now rank decides (core.decision).
+                self._set_phase(Phase.NONE)
+                out.append(Step(self.settings.name, "handover", "failed", f"{self._peer.name} withdrew its offer"))
             if theirs.role is Role.ACTIVE or theirs.lease is not Lease.NONE:
                 self._somebody_holds()
                 self._peer_held = True
@@ -420,6 +433,7 @@ class Group:
         if self.role is Role.INITIALIZE:
             return
         self._rival_since = (self._rival_since or now) if self._has_rival() else 0
+        self._compare_reach(now)
         view = self.view(now)
         row = decide(view)
         promotion = self._promotion
@@ -461,8 +475,7 @@ class Group:
             # A peer that has just fallen silent everywhere is dead, not better connected.
             speaks = now - self._peer.heard_at < self.settings.advertise * 3 // 2
             peer_eligible = speaks and body.eligible and not body.stopping and theirs.role is not Role.INITIALIZE
-            known = {lan.network: lan.reach for lan in body.lans}
-            peer_reach = sum(known.get(number, Reach.DOWN) for number in self._numbers)
+            peer_reach = self._reach_of(body)
             peer_requests = theirs.phase is Phase.REQUESTING and theirs.target == self._node.number
         return View(
             role=self.role,
@@ -473,12 +486,29 @@ class Group:
             peer_eligible=peer_eligible,
             reach=sum(lan.reach for lan in self._lans),
             peer_reach=peer_reach,
+            settled=self._settled,
             preempts=self.settings.preempt and not self._yielded and self._ranks_first,
             peer_requests=peer_requests,
             rival=self._has_rival(),
             ranks_first=self._ranks_first,
             rival_is_deaf=0 < self._rival_since <= now - self._rival_bears,
         )
+
+    def _reach_of(self, body: Body) -> int:
+        known = {lan.network: lan.reach for lan in body.lans}
+        return sum(known.get(number, Reach.DOWN) for number in self._numbers)
+
+    def _compare_reach(self, now: Instant) -> None:
+        """Notice when the peer begins to reach more: our loss counts at once, its gain after two intervals."""
+        reach = sum(lan.reach for lan in self._lans)
+        body = self._peer.body
+        if body is None or self._reach_of(body) <= reach:
+            self._settles_at, self._settled = 0, False
+        elif reach < self._reach_before:
+            self._settles_at, self._settled = 0, True
+        elif not self._settled and not self._settles_at:
+            self._settles_at = now + 2 * self.settings.advertise
+        self._reach_before = reach
 
     # --- becoming Active
 

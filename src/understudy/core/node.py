@@ -122,7 +122,7 @@ class Node:
                 group.guard(now, out)
         kind = type(event)
         self._handlers[kind](now, event, out)
-        if not out and kind in _QUIET and not self.standing.stopping and not self._has_news() and not self._beat_due(now):
+        if not (out or kind not in _QUIET or self.standing.stopping or self._has_news() or self._beat_due(now)):
             return out
         self._due = None
         if self._started:
@@ -144,12 +144,10 @@ class Node:
             due = min(due, self.peer.heard_at + self._fresh_for)
         for lan in self._lans:
             deadline = lan.next_deadline()
-            if deadline < due:
-                due = deadline
+            due = min(due, deadline)
         for group in self._groups:
             deadline = group.next_deadline()
-            if deadline < due:
-                due = deadline
+            due = min(due, deadline)
         return Instant(due)
 
     # --- the paths that run every interval

@@ -12,7 +12,7 @@ _REPLY_MAX = 4 << 20
 
 
 def ask(run_dir: Path, command: Mapping[str, Any], timeout_s: float = 5.0) -> dict[str, Any]:
-    """Send `{"command": ..., ...}` and return the reply (any JSON object). Raises EnvironmentFailure if nobody answers."""
+    """Send a command and return the reply (Any: a JSON object). Raises EnvironmentFailure if nobody answers."""
     path = run_dir / "control.sock"
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:

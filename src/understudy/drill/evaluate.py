@@ -1,4 +1,4 @@
-"""One run's records, journals and instants -> one row of the result. Pure, so that every figure can be tested without a lab."""
+"""One run's records, journals and instants -> one row of the result. Pure: every figure is tested without a lab."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -328,6 +328,11 @@ def _lane(
     if node in occasion.downed:
         moves = sorted([*moves, (occasion.fault, occasion.downed[node])])
     lease = [(e.instant, str(e.details.get("state"))) for e in events if e.kind == "lease"]
+    # An agent that starts cold holds no lease; its predecessor may have died without a word about its own.
+    cold = [e.instant for e in journal if e.node == node and e.kind == "started" and e.details.get("generation") == 1]
+    lease = sorted([*lease, *((instant, "lapsed") for instant in cold)])
+    if node in occasion.downed:
+        lease = sorted([*lease, (_lease_end(occasion, node, events, sightings), "lapsed")])
     return {
         "roles": _bands(occasion, moves, "active" if node == occasion.struck else "standby", window),
         "lease": _bands(occasion, lease, "", window),
@@ -342,12 +347,22 @@ def _lane(
     }
 
 
+def _lease_end(occasion: Occasion, node: str, events: Sequence[Event], sightings: Sequence[Sighting]) -> Instant:
+    """When the kernel let go of a node whose agent could not: a lease's length after its last advertisement."""
+    lengths = [e.details.get("length_ns") for e in events if e.kind == "lease" and e.instant <= occasion.fault]
+    refreshed = [s.instant for s in sightings if s.node == node and s.kind == "advertisement"]
+    length = lengths[-1] if lengths else None
+    if occasion.downed[node] == "off" or not refreshed or not isinstance(length, int):
+        return occasion.fault
+    return Instant(max((at for at in refreshed if at <= occasion.fault), default=occasion.fault) + length)
+
+
 def _role(role: object) -> str:
     return "active" if is_active(role) else "standby" if str(role).lower() in ("standby", "backup") else str(role)
 
 
 def _bands(occasion: Occasion, changes: Sequence[tuple[Instant, str]], initial: str, window: Spell) -> list[BandJson]:
-    """Values that hold from one change to the next, cut to the window; the last change before it tells how it begins."""
+    """Values that hold from one change to the next, cut to the window; the last change before tells how it begins."""
     before = [value for at, value in changes if at < window[0]]
     value, since = (before[-1] if before else initial), window[0]
     bands = []

@@ -1,11 +1,12 @@
 """What can be done to a pair, and what physics and protocol then allow.
 
-Faults act on the switch's side of a cable or on processes, never on a gateway's own egress: the gateway must not be told. With the
-advertisement interval I and the standby's skew time (256 - priority) / 256 x I (RFC 9568, section 6.1):
+Faults act on the switch's side of a cable or on processes, never on a gateway's own egress: the gateway must not be
+told. With the advertisement interval I and the standby's skew time (256 - priority) / 256 x I (RFC 9568, section
+6.1):
 
-* A crash falls somewhere after the last advertisement, so the take-over comes [2 I + skew, 3 I + skew] after it. SLACK is for the
-  promotion itself, the switch and the scheduler.
-* A frozen or killed agent's kernel goes on carrying traffic until the lease lapses, so its outage only has the upper bound.
+* A crash falls somewhere after the last advertisement, so the take-over comes [2 I + skew, 3 I + skew] after it.
+  SLACK is for the promotion itself, the switch and the scheduler.
+* A frozen or killed agent's kernel carries traffic until the lease lapses, so its outage only has the upper bound.
 """
 
 import os
@@ -246,7 +247,7 @@ _FAULTS = (
     ),
     Fault(
         "agent-freeze",
-        "All processes of the active node's agent stop running, as on a starved or paused machine; its kernel lives on.",
+        "All processes of the active node's agent stop, as on a starved or paused machine; its kernel lives on.",
         inject=lambda s: s.lab.freeze_agent(s.active),
         heal=lambda s: s.lab.thaw_agent(s.active),
         downs="frozen",
@@ -255,7 +256,7 @@ _FAULTS = (
     ),
     Fault(
         "agent-restart",
-        "The core of the active node's agent is killed; its supervisor forks it anew and it adopts what the kernel holds.",
+        "The core of the active node's agent is killed; its supervisor forks it anew, which adopts the kernel's state.",
         inject=_kill_core,
         bound=_restart,
         crash=True,

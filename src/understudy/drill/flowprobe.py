@@ -1,8 +1,10 @@
-"""The probe of TCP: one process with a population of long-lived connections and a fixed rate of new ones, in plain epoll.
+"""The probe of TCP: one process with a population of long-lived connections and a fixed rate of new ones, in plain
+epoll.
 
-Every connection asks something small each EXCHANGE and waits for the whole answer, so an answer proves both directions. Whoever
-still waits does not ask again: TCP itself retransmits, as for a real client. New connections start at instants fixed beforehand
-(open loop); what they waited counts from there, not from when the process got round to it.
+Every connection asks something small each EXCHANGE and waits for the whole answer, so an answer proves both
+directions. Whoever still waits does not ask again: TCP itself retransmits, as for a real client. New connections
+start at instants fixed beforehand (open loop); what they waited counts from there, not from when the process got
+round to it.
 """
 
 import errno

@@ -1,10 +1,12 @@
 """Frames that the prober asks with, and how it tells what a gateway said.
 
-Deliberately apart from `wire`: the observer shares no decoder with the observed, so that one mistake cannot hide itself.
+Deliberately apart from `wire`: the observer shares no decoder with the observed, so that one mistake cannot hide
+itself.
 
-The asker uses a MAC address of its own. IPv4 is asked with an address probe (sender 0.0.0.0, RFC 5227, section 2.1.1), IPv6 with a
-solicitation from a link-local address of the asker's. Either way the answer goes to a MAC that the client's kernel ignores: asking
-refreshes no client's neighbour cache, which would paper over a gateway that forgot to announce itself.
+The asker uses a MAC address of its own. IPv4 is asked with an address probe (sender 0.0.0.0, RFC 5227, section
+2.1.1), IPv6 with a solicitation from a link-local address of the asker's. Either way the answer goes to a MAC that
+the client's kernel ignores: asking refreshes no client's neighbour cache, which would paper over a gateway that
+forgot to announce itself.
 """
 
 import struct

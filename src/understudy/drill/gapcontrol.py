@@ -1,8 +1,8 @@
 """The control that the whole measurement stands on: a silence of known length, made by the kernel's own timer.
 
-A rule on the switch drops every datagram while a set element lives; the element carries the timeout. So the length of the gap is
-the kernel's (to a tick of at most 4 ms, always short of the nominal length), not a difference of two program starts: deleting a rule
-on a netdev chain returned 20 ms after it took effect when tried.
+A rule on the switch drops every datagram while a set element lives; the element carries the timeout. So the length of
+the gap is the kernel's (to a tick of at most 4 ms, always short of the nominal length), not a difference of two
+program starts: deleting a rule on a netdev chain returned 20 ms after it took effect when tried.
 """
 
 import subprocess

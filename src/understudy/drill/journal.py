@@ -1,7 +1,7 @@
 """The agents' own accounts: what each node did and why, by the same clock as the probes.
 
-An agent appends one JSON object a line to `events.jsonl` in its node's directory: `{"t": instant, "node": name, "kind": ..., ...}`. A node
-that dies may leave half a line behind; that line is dropped, nothing else is.
+An agent appends one JSON object a line to `events.jsonl` in its node's directory: `{"t": instant, "node": name,
+"kind": ..., ...}`. A node that dies may leave half a line behind; that line is dropped, nothing else is.
 """
 
 import json
@@ -60,8 +60,8 @@ def merge(journals: Iterable[list[Event]]) -> list[Event]:
 def role_changes(events: Iterable[Event], group: str, node: str, was_active: bool) -> list[tuple[Event, bool]]:
     """The moves of one node that made it Active (True) or ended that (False), in order.
 
-    Judged by what it was, not by what the event says: a core that is forked anew starts from Initialize, and if it adopts
-    the role that its kernel still carries, nothing changed for anybody.
+    Judged by what it was, not by what the event says: a core that is forked anew starts from Initialize, and if it
+    adopts the role that its kernel still carries, nothing changed for anybody.
     """
     changes = []
     for event in events:

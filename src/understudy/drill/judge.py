@@ -1,4 +1,5 @@
-"""From runs to a verdict: percentiles, the declared objective beside the measured outage, and the bound that the fault's physics set.
+"""From runs to a verdict: percentiles, the declared objective beside the measured outage, and the bound that the
+fault's physics set.
 
 A verdict never rests on a mean: one run beyond its bound fails the drill, and says which run and by how much.
 """

@@ -1,8 +1,9 @@
 """From raw instants to what users felt. Pure functions; `docs/drill.md` has the definitions in prose.
 
-An outage is the longest run without an arrival in one direction: (first arrival after - last arrival before) - the sending period, so
-that an undisturbed stream measures 0. Two nodes answering for one address are convicted by *interleaving*: answers of each node are
-joined into spells, and where spells of two nodes overlap, both were answering. A clean hand-over, however quick, overlaps nowhere.
+An outage is the longest run without an arrival in one direction: (first arrival after - last arrival before) - the
+sending period, so that an undisturbed stream measures 0. Two nodes answering for one address are convicted by
+*interleaving*: answers of each node are joined into spells, and where spells of two nodes overlap, both were
+answering. A clean hand-over, however quick, overlaps nowhere.
 """
 
 import random
@@ -108,7 +109,7 @@ def spells(instants: Iterable[Instant], join: Duration = SPELL_JOIN) -> list[Spe
 
 
 def overlaps(answers: Mapping[str, Iterable[Instant]]) -> list[Spell]:
-    """When two nodes or more answered for the same address, interleaved; a stray answer amid a spell has no length yet."""
+    """When two nodes or more answered for the same address; a stray answer amid a spell has no length yet."""
     by_node = [spells(instants) for instants in answers.values()]
     found = []
     for first, second in combinations(by_node, 2):

@@ -12,22 +12,24 @@ _STYLE = """
 *{box-sizing:border-box} html{color-scheme:light dark}
 body{margin:0;background:var(--paper);color:var(--ink);font:15px/1.55 system-ui,-apple-system,'Segoe UI',Roboto,
 'Noto Sans CJK KR','Noto Sans',sans-serif}
-main,header{max-width:1080px;margin:0 auto;padding:0 28px} header{padding-top:38px}
-h1{font-size:27px;margin:0;letter-spacing:-.01em} h2{font-size:21px;margin:52px 0 4px} h3{font-size:15px;margin:26px 0 6px}
-p{margin:4px 0;max-width:76ch} .soft{color:var(--soft)} code{font:13px ui-monospace,'DejaVu Sans Mono',monospace}
-.chip{display:inline-block;padding:1px 11px;border-radius:99px;font-size:13px;font-weight:650;color:#fff;vertical-align:3px;margin-left:10px}
-.pass{background:#15803d} .fail{background:#b42318}
-.cards{display:flex;flex-wrap:wrap;gap:12px;margin:16px 0} .card{flex:1 1 150px;background:var(--panel);border:1px solid var(--line);
-border-radius:10px;padding:10px 14px} .card b{display:block;font-size:23px;letter-spacing:-.01em;font-variant-numeric:tabular-nums}
-.card span{color:var(--soft);font-size:13px}
-figure{margin:6px 0 0;border:1px solid var(--line);border-radius:10px;padding:12px 10px 6px;overflow-x:auto;background:var(--paper)}
-figure svg{width:100%;min-width:720px;height:auto;display:block}
-figcaption{color:var(--soft);font-size:13px;padding:2px 8px 4px}
-table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums;font-size:14px}
-.wide{overflow-x:auto} th{font-weight:600;color:var(--soft);text-align:right;padding:5px 9px;border-bottom:1px solid var(--line);white-space:nowrap}
-td{text-align:right;padding:5px 9px;border-bottom:1px solid var(--line)} td.l,th.l{text-align:left}
-td.t{white-space:nowrap} ul{margin:4px 0;padding-left:20px} .key{display:inline-block;width:13px;height:11px;border-radius:2px;margin-right:6px}
-details{margin-top:10px} summary{cursor:pointer;font-weight:600} footer{margin:56px auto 40px;max-width:1080px;padding:0 28px;color:var(--soft);font-size:13px}
+main,header{max-width:1080px;margin:0 auto;padding:0 28px} header{padding-top:38px} header p{max-width:none}
+h1{font-size:27px;margin:0;letter-spacing:-.01em} h2{font-size:21px;margin:52px 0 4px} h3{font-size:15px;margin:26px 0
+6px} p{margin:4px 0;max-width:76ch} .soft{color:var(--soft)} code{font:13px ui-monospace,'DejaVu Sans Mono',monospace}
+.chip{display:inline-block;padding:1px
+11px;border-radius:99px;font-size:13px;font-weight:650;color:#fff;vertical-align:3px;margin-left:10px}
+.pass{background:#15803d} .fail{background:#b42318} .cards{display:flex;flex-wrap:wrap;gap:12px;margin:16px 0}
+.card{flex:1 1 150px;background:var(--panel);border:1px solid var(--line); border-radius:10px;padding:10px 14px} .card
+b{display:block;font-size:23px;letter-spacing:-.01em;font-variant-numeric:tabular-nums} .card
+span{color:var(--soft);font-size:13px} figure{margin:6px 0 0;border:1px solid
+var(--line);border-radius:10px;padding:12px 10px 6px;overflow-x:auto;background:var(--paper)} figure
+svg{width:100%;min-width:720px;height:auto;display:block} figcaption{color:var(--soft);font-size:13px;padding:2px 8px
+4px} table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums;font-size:14px}
+.wide{overflow-x:auto} th{font-weight:600;color:var(--soft);text-align:right;padding:5px 9px;border-bottom:1px solid
+var(--line);white-space:nowrap} td{text-align:right;padding:5px 9px;border-bottom:1px solid var(--line)}
+td.l,th.l{text-align:left} td.t{white-space:nowrap} ul{margin:4px 0;padding-left:20px}
+.key{display:inline-block;width:13px;height:11px;border-radius:2px;margin-right:6px} details{margin-top:10px}
+summary{cursor:pointer;font-weight:600} footer{margin:56px auto 40px;max-width:1080px;padding:0
+28px;color:var(--soft);font-size:13px}
 """
 
 
@@ -219,15 +221,15 @@ def _runs(drill: DrillJson, say: Say) -> str:
 
 def _legend(say: Say) -> str:
     return f"""<h2>{escape(say("How to read this"))}</h2>
-<p>Each lane is one node. The broad band is its role; below it: when it answered for the virtual addresses (seen where its cable
-enters the switch, asked every 2 ms), the kernel lease that allows it to, advertisements as strokes, announcements as diamonds.</p>
-<p>The green strips are what users had: one numbered datagram each millisecond, inward to a server and outward through source NAT.
-Red is silence, labelled with its length; the longest one of either direction is the run's outage. The bracket below is what the file
-declared for the service.</p>
-<p><b>detect</b>: until the standby knew. <b>decide</b>: until its promotion began. <b>move</b>: until the addresses were announced
-on every LAN. <b>resume</b>: until the first datagram arrived again. Together they are the time from the fault to that datagram.</p>
-<p><b>dual answer</b>: how long two nodes answered for the same address. A run in which a probe's own sender was more than 5 ms late
-is void and measured again.</p>"""
+<p>Each lane is one node. The broad band is its role; below it: when it answered for the virtual addresses (seen where
+its cable enters the switch, asked every 2 ms), the kernel lease that allows it to, advertisements as strokes,
+announcements as diamonds.</p> <p>The green strips are what users had: one numbered datagram each millisecond, inward
+to a server and outward through source NAT. Red is silence, labelled with its length; the longest one of either
+direction is the run's outage. The bracket below is what the file declared for the service.</p> <p><b>detect</b>:
+until the standby knew. <b>decide</b>: until its promotion began. <b>move</b>: until the addresses were announced on
+every LAN. <b>resume</b>: until the first datagram arrived again. Together they are the time from the fault to that
+datagram.</p> <p><b>dual answer</b>: how long two nodes answered for the same address. A run in which a probe's own
+sender was more than 5 ms late is void and measured again.</p>"""
 
 
 def _footer(drills: Sequence[DrillJson]) -> str:

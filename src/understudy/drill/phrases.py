@@ -1,4 +1,4 @@
-"""What people read in a report, in their language. Keys, fault names and events stay English: scripts and searches rely on them."""
+"""What people read in a report, in their language. Keys, fault names and events stay English: searches rely on them."""
 
 from collections.abc import Callable
 
@@ -47,6 +47,7 @@ _KOREAN = {
     "survived": "유지됨",
     "The median run": "중앙값 실행",
     "The promotion, magnified": "절체 구간 확대",
+    "time from the last advertisement to the fault": "마지막 광고부터 장애까지의 시간",
     "timeline of one run": "실행 한 번의 시간표",
     "traffic is back": "트래픽 복구",
     "verdict": "판정",

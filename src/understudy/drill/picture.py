@@ -1,6 +1,8 @@
-"""The timeline of one run as SVG: a swim lane a node, the probes below, the gap drawn and labelled, the objective beside it.
+"""The timeline of one run as SVG: a swim lane a node, the probes below, the gap drawn and labelled, the objective
+beside it.
 
-Colours are CSS variables, so that one drawing serves light and dark pages; `standalone` adds the style sheet for a file of its own.
+Colours are CSS variables, so that one drawing serves light and dark pages; `standalone` adds the style sheet for a
+file of its own.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -205,7 +207,7 @@ def _lane(scale: Scale, node: str, lane: LaneJson, run: RunJson, y: float, say: 
     ):
         for band in bands:
             clipped = scale.clip(band)
-            if clipped is not None and band["value"] not in ("revoked", "none"):
+            if clipped is not None and band["value"] not in ("revoked", "lapsed"):
                 title = " ".join(filter(None, (say(what), band["value"])))
                 opacity = ";opacity:.45" if band["value"] == "long" else ""
                 yield _box(*clipped, y + row, 5, fill + opacity, title)

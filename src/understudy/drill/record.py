@@ -1,8 +1,8 @@
 """What the probes bring home: raw instants, nothing judged yet.
 
-Every instant is CLOCK_MONOTONIC, one clock for the probes, the agents' journals and the fault, so that differences are exact.
-Arrivals carry the kernel's receive timestamp: a reader that was late does not falsify them. A *sender* that was late does, and its
-own record of send instants is what convicts it (`measure.stalls`).
+Every instant is CLOCK_MONOTONIC, one clock for the probes, the agents' journals and the fault, so that differences
+are exact. Arrivals carry the kernel's receive timestamp: a reader that was late does not falsify them. A *sender*
+that was late does, and its own record of send instants is what convicts it (`measure.stalls`).
 """
 
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class Sighting:
     node: str
     network: str
     kind: str
-    """`answer` (ARP reply or solicited NA), `announcement` (gratuitous ARP, unsolicited NA) or `advertisement` (protocol 112)."""
+    """`answer` (ARP reply, solicited NA), `announcement` (gratuitous ARP, unsolicited NA), `advertisement` (VRRP)."""
     subject: str
     """The address answered for; of an advertisement the priority that it carries."""
 

@@ -1,4 +1,5 @@
-"""The shape of a drill's result: `schema: understudy.drill/1`. The terminal, the HTML page and scripts all read this one document.
+"""The shape of a drill's result: `schema: understudy.drill/1`. The terminal, the HTML page and scripts all read this
+one document.
 
 Lengths are milliseconds (float), instants are milliseconds after the fault.
 """

@@ -1,11 +1,14 @@
-"""A drill: bring the lab up once, then strike it again and again, each time from rest, at another phase of the interval.
+"""A drill: bring the lab up once, then strike it again and again, each time from rest, at another phase of the
+interval.
 
-    settle -> probes clean -> wait for the phase -> strike -> traffic whole again -> connections decided -> verify -> heal
+    settle -> probes clean -> wait for the phase -> strike -> traffic whole again -> connections decided -> verify ->
+    heal
 
 Every wait has an end. Whatever a run could not bring about becomes a finding of that run, not a hang of the drill.
 """
 
 import os
+import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,10 +25,11 @@ from understudy.drill.measure import stratified_phases
 from understudy.drill.processes import ProbeProcess
 from understudy.drill.result import RunJson, Void
 from understudy.drill.sockets import clock_offset, drain
+from understudy.errors import EnvironmentFailure
 from understudy.lab.build import Lab
 from understudy.units import MILLISECOND, SECOND, Duration, Instant, NodeName
 
-SETTLE_TIMEOUT: Duration = 60 * SECOND
+SETTLE_TIMEOUT: Duration = 30 * SECOND
 RECOVERY_TIMEOUT: Duration = 15 * SECOND
 STALLED_AFTER: Duration = 5 * SECOND
 """A connection that is not answered this long after traffic was whole again has stalled."""
@@ -60,7 +64,7 @@ class Drill:
         self._options, self._progress = options, progress
         self._networks = list(dict.fromkeys(router.network for router in group.routers))
         self._gap = faults.gap_control(lab, group) if fault.name == "injected-gap" else None
-        self._lead: Duration = 5 * MILLISECOND
+        self._lead: Duration = MILLISECOND
         """From the call of a fault to its instant, as last time: finding a node's processes takes a while."""
 
     def runs(self) -> Iterator[RunJson | Void]:
@@ -93,11 +97,13 @@ class Drill:
                 self._wait_for_clean_probes(board)
             except NotSettled as unsettled:
                 return Void(number, str(unsettled))
-            if self._fault.crash:
-                self._wait_for_phase(active, phase)
             self._progress(f"run {number} of {self._options.runs}: {self._fault.name} strikes {active}")
-            called = time.monotonic_ns()
-            struck = self._fault.inject(strike)
+            with stage.tap(self._lab, active, self._networks[0]) as tap:
+                if self._fault.crash:
+                    self._wait_for_phase(tap, phase)
+                # The tap is closed after the strike: closing one waits for the kernel, 10 ms and more.
+                called = time.monotonic_ns()
+                struck = self._fault.inject(strike)
             self._lead = struck - called
             healed = self._heal_within(strike, struck)
             mark, recovered = self._wait_for_recovery(board, struck)
@@ -156,7 +162,7 @@ class Drill:
         steady = 4 * self._group.advertise + SECOND // 2
         since = time.monotonic_ns()
         last: dict[NodeName, str] = {}
-        deadline = since + SETTLE_TIMEOUT
+        deadline = since + SETTLE_TIMEOUT + 20 * self._group.advertise
         while (now := time.monotonic_ns()) < deadline:
             roles = {node: control.role(self._lab.run_dir(node), self._group.name) for node in self._group.nodes}
             if roles != last:
@@ -166,6 +172,11 @@ class Drill:
             if len(actives) == 1 and standbys and now - since >= steady:
                 return actives[0], standbys[0]
             time.sleep(0.05)
+        if not any(last.values()):
+            # Not one agent could be asked: more attempts would only wait again.
+            log = self._lab.run_dir(self._group.nodes[0]) / "agent.log"
+            said = log.read_text(errors="replace").strip()[-400:] if log.exists() else ""
+            raise EnvironmentFailure("ask", "the agents", f"none answers; {log.name} ends with: {said or '(nothing)'}")
         raise NotSettled(", ".join(f"{node} {role or 'does not answer'}" for node, role in last.items()))
 
     def _wait_for_clean_probes(self, board: Board) -> None:
@@ -185,22 +196,21 @@ class Drill:
             for stream in streams
         )
 
-    def _wait_for_phase(self, active: NodeName, phase: float) -> None:
+    def _wait_for_phase(self, tap: socket.socket, phase: float) -> None:
         """Sleep to the wanted phase after an advertisement seen at the active's port; at once if none comes."""
         interval = self._group.advertise
-        with stage.tap(self._lab, active, self._networks[0]) as tap:
-            deadline = time.monotonic_ns() + 3 * interval + SECOND // 5
-            while time.monotonic_ns() < deadline:
-                offset = clock_offset()
-                for instant, frame in drain(tap, 128, offset):
-                    seen = sight(frame)
-                    if seen is not None and seen[0] == "advertisement":
-                        target = instant + int(phase * interval) - self._lead
-                        while target < time.monotonic_ns():
-                            target += interval
-                        time.sleep((target - time.monotonic_ns()) / SECOND)
-                        return
-                time.sleep(0.001)
+        deadline = time.monotonic_ns() + 3 * interval + SECOND // 5
+        while time.monotonic_ns() < deadline:
+            offset = clock_offset()
+            for instant, frame in drain(tap, 128, offset):
+                seen = sight(frame)
+                if seen is not None and seen[0] == "advertisement":
+                    target = instant + int(phase * interval) - self._lead
+                    while target < time.monotonic_ns():
+                        target += interval
+                    time.sleep((target - time.monotonic_ns()) / SECOND)
+                    return
+            time.sleep(0.001)
 
     def _heal_within(self, strike: Strike, struck: Instant) -> Instant | None:
         """Heal a fault that the pair cannot survive, inside the measurement."""

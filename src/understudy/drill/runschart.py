@@ -1,7 +1,8 @@
 """Every run of a drill in one chart: how long the outage was over where in the advertisement interval the fault fell.
 
-For a crash the protocol predicts the outage: 3 I + skew less the time since the last advertisement. The prediction is drawn, the
-allowed range is shaded, and each run is a dot, so that one look tells whether the timers or something else made the outage.
+For a crash the protocol predicts the outage: 3 I + skew less the time since the last advertisement. The prediction is
+drawn, the allowed range is shaded, and each run is a dot, so that one look tells whether the timers or something else
+made the outage.
 """
 
 from html import escape
@@ -26,7 +27,8 @@ def chart(drill: DrillJson, say: Say) -> str:
     parts += _levels(drill, top, say)
     for share in (0, 0.25, 0.5, 0.75, 1):
         parts.append(
-            f'<text class="soft small" x="{_x(share)}" y="{_HEIGHT - _BOTTOM + 16}" text-anchor="middle">{share:g} I</text>'
+            f'<text class="soft small" x="{_x(share)}" y="{_HEIGHT - _BOTTOM + 16}" text-anchor="middle">'
+            f"{share:g} I</text>"
         )
     parts.append(
         f'<text class="soft small" x="{_x(0.5)}" y="{_HEIGHT - 8}" text-anchor="middle">'
@@ -73,8 +75,9 @@ def _allowed(drill: DrillJson, top: float, say: Say) -> list[str]:
     high, low = _y(bound["outage_max_ms"], top), _y(bound["outage_min_ms"] or 0, top)
     return [
         f'<rect x="{_LEFT}" y="{high}" width="{WIDTH - _LEFT - _RIGHT}" height="{round(low - high, 2)}" '
-        f'style="fill:var(--standby);opacity:.45"><title>{escape(say("bound"))}: {escape(bound["sentence"])}</title></rect>',
-        f'<text class="soft small" x="{WIDTH - _RIGHT - 6}" y="{high + 13}" text-anchor="end">{escape(say("allowed"))}</text>',
+        f'style="fill:var(--standby);opacity:.45"><title>{escape(bound["sentence"])}</title></rect>',
+        f'<text class="soft small" x="{WIDTH - _RIGHT - 6}" y="{high + 13}" text-anchor="end">'
+        f"{escape(say('allowed'))}</text>",
     ]
 
 
@@ -114,9 +117,11 @@ def _levels(drill: DrillJson, top: float, say: Say) -> list[str]:
         y = _y(value, top)
         if colour == "var(--gap)":
             parts.append(
-                f'<line x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{y}" y2="{y}" style="stroke:{colour};stroke-dasharray:2 3"/>'
+                f'<line x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{y}" y2="{y}" '
+                f'style="stroke:{colour};stroke-dasharray:2 3"/>'
             )
         parts.append(
-            f'<text class="small strong" x="{WIDTH - _RIGHT + 8}" y="{y + 4}" style="fill:{colour}">{escape(text)}</text>'
+            f'<text class="small strong" x="{WIDTH - _RIGHT + 8}" y="{y + 4}" '
+            f'style="fill:{colour}">{escape(text)}</text>'
         )
     return parts

@@ -7,9 +7,9 @@ import platform
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from understudy import __version__
@@ -80,7 +80,10 @@ def rehearse(request: Request, on_progress: Callable[[str], None]) -> DrillJson:
 
 
 def _play(plan: Plan, fault: Fault, request: Request) -> Iterator[_Message]:
-    with _directory() as state, sandbox.start(_Stage(plan, fault, request, state)) as box:
+    # The guardian removes the files once nothing is left in the sandbox, also when we are killed.
+    state = Path(tempfile.mkdtemp(prefix="understudy-drill-"))
+    remove = partial(shutil.rmtree, state, ignore_errors=True)
+    with sandbox.start(_Stage(plan, fault, request, state), cleanup=remove) as box:
         while True:
             try:
                 message: _Message = box.receive(_SILENCE_MAX_S)
@@ -89,16 +92,6 @@ def _play(plan: Plan, fault: Fault, request: Request) -> Iterator[_Message]:
                     LAB_SILENT, f"the lab told nothing for {_SILENCE_MAX_S:g} s", "is the machine overloaded?"
                 ) from None
             yield message
-
-
-@contextmanager
-def _directory() -> Iterator[Path]:
-    """The lab's files, gone when the drill is."""
-    path = Path(tempfile.mkdtemp(prefix="understudy-drill-"))
-    try:
-        yield path
-    finally:
-        shutil.rmtree(path, ignore_errors=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +138,8 @@ def _assemble(
     objectives = [] if fault.control else judge.compare([(o.service, o.outage) for o in plan.objectives], runs)
     verdict = judge.decide(bound, runs, len(void), objectives, request.runs, objectives_count=not fault.double)
     if not request.lease:
-        verdict["reasons"].append("the lease was off: this run shows what it prevents")
+        verdict["passed"] = False
+        verdict["reasons"].append("the lease was off: this drill shows what the lease prevents")
     return {
         "schema": SCHEMA,
         "fault": fault.name,

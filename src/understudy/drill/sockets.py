@@ -48,7 +48,7 @@ def clock_offset() -> int:
 
 
 def drain(sock: socket.socket, size: int, offset: int, limit: int = 4096) -> Iterator[tuple[Instant, bytes]]:
-    """Everything that waits in a stamped socket: (monotonic instant of arrival, data). Stops at an error of the link."""
+    """What waits in a stamped socket: (monotonic instant of arrival, data). Stops at an error of the link."""
     for _ in range(limit):
         try:
             data, ancillary, _flags, _address = sock.recvmsg(size, 64)
@@ -64,7 +64,7 @@ def drain(sock: socket.socket, size: int, offset: int, limit: int = 4096) -> Ite
 
 
 def become_realtime() -> bool:
-    """Try to run under SCHED_FIFO, so that the agents' bursts do not delay the probe. False where it is not permitted."""
+    """Try to run under SCHED_FIFO, so that the agents' bursts do not delay us. False where it is not permitted."""
     try:
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(5))
     except OSError:

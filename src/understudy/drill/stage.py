@@ -1,8 +1,9 @@
 """Where the probes stand: from a lab to sockets in its namespaces.
 
-Datagrams cross the gateways both ways for each family: from the client outside to a server's own address inside, and from that server
-through source NAT to the client. The TCP population is half clients of the services' virtual addresses, half insiders on the way
-out. Everyone asks for the virtual addresses of their own LAN; a tap listens on the switch's side of every gateway's cable.
+Datagrams cross the gateways both ways for each family: from the client outside to a server's own address inside, and
+from that server through source NAT to the client. The TCP population is half clients of the services' virtual
+addresses, half insiders on the way out. Everyone asks for the virtual addresses of their own LAN; a tap listens on
+the switch's side of every gateway's cable.
 """
 
 import json
@@ -132,7 +133,7 @@ def tap(lab: Lab, node: str, network: str) -> socket.socket:
 
 
 def flow_probe(lab: Lab, group: Group, size: int, board: Board) -> FlowProbe:
-    """The TCP probe; its process, which calls this, enters the namespace of the client of the new connections for good."""
+    """The TCP probe; the calling process enters the namespace of the client of the new connections for good."""
     services = [
         (listen.address, listen.port)
         for service in lab.plan.services

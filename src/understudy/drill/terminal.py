@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -64,7 +65,7 @@ def timeline(run: RunJson, width: int, say: Say) -> list[Text]:
     scale = _scale(trace["start_ms"], trace["end_ms"], width)
     lines = [_axis(run, scale, width)]
     for node, lane in trace["lanes"].items():
-        cells = Text(f"{node:>10.10} ")
+        cells = Text(_label(node))
         for column in _columns(lane["roles"], scale, width):
             glyph, style = _ROLE.get(column, _DOWN) if column else (" ", "")
             cells.append(glyph, style)
@@ -79,7 +80,8 @@ def timeline(run: RunJson, width: int, say: Say) -> list[Text]:
             _put(marks, scale(t_ms), "◆")
         lines.append(Text(" " * 11 + "".join(marks), style="cyan"))
     lines += [_strip(strip, scale, width, say) for strip in trace["strips"]]
-    legend = f"{say('advertisement')} |   {say('announcement (gratuitous ARP)')} ◆   {say('answers for the virtual addresses')} ·"
+    named = (("advertisement", "|"), ("announcement (gratuitous ARP)", "◆"), ("answers for the virtual addresses", "·"))
+    legend = "   ".join(f"{say(what)} {glyph}" for what, glyph in named)
     lines.append(Text(" " * 11 + legend, style="dim"))
     return lines
 
@@ -89,6 +91,12 @@ def _scale(start: float, end: float, width: int) -> Callable[[float], int]:
         return min(width - 1, max(0, int((t_ms - start) / (end - start) * width)))
 
     return column
+
+
+def _label(text: str) -> str:
+    """Right-aligned in ten cells; Hangul is two cells wide."""
+    text = set_cell_size(text, 10) if cell_len(text) > 10 else text
+    return " " * (10 - cell_len(text)) + text + " "
 
 
 def _put(cells: list[str], position: int, glyph: str) -> None:
@@ -128,7 +136,7 @@ def _strip(strip: StripJson, scale: Callable[[float], int], width: int, say: Say
         label = f"{silence['end_ms'] - silence['start_ms'] - 1:.0f} ms"
         if end - start > len(label) + 2:
             _write(cells, (start + end - len(label)) // 2, label)
-    line = Text(f"{say(strip['direction']):>10.10} ")
+    line = Text(_label(say(strip["direction"])))
     for glyph in cells:
         line.append(glyph, "green" if glyph == "━" else "bold red")
     return line

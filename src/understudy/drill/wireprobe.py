@@ -1,8 +1,9 @@
-"""The probe of the wire: one process that sends numbered datagrams, asks for the virtual addresses and watches the gateways' ports.
+"""The probe of the wire: one process that sends numbered datagrams, asks for the virtual addresses and watches the
+gateways' ports.
 
-It sends by schedule (open loop) whatever happens to the answers. When it wakes late, it catches up on what is due within STALL_LIMIT
-and otherwise starts a new schedule; the record of send instants shows that, and the run is void. Reading may be late without harm:
-the kernel stamped every packet as it came in.
+It sends by schedule (open loop) whatever happens to the answers. When it wakes late, it catches up on what is due
+within STALL_LIMIT and otherwise starts a new schedule; the record of send instants shows that, and the run is void.
+Reading may be late without harm: the kernel stamped every packet as it came in.
 """
 
 import gc

@@ -23,7 +23,7 @@ def of_session(leader: int) -> tuple[int, ...]:
         if stat is not None:
             parent, session = stat
             parents[pid] = parent
-            if session == leader or pid == leader:  # it may be about to open its session
+            if leader in (session, pid):  # it may be about to open its session
                 members.append(pid)
     found = dict.fromkeys(sorted(members, key=lambda pid: pid != leader))
     grown = True

@@ -38,6 +38,7 @@ T = TypeVar("T")
 
 _SIZE = struct.Struct("!I")
 _DETACH: Final = b"d"
+_ENDINGS: Final = (signal.SIGINT, signal.SIGHUP, signal.SIGTERM)
 _SO_PASSCRED: Final = getattr(socket, "SO_PASSCRED", 16)
 _SCM_CREDENTIALS: Final = getattr(socket, "SCM_CREDENTIALS", 2)
 
@@ -128,10 +129,15 @@ def start(
     outer.setsockopt(socket.SOL_SOCKET, _SO_PASSCRED, 1)
     sys.stdout.flush()
     sys.stderr.flush()
-    pid = os.fork()
-    if pid == 0:
-        outer.close()
-        _guard(inner, main, log, keep, cleanup)
+    # A Ctrl-C of this moment must find the guardian deaf, or nobody would clean up.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDINGS)
+    try:
+        pid = os.fork()
+        if pid == 0:
+            outer.close()
+            _guard(inner, main, log, keep, cleanup)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     inner.close()
     return Sandbox(pid, outer)
 
@@ -157,8 +163,9 @@ def _guard(
     uid = os.geteuid()  # inside a user namespace it will be another one
     try:
         os.setsid()  # the terminal's Ctrl-C is the caller's to handle
-        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        for number in _ENDINGS:
             signal.signal(number, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDINGS)
         wakeup, alarm = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         if log is not None:
             _let_go(log, keep={channel.fileno(), wakeup, alarm, *keep})

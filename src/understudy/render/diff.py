@@ -1,8 +1,8 @@
 """Two listings of our tables, compared by meaning: what `understudy plan --diff` shows.
 
 The wanted text is loaded into a scratch namespace and listed there, so that both sides were written by the same front
-end. What is left to even out: the order of elements, which a hash decides, and what belongs to the moment and not to
-the file (leases, and which servers the pairs point at).
+end. What is left to even out: the order of chains and sets, which is that of their making; the order of elements, which
+a hash decides; and what belongs to the moment and not to the file (leases, and which servers the pairs point at).
 """
 
 import difflib
@@ -10,30 +10,40 @@ import re
 
 from understudy.render.lease import LEASE_SET
 
-_BLOCK = re.compile(r"\t(?:set|map) (\S+) \{")
+_BLOCK = re.compile(r"\t(?:set|map|chain) (\S+) \{")
 _INLINE = re.compile(r"\{ ([^{}\n]+) \}")
 _MOMENTARY = frozenset((LEASE_SET, "pairs4", "pairs6"))
+_ELEMENTS = "\t\telements = {"
 
 
 def canonical(listing: str) -> str:
-    """A listing without what belongs to the moment, elements in order and one a line."""
+    """A listing without what belongs to the moment, everything in order and elements one a line."""
     lines: list[str] = []
-    block = ""
-    elements: list[str] | None = None
+    blocks: list[list[str]] = []
     for line in listing.splitlines():
-        if found := _BLOCK.match(line):
-            block = found[1]
-        if line.startswith("\t\telements = {"):
-            elements = []
-        if elements is None:
-            lines.append(_INLINE.sub(lambda found: "{ " + ", ".join(_ordered(found[1])) + " }", line))
-        else:
-            elements.append(line.removeprefix("\t\telements = {").removesuffix("}"))
-            if line.endswith("}"):
-                if block not in _MOMENTARY:
-                    lines += [f"\t\t\t{each}" for each in _ordered("".join(elements))]
-                elements = None
+        if line.startswith("table "):
+            lines.append(line)
+        elif line == "}":
+            lines += [each for block in sorted(blocks) for each in _block(block)] + [line]
+            blocks = []
+        elif _BLOCK.match(line):
+            blocks.append([line])
+        elif line and blocks:
+            blocks[-1].append(line)
     return "".join(f"{line}\n" for line in lines)
+
+
+def _block(lines: list[str]) -> list[str]:
+    """One set, map or chain with its elements in order."""
+    found = _BLOCK.match(lines[0])
+    text = "\n".join(lines)
+    head, opening, rest = text.partition(_ELEMENTS)
+    plain = [_INLINE.sub(lambda each: "{ " + ", ".join(_ordered(each[1])) + " }", line) for line in head.splitlines()]
+    if not opening:
+        return plain
+    elements, _, _ = rest.rpartition("}\n\t}")
+    momentary = found is not None and found[1] in _MOMENTARY
+    return [*plain, *(() if momentary else (f"\t\t\t{each}" for each in _ordered(elements))), "\t}"]
 
 
 def listing_difference(wanted: str, held: str) -> str:

@@ -13,6 +13,8 @@ TABLE = "understudy"
 FAMILY_NETDEV = "netdev"
 FAMILY_INET = "inet"
 
+_TABLE_LINE = re.compile(rf"table (\w+) {TABLE} \{{$")
+_BLOCK_LINE = re.compile(r"\t(set|map|chain) (\S+) \{")
 _NEXT = "\n\t\t\t"
 
 
@@ -54,3 +56,41 @@ def preamble(family: str) -> str:
 def chain_name(device: str) -> str:
     """An interface's name within an identifier: chains are named by device, since a base chain keeps its own."""
     return re.sub(r"[^A-Za-z0-9_.-]", lambda found: f"_{ord(found[0]):02x}", device)
+
+
+def in_parts(text: str, elements_max: int) -> tuple[str, ...]:
+    """A text of ours as several, to be run in order, none with many elements: declarations, elements, then the rules.
+
+    For a kernel that takes no long message (see `adapters.nftables`). Rules change last and at once; between the parts
+    a map may lack elements, so a new connection may have to try again.
+    """
+    head: list[str] = []
+    fills: list[str] = []
+    tail: list[str] = []
+    family = block = ""
+    elements: list[str] | None = None
+    for line in text.splitlines():
+        if found := _TABLE_LINE.match(line):
+            family = found[1]
+        elif found := _BLOCK_LINE.match(line):
+            block = found[2]
+            if found[1] == "chain":
+                # A verdict names it, so it comes before the elements; a base chain is not named by any.
+                head.append(f"add chain {family} {TABLE} {block}")
+        elif line.startswith("\t\ttype ") and " hook " in line:
+            head.pop()
+        if line.startswith("flush table "):
+            tail.append(line)
+        elif line.startswith(("add ", "flush ")):
+            head.append(line)
+        elif line.startswith("\t\telements = {") or elements is not None:
+            elements = [] if elements is None else elements
+            elements.append(line.strip().removeprefix("elements = {").removesuffix("}").strip(" ,"))
+            if line.endswith("}"):
+                for start in range(0, len(elements), elements_max):
+                    some = ", ".join(elements[start : start + elements_max])
+                    fills.append(f"add element {family} {TABLE} {block} {{ {some} }}\n")
+                elements = None
+        else:
+            tail.append(line)
+    return ("\n".join(head) + "\n", *fills, "\n".join(tail) + "\n")

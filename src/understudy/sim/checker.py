@@ -1,9 +1,10 @@
 """What must hold, whatever happens. Each invariant is looked at when something that it depends on has changed.
 
-    one-answers        At most one kernel answers for a group. Excused are a hand-over under way, and a split that nobody
-                       could see through: the newest refresh of the other's lease did not arrive, or the question about
-                       its addresses was lost. An excused overlap ends within a bound once the network is whole.
+    one-answers        At most one kernel answers for a group. Excused are a hand-over under way, and a split that
+                       nobody could see through: the newest refresh of the other's lease did not arrive, or the question
+                       about its addresses was lost. An excused overlap ends within a bound once the network is whole.
     answers-as-active  A kernel begins to answer only while its core is Active, and is silent soon after it is not.
+                       (What the hands were told before they were told to stop may come through for milliseconds.)
     sends-as-active    Nothing but a farewell is advertised by a node that is not Active, and only a farewell leaves the
                        lease alone.
     resume-guard       No advertisement after the lease must have lapsed: first Backup, then think.
@@ -37,7 +38,7 @@ SILENT_WITHIN: Duration = 100 * MILLISECOND
 """From ceasing to be Active to a silent kernel whose hands are not busy."""
 
 
-class Violation(Exception):  # noqa: N818 (what is violated is the product's promise; the simulator works)
+class Violation(Exception):
     """An invariant does not hold."""
 
     def __init__(self, at: int, invariant: str, message: str) -> None:
@@ -95,7 +96,8 @@ class Checker:
     def answering(self, machine: Machine, group: GroupName, answers: bool) -> None:
         """A kernel began to answer, or fell silent."""
         world = self._world
-        if answers and machine.core is not None and machine.roles.get(group) is not Role.ACTIVE:
+        gives_up = bool(machine.kernel.ending.get(group))
+        if answers and machine.core is not None and machine.roles.get(group) is not Role.ACTIVE and not gives_up:
             raise self.violation(
                 "answers-as-active", f"{machine.name} begins to answer for {group}, but its core is not Active"
             )
@@ -108,6 +110,8 @@ class Checker:
             earlier = next(m for m in both if m is not machine)
             planned = self._planned(machine, earlier, group)
             excuse = "hand-over" if planned else self._excuse(machine, earlier, group)
+            if not excuse and (gives_up or earlier.kernel.ending.get(group)):
+                excuse = "the hands of one are about to end its lease"
             if not excuse:
                 raise self.violation("one-answers", f"{machine.name} answers for {group} while {earlier.name} does")
             self.overlaps[group] = overlap = Overlap(world.now, excuse, planned)
@@ -196,11 +200,11 @@ class Checker:
             )
         length = machine.lease_lengths[name, effect.lease]
         machine.last_sent[name] = (now, now + length + 2 * machine.settings.jiffy)
-        assert machine.core is not None
-        if name in machine.offered and machine.core.groups[name].phase is Phase.OFFERING:
-            since = machine.offered[name][1]
+        since = machine.offering.get(name)
+        if since is not None:
             for other in self._members_of(name):
-                if other is not machine and self._world.network.evidence[other.name, machine.name].advertised_at > since:
+                heard = self._world.network.evidence[other.name, machine.name] if other is not machine else None
+                if heard is not None and heard.advertised_at.get(name, -1) > since:
                     raise self.violation(
                         "yields-port", f"{machine.name} advertises {name} after it heard its successor {other.name}"
                     )
@@ -217,6 +221,7 @@ class Checker:
     def moved(self, machine: Machine, effect: Moved) -> None:
         world, group = self._world, effect.group
         machine.roles[group] = effect.new
+        machine.offering.pop(group, None)
         if not effect.reason or not effect.cause:
             raise self.violation("says-why", f"{machine.name} moves to {effect.new.name} without a reason")
         if effect.new is Role.ACTIVE:
@@ -240,7 +245,8 @@ class Checker:
         self._changes[key] = self._changes.get(key, 0) + 1
         if self._changes[key] > self._budget + 2 * self.disturbances and not self.noisy:
             raise self.violation(
-                "flap", f"{machine.name} changed its role {self._changes[key]} times, things changed {self.disturbances}"
+                "flap",
+                f"{machine.name} changed its role {self._changes[key]} times, things changed {self.disturbances}",
             )
 
     def new_round(self) -> None:
@@ -252,7 +258,9 @@ class Checker:
     # --- the clock, the end, exceptions
 
     def stuck(self, machine: Machine, deadline: int) -> None:
-        raise self.violation("clock", f"{machine.name} asks for a Tick at {deadline} after it had one at {self._world.now}")
+        raise self.violation(
+            "clock", f"{machine.name} asks for a Tick at {deadline} after it had one at {self._world.now}"
+        )
 
     def stopped_in_time(self, machine: Machine, life: int) -> None:
         if machine.life == life and machine.running and self._world.now - machine.ready_at > 6 * SECOND:
@@ -279,12 +287,16 @@ class Checker:
                 raise self.violation("converges", f"{name}: {listing}, {after}")
             answering = [m.name for m in machines if m.kernel.answering.get(name)]
             if answering != [active[0].name]:
-                raise self.violation("converges", f"{name}: {listing}, answered for by {answering or 'nobody'}, {after}")
+                raise self.violation(
+                    "converges", f"{name}: {listing}, answered for by {answering or 'nobody'}, {after}"
+                )
             for machine in machines:
                 core = machine.core
                 assert core is not None
                 if core.groups[name].phase is not Phase.NONE:
-                    raise self.violation("converges", f"{machine.name} is still {core.groups[name].phase.name}, {after}")
+                    raise self.violation(
+                        "converges", f"{machine.name} is still {core.groups[name].phase.name}, {after}"
+                    )
                 wrong = sorted(core.health.up ^ {s.binding for s in machine.settings.servers})
                 if wrong:
                     raise self.violation("converges", f"{machine.name} takes healthy servers {wrong} for dead, {after}")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from understudy.core.events import CheckFinished, MaintenanceCommanded, StopCommanded, SwitchoverCommanded
+from understudy.core.events import MaintenanceCommanded, StopCommanded, SwitchoverCommanded
 from understudy.sim.machine import Machine, Process
 from understudy.sim.world import World
 from understudy.units import MILLISECOND, SECOND, Duration, GroupName, NetworkName, NodeName, format_duration
@@ -21,14 +21,18 @@ RESTART_AFTER: Duration = 100 * MILLISECOND
 """The service manager starts an agent anew."""
 
 
+_NO_NODE = NodeName("")
+_NO_NETWORK = NetworkName("")
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
     """One thing that goes wrong, when, where and for how long."""
 
     at: int
     kind: str
-    node: NodeName = NodeName("")
-    network: NetworkName = NetworkName("")
+    node: NodeName = _NO_NODE
+    network: NetworkName = _NO_NETWORK
     lasts: Duration = 0
     amount: float = 0.0
     """A probability, or the nanoseconds of a delay; what it means depends on the kind."""
@@ -48,6 +52,8 @@ class Injector:
         self.world = world
         self.injected: dict[str, int] = {}
         self._undo: dict[int, tuple[Fault, Undo]] = {}
+        self._worse: dict[tuple[int, str], tuple[float, list[float]]] = {}
+        """What an amount usually is, and what the faults that go on make of it."""
         self._number = 0
 
     def schedule(self, fault: Fault) -> None:
@@ -107,11 +113,18 @@ class Injector:
         self.world.network.changed()
         return lambda: setattr(holder, name, getattr(holder, name) - 1)
 
-    def set_for_a_while(self, holder: Any, name: str, value: Any) -> Undo:
-        before = getattr(holder, name)
-        setattr(holder, name, value)
+    def worsen(self, holder: Any, name: str, value: float) -> Undo:
+        """Set an amount until the fault ends. Of several at once the worst counts."""
+        usual, values = self._worse.setdefault((id(holder), name), (getattr(holder, name), []))
+        values.append(value)
+        setattr(holder, name, max(values))
         self.world.network.changed()
-        return lambda: setattr(holder, name, before)
+
+        def undo() -> None:
+            values.remove(value)
+            setattr(holder, name, max(values, default=usual))
+
+        return undo
 
     def restart(self, machine: Machine) -> Undo:
         return lambda: self._start(machine)
@@ -208,13 +221,13 @@ def _lan(name: str) -> Callable[[Injector, Fault], Undo | None]:
     def begin(injector: Injector, fault: Fault) -> Undo | None:
         lan = injector.world.network.lans[fault.network]
         injector.world.checker.noisy |= name == "loss"
-        return injector.set_for_a_while(lan, name, int(fault.amount) if name in ("delay", "jitter") else fault.amount)
+        return injector.worsen(lan, name, int(fault.amount) if name in ("delay", "jitter") else fault.amount)
 
     return begin
 
 
 def _slow_kernel(injector: Injector, fault: Fault) -> Undo | None:
-    return injector.set_for_a_while(injector.machine(fault).kernel, "slow", int(fault.amount))
+    return injector.worsen(injector.machine(fault).kernel, "slow", int(fault.amount))
 
 
 def _refusing_kernel(injector: Injector, fault: Fault) -> Undo | None:
@@ -222,7 +235,7 @@ def _refusing_kernel(injector: Injector, fault: Fault) -> Undo | None:
 
 
 def _late_ticks(injector: Injector, fault: Fault) -> Undo | None:
-    return injector.set_for_a_while(injector.machine(fault), "late", int(fault.amount))
+    return injector.worsen(injector.machine(fault), "late", int(fault.amount))
 
 
 def _maintenance(injector: Injector, fault: Fault) -> Undo | None:
@@ -262,6 +275,11 @@ def _server_flaps(injector: Injector, fault: Fault) -> Undo | None:
     flapping, binding = injector.world.checks_flapping, int(fault.target)
     flapping[binding] = fault.amount
     return lambda: void(flapping.pop(binding, None))
+
+
+def _round(duration: float) -> Duration:
+    """To milliseconds, as a person would write it."""
+    return max(1, round(duration / MILLISECOND)) * MILLISECOND
 
 
 def void(_: object) -> None:
@@ -350,10 +368,11 @@ class Dice:
         elif "server" in what.wants:
             target = str(rng.choice(self._bindings()))
         # From shorter than an interval to longer than every timer, evenly on a logarithmic scale.
-        lasts = 0 if what.instant else int(advertise * 10 ** rng.uniform(-0.5, 2.3))
+        lasts = 0 if what.instant else _round(advertise * 10 ** rng.uniform(-0.5, 2.3))
         amount = rng.uniform(*what.amounts)
+        amount = _round(amount) if amount >= MILLISECOND else round(amount, 2)
         network = rng.choice(networks) if networks else ""
-        return Fault(at, kind, NodeName(node), NetworkName(network), lasts, amount, target)
+        return Fault(_round(at), kind, NodeName(node), NetworkName(network), lasts, amount, target)
 
     def _possible(self, kind: str) -> bool:
         wants = CATALOGUE[kind].wants
@@ -363,6 +382,3 @@ class Dice:
 
     def _bindings(self) -> list[int]:
         return sorted({s.binding for machine in self.world.machines.values() for s in machine.settings.servers})
-
-
-__all__ = ["CATALOGUE", "CheckFinished", "Dice", "Fault", "Injector"]

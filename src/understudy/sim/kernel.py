@@ -36,6 +36,8 @@ class Kernel:
     refreshed_at: dict[GroupName, int] = field(default_factory=dict)
     answering: dict[GroupName, bool] = field(default_factory=dict)
     """As last judged by the world: links up, lease alive, a port with carrier."""
+    ending: dict[GroupName, int] = field(default_factory=dict)
+    """Orders to end the lease that the hands have not carried out yet."""
     watched_until: dict[GroupName, int] = field(default_factory=dict)
     """When the end of the lease will be looked at next: not later than it ends."""
     busy_until: int = 0
@@ -57,6 +59,7 @@ class Kernel:
     def drop_commands(self) -> None:
         self.hands += 1
         self.busy_until = 0
+        self.ending.clear()
         self.waiting.clear()
 
     def schedule(self, now: Instant, rng: Random) -> int:

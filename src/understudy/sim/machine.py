@@ -41,6 +41,7 @@ class Machine:
         "maintenance",
         "name",
         "offered",
+        "offering",
         "process",
         "ready_at",
         "role_changes",
@@ -84,6 +85,8 @@ class Machine:
         """Token and time of the latest offer of each group."""
         self.roles: dict[GroupName, Role] = {}
         """As the effects tell it, in their order: the core itself is already at the end of its thought."""
+        self.offering: dict[GroupName, int] = {}
+        """Since when it offers a group, while it does."""
         self.role_changes: dict[GroupName, int] = dict.fromkeys((g.name for g in settings.groups), 0)
 
     @property

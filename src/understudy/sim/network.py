@@ -8,7 +8,7 @@ back. The network also keeps the evidence that the checker judges by: what arriv
 from dataclasses import dataclass, field
 from random import Random
 
-from understudy.units import MICROSECOND, MILLISECOND, Duration, Instant, NetworkName, NodeName
+from understudy.units import MICROSECOND, MILLISECOND, Duration, GroupName, Instant, NetworkName, NodeName
 
 DELAY: Duration = 80 * MICROSECOND
 JITTER: Duration = 120 * MICROSECOND
@@ -44,7 +44,7 @@ class Evidence:
 
     newest_arrived: int = -1
     """When the newest frame that has arrived was sent."""
-    advertised_at: int = -1
+    advertised_at: dict[GroupName, int] = field(default_factory=dict)
     """When an advertisement of an Active arrived last."""
     lost_at: dict[NetworkName, int] = field(default_factory=dict)
     """When a frame was last lost on each LAN."""

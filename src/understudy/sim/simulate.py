@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from understudy.config.plan import Plan
@@ -32,6 +32,7 @@ class Outcome:
     seed: int
     simulated_ns: int = 0
     wall_s: float = 0.0
+    """Wall clock."""
     events: int = 0
     role_changes: int = 0
     faults: dict[str, int] = field(default_factory=dict)
@@ -98,7 +99,3 @@ def _rounds(world: World, injector: Injector, dice: Dice, end: int) -> None:
         checker.calm_from = world.now
         world.run(min(end, world.now + int(world.rng.random() * settle)))
     world.run(end)
-
-
-def with_advertise(outcome: Outcome, **changes: Any) -> Outcome:
-    return replace(outcome, **changes)

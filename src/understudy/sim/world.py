@@ -11,7 +11,7 @@ from collections.abc import Callable
 from heapq import heappop, heappush
 from ipaddress import IPv6Address
 from random import Random
-from typing import Any
+from typing import Any, Literal
 from zlib import crc32
 
 from understudy.config.plan import Plan
@@ -19,7 +19,6 @@ from understudy.core.effects import (
     AskAddresses,
     AskWitnesses,
     Dropped,
-    Effect,
     Finish,
     LeaseChanged,
     Moved,
@@ -73,6 +72,10 @@ _FORK: Duration = 20 * MILLISECOND
 TICK_LATE: Duration = 200 * MICROSECOND
 """An idle machine's scheduler is up to so late."""
 
+TAIL_LINES = 200
+Keep = Literal["tail", "story", "all"]
+"""Of the trace: what came last, everything but the routine of sending and hearing, or every event."""
+
 Line = tuple[int, NodeName, str, Any]
 """A line of the trace: when, where, what kind, and what (formatted only when somebody reads it)."""
 
@@ -87,18 +90,20 @@ class World:
         *,
         make_node: Callable[..., Node] = Node,
         settings: Callable[[NodeSettings], NodeSettings] = lambda settings: settings,
-        keep_all: bool = False,
+        keep: Keep = "tail",
         check_all: bool = False,
     ) -> None:
-        """`keep_all` traces every event, `check_all` looks at every invariant after each, not only where it may change."""
+        """`keep` says how much of the trace is kept; `check_all` looks at every invariant after each event, not only
+        where it may have changed: slow, for the test that nothing else needs looking at.
+        """
         self.plan = plan
         self.seed = seed
         self.now: int = 0
         self.events = 0
         self.digest = 0
         self.rng = Random(seed)
-        self.trace: deque[Line] = deque(maxlen=None if keep_all else 20_000)
-        self.keep_all = keep_all
+        self.trace: deque[Line] = deque(maxlen=TAIL_LINES if keep == "tail" else None)
+        self.keep_all = keep == "all"
         self._make_node = make_node
         self._heap: list[tuple[int, int, Callable[..., None], tuple[Any, ...]]] = []
         self._number = 0
@@ -340,17 +345,18 @@ class World:
     def _arrive_frame(self, machine: Machine, event: Event, evidence: Evidence, sent: int) -> None:
         if machine.process is Process.OFF:
             return
-        if sent > evidence.newest_arrived:
-            evidence.newest_arrived = sent
+        evidence.newest_arrived = max(evidence.newest_arrived, sent)
         if machine.process is Process.RUNNING:
             self._handle(machine, event)
         elif machine.process is not Process.DEAD and len(machine.inbox) < INBOX_MAX:
             machine.inbox.append(event)
 
-    def _arrive_advertisement(self, machine: Machine, event: Event, evidence: Evidence, sent: int) -> None:
+    def _arrive_advertisement(
+        self, machine: Machine, event: Event, evidence: Evidence, sent: int, group: GroupName
+    ) -> None:
         """Of an Active: anything but a farewell."""
         if machine.process is Process.RUNNING:
-            evidence.advertised_at = self.now
+            evidence.advertised_at[group] = self.now
         self._arrive_frame(machine, event, evidence, sent)
 
     def _check(self, machine: Machine, life: int, binding: int, every: Duration) -> None:
@@ -382,11 +388,16 @@ class World:
         if event is None:
             event = self._packets[network, frame] = VrrpReceived(network, parse_frame(frame))
         carry = self.network.carry
-        arrive = self._arrive_advertisement if effect.lease is not Lease.NONE else self._arrive_frame
+        active = effect.lease is not Lease.NONE
         for target, evidence in self._vrrp_peers[machine.name, network]:
             for arrival in carry(Instant(now), network, machine.name, target.name):
                 self._number += 1
-                heappush(self._heap, (arrival, self._number, arrive, (target, event, evidence, now)))
+                if active:
+                    told = (target, event, evidence, now, effect.group)
+                    heappush(self._heap, (arrival, self._number, self._arrive_advertisement, told))
+                else:
+                    farewell = (target, event, evidence, now)
+                    heappush(self._heap, (arrival, self._number, self._arrive_frame, farewell))
 
     def _send_heartbeat(self, machine: Machine, effect: SendHeartbeat) -> None:
         now, payload, name = self.now, effect.payload, machine.name
@@ -449,15 +460,20 @@ class World:
 
     def _step(self, machine: Machine, effect: Step) -> None:
         self.note(machine.name, "step", effect)
-        if effect.step == "handover" and effect.phase == "offered":
-            assert machine.core is not None
-            machine.offered[effect.group] = machine.core.groups[effect.group].state().token, self.now
+        if effect.step == "handover":
+            machine.offering.pop(effect.group, None)
+            if effect.phase == "offered":
+                assert machine.core is not None
+                machine.offered[effect.group] = machine.core.groups[effect.group].state().token, self.now
+                machine.offering[effect.group] = self.now
 
     # --- the kernel
 
     def _order(self, machine: Machine, command: Command) -> None:
         kernel = machine.kernel
-        if command.active is not None and kernel.refuses:
+        if command.active is None:
+            kernel.ending[command.group] = kernel.ending.get(command.group, 0) + 1
+        elif kernel.refuses:
             command.error = "the kernel refused (simulated)"
         self.at(kernel.schedule(Instant(self.now), self.rng), self._done, machine, command, kernel.hands)
 
@@ -470,6 +486,7 @@ class World:
             return
         if command.active is None:
             kernel.lease_until.pop(command.group, None)
+            kernel.ending[command.group] -= 1
         elif not command.error:
             kernel.links_up[command.group] = command.active
         self._look(machine, command.group)
@@ -488,7 +505,7 @@ class World:
             self.at(until, self._expire, machine, group)
 
     def _expire(self, machine: Machine, group: GroupName) -> None:
-        """Look at the lease's end; refreshes since then put it off, so that there is one look a lease, not one a refresh."""
+        """Look at the lease's end. Refreshes since then put it off: there is one look a lease, not one a refresh."""
         kernel = machine.kernel
         if kernel.watched_until.get(group) != self.now:
             return
@@ -521,9 +538,7 @@ class World:
 
     @staticmethod
     def group_networks(machine: Machine, group: GroupName) -> tuple[NetworkName, ...]:
-        return tuple(
-            dict.fromkeys(r.network for g in machine.settings.groups if g.name == group for r in g.routers)
-        )
+        return tuple(dict.fromkeys(r.network for g in machine.settings.groups if g.name == group for r in g.routers))
 
     # --- below
 
@@ -532,6 +547,7 @@ class World:
         machine.life += 1
         machine.core = None
         machine.roles.clear()
+        machine.offering.clear()
         machine.stopping = False
         machine.inbox.clear()
         machine.tick_time, machine.tick_number = _NEVER, -1

@@ -1,0 +1,82 @@
+"""The whole command against a real pair in the lab, as a user runs it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+PAIR = Path(__file__).parents[2] / "examples" / "pair.yaml"
+COMMAND = [sys.executable, "-c", "from understudy.cli import main; main()", "drill", str(PAIR)]
+ALWAYS = {
+    "outage_ms",
+    "phases_ms",
+    "packets_sent",
+    "packets_lost",
+    "tcp_established",
+    "tcp_survived",
+    "tcp_reset",
+    "tcp_stalled",
+    "refused_connects",
+    "dual_answer_ms",
+    "role_changes",
+    "events",
+}
+"""The fields of a run that scripts rely on."""
+
+
+def test_a_power_loss_is_survived_measured_and_reported(tmp_path: Path) -> None:
+    """One run: JSON with every promised field, a page, a drawing, a table without colour, and exit code 0 or 2."""
+    result, html, svg = tmp_path / "result.json", tmp_path / "report.html", tmp_path / "timeline.svg"
+    done = subprocess.run(
+        [*COMMAND, "--runs", "1", "--tcp", "20", "--json", str(result), "--html", str(html), "--svg", str(svg)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode in (0, 2), done.stderr
+    assert done.stderr == "", "progress is for terminals"
+    assert "\x1b" not in done.stdout
+    drill = json.loads(result.read_text())
+    assert (drill["schema"], drill["fault"], drill["advertise_ms"]) == ("understudy.drill/1", "node-power-loss", 100)
+    (run,) = drill["runs"]
+    assert run.keys() >= ALWAYS
+    assert run["recovered"]
+    assert 150 < run["outage_ms"] < 1000, "a crash cannot be noticed sooner, and this machine is not that slow"
+    assert run["tcp_established"] == 20
+    assert run["packets_lost"] >= run["outage_ms"] - 5
+    assert run["dual_answer_ms"] == 0
+    assert sum(run["phases_ms"].values()) == pytest.approx(run["outage_ms"], abs=5)
+    assert "node-power-loss" in html.read_text()
+    assert svg.read_text().startswith("<svg")
+
+
+def descendants(pid: int) -> list[int]:
+    found = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return found + [deeper for child in found for deeper in descendants(child)]
+
+
+def test_ctrl_c_ends_the_lab_and_everything_in_it() -> None:
+    """Interrupted while the pair runs: exit code 1, and no process of it is left."""
+    with subprocess.Popen([*COMMAND, "--runs", "20"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as command:
+        deadline = time.monotonic() + 20
+        while len(inside := descendants(command.pid)) < 10 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert len(inside) >= 10
+        command.send_signal(signal.SIGINT)
+        assert command.wait(20) == 1
+    time.sleep(0.5)
+    assert [pid for pid in inside if os.path.exists(f"/proc/{pid}")] == []
+
+
+def test_a_mistyped_fault_changes_nothing_and_names_them_all() -> None:
+    """Exit code 1, a code and a hint, at once."""
+    done = subprocess.run([*COMMAND, "--fault", "power-cut"], capture_output=True, text=True, timeout=20, check=False)
+    assert done.returncode == 1
+    assert "E6402" in done.stderr
+    assert "link-silent" in done.stderr
