@@ -177,7 +177,7 @@ class Links:
                 raise EnvironmentFailure("bring up", link.name, "there is no such link")
             # IPv6 forgets the addresses of a link that goes down; what is there already is fine.
             wanted = [add_address(index, address, link.name) for address in link.addresses]
-            self._route.commit(wanted, fine=(errno.EEXIST,))
+            self._route.commit(wanted, tolerate=(errno.EEXIST,))
             self.set_up(link.name, up=True)
 
     def release(self, links: Sequence[Link]) -> None:
@@ -193,7 +193,7 @@ class Links:
                 index = self._index(link.name)
                 if index is not None:
                     gone = [_delete_address(index, address, link.name) for address in link.addresses]
-                    self._route.commit(gone, fine=(errno.EADDRNOTAVAIL, errno.ENODEV))
+                    self._route.commit(gone, tolerate=(errno.EADDRNOTAVAIL, errno.ENODEV))
             except EnvironmentFailure as error:
                 failure = failure or error
         if failure is not None:
@@ -216,7 +216,7 @@ class Links:
                 held = ip_interface((address, length))
                 if held not in link.addresses or not present.up:
                     request = _delete_address(index, held, link.name)
-                    self._route.commit([request], fine=(errno.EADDRNOTAVAIL,))
+                    self._route.commit([request], tolerate=(errno.EADDRNOTAVAIL,))
 
     def _index(self, name: str) -> int | None:
         try:
@@ -240,7 +240,7 @@ class Links:
 
     def _delete_link(self, link: PresentLink) -> None:
         payload = _LINK.pack(socket.AF_UNSPEC, 0, link.index, 0, 0)
-        self._route.commit([Request(RTM_DELLINK, 0, payload, "delete link", link.name)], fine=(errno.ENODEV,))
+        self._route.commit([Request(RTM_DELLINK, 0, payload, "delete link", link.name)], tolerate=(errno.ENODEV,))
 
 
 class LinkWatch:

@@ -82,10 +82,10 @@ class RouteSocket:
         self._socket.settimeout(_TIMEOUT_S)
         self._sequence = 0
 
-    def commit(self, requests: Sequence[Request], *, fine: Sequence[int] = ()) -> None:
+    def commit(self, requests: Sequence[Request], *, tolerate: Sequence[int] = ()) -> None:
         """Carry requests out in order. Raises EnvironmentFailure for the first refused one, after trying them all.
 
-        A refusal with an error number in `fine` counts as success.
+        A refusal with an error number in `tolerate` counts as success.
         """
         failure: EnvironmentFailure | None = None
         for start in range(0, len(requests), _BATCH):
@@ -94,7 +94,7 @@ class RouteSocket:
             self._socket.send(b"".join(self._encode(request, NLM_F_ACK) for request in batch))
             for sequence, number in self._results(range(first, first + len(batch))):
                 request = batch[sequence - first]
-                if number and number not in fine and failure is None:
+                if number and number not in tolerate and failure is None:
                     reason = f"{errno.errorcode.get(number, number)}: {os.strerror(number)}"
                     failure = EnvironmentFailure(request.operation, request.subject, reason)
         if failure is not None:

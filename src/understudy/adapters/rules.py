@@ -99,7 +99,7 @@ class Rules:
     ) -> None:
         subject = f"-{rule.family} {' '.join(rule.arguments)}"
         request = Request(kind, flags, _payload(rule, protocol), operation, subject)
-        self._route.commit([request], fine=(fine,))
+        self._route.commit([request], tolerate=(fine,))
 
 
 def _payload(rule: RoutingRule, protocol: int | None) -> bytes:

@@ -16,8 +16,8 @@ import subprocess
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from understudy.adapters.netlink import NLA_F_NESTED, NLM_F_ACK, NLM_F_CREATE, NLM_F_REQUEST, NLMSG_ERROR, attribute
 from understudy.errors import EnvironmentFailure, OperatorError
-from understudy.lab.netlink import NLA_F_NESTED, NLM_F_ACK, NLM_F_CREATE, NLM_F_REQUEST, NLMSG_ERROR, attribute
 
 NFT_MISSING = "E5104"
 

@@ -1,0 +1,313 @@
+"""Stories about real agents in a lab. A module's stories share one lab, in a sandbox beside pytest.
+
+A story is a function that gets a `World`; `@in_lab` makes a test of it. Each begins with two healthy agents and exactly
+one Active: what the story before it broke is mended first.
+"""
+
+import contextlib
+import json
+import os
+import pickle
+import select
+import socket
+import subprocess
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+from typing import Any, TypeVar
+
+from understudy.agent import client
+from understudy.config import load_plan
+from understudy.lab import sandbox
+from understudy.lab.build import Lab
+from understudy.units import Address
+from understudy.wire import arp, ndp
+
+T = TypeVar("T")
+Story = Callable[["World"], None]
+Test = Callable[["LabOfModule"], None]
+
+ROOT = Path(__file__).parents[2]
+NODES = ("gw1", "gw2")
+STORIES: dict[str, Story] = {}
+PATIENCE_S = 5.0
+
+
+def in_lab(story: Story) -> Test:
+    """The test that has the module's lab carry `story` out."""
+    name = f"{story.__module__}.{story.__name__}"
+    STORIES[name] = story
+
+    def test(lab: "LabOfModule") -> None:
+        lab.carry_out(name)
+
+    test.__name__ = test.__qualname__ = story.__name__
+    test.__doc__, test.__module__ = story.__doc__, story.__module__
+    return test
+
+
+class LabOfModule:
+    """pytest's end: names a story, and raises what became of it."""
+
+    def __init__(self, commands: int, told: "sandbox.Sandbox[str]") -> None:
+        self._commands = commands
+        self._told = told
+
+    def carry_out(self, name: str) -> None:
+        os.write(self._commands, name.encode() + b"\n")
+        failure = self._told.receive(60)
+        if failure:
+            raise AssertionError(failure)
+
+
+@contextlib.contextmanager
+def lab_of(file: Path) -> Iterator[LabOfModule]:
+    theirs, ours = os.pipe2(os.O_CLOEXEC)
+
+    def main(report: Callable[[str], None]) -> None:
+        os.close(ours)
+        with tempfile.TemporaryDirectory() as state, open(theirs, closefd=False) as commands:
+            lab = Lab(load_plan(file), Path(state))
+            lab.up()
+            world = World(lab)
+            for line in commands:
+                failure = ""
+                try:
+                    world.mend()
+                    STORIES[line.strip()](world)
+                except BaseException:
+                    failure = traceback.format_exc() + world.history()
+                report(failure)
+            lab.down()
+
+    with sandbox.start(main) as told:
+        os.close(theirs)
+        try:
+            yield LabOfModule(ours, told)
+        finally:
+            os.close(ours)
+
+
+class World:
+    """The lab, and questions about it."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        self._plan, self._key = lab.plan, lab.key
+
+    # --- what is
+
+    def status(self, node: str) -> dict[str, Any]:
+        return client.ask(self.lab.run_dir(node) / client.SOCKET, "status")
+
+    def group(self, node: str) -> dict[str, Any]:
+        group: dict[str, Any] = self.status(node)["groups"][0]
+        return group
+
+    def role(self, node: str) -> str:
+        """`gone` if no agent answers."""
+        try:
+            return str(self.group(node)["role"])
+        except client.OperatorError:
+            return "gone"
+
+    def roles(self) -> dict[str, str]:
+        return {node: self.role(node) for node in NODES}
+
+    def active(self) -> str:
+        """The one Active. Fails if there is none or another."""
+        found = [node for node, role in self.roles().items() if role == "active"]
+        assert len(found) == 1, found
+        return found[0]
+
+    def standby(self) -> str:
+        return other(self.active())
+
+    def moves(self) -> dict[str, int]:
+        """How often each node's group has moved, for comparing."""
+        return {node: len([e for e in self.events(node) if e["kind"] == "moved"]) for node in NODES}
+
+    def events(self, node: str, kind: str = "", since: int = 0) -> list[dict[str, Any]]:
+        path = self.lab.run_dir(node) / "events.jsonl"
+        lines = path.read_text().splitlines() if path.exists() else []
+        found = [json.loads(line) for line in lines]
+        return [event for event in found if kind in ("", event["kind"]) and event["t"] >= since]
+
+    def history(self) -> str:
+        """For a story that failed."""
+        lines = []
+        for node in NODES:
+            log = self.lab.run_dir(node) / "agent.log"
+            lines += [f"--- {node}", *(str(event) for event in self.events(node)[-25:])]
+            lines += [log.read_text()[-2000:] if log.exists() else ""]
+        return "\n".join(lines)
+
+    def pid(self, node: str, role: str) -> int:
+        """Of a node's process: `core`, `hands` or `checks`, by the name it gave itself; the supervisor's otherwise."""
+        pids = self.lab.agent_pids(node)
+        if role == "supervisor":
+            return pids[0]
+        for pid in pids:
+            with contextlib.suppress(OSError):
+                if Path(f"/proc/{pid}/comm").read_text().strip() == f"understudy-{role}"[:15]:
+                    return pid
+        return 0
+
+    def dropped(self, node: str, reason: str) -> int:
+        return int(self.status(node)["dropped"].get(reason, 0))
+
+    # --- asking and doing
+
+    def ask(self, node: str, command: str, **fields: Any) -> dict[str, Any]:
+        return client.ask(self.lab.run_dir(node) / client.SOCKET, command, **fields)
+
+    def run(self, host: str, text: str) -> str:
+        """A program's output, on a host."""
+        namespace = self.lab.namespaces[host]
+        done: subprocess.CompletedProcess[str] = namespace.run(
+            subprocess.run, text.split(), capture_output=True, text=True
+        )
+        assert done.returncode == 0, f"{text}: {done.stderr}"
+        return done.stdout
+
+    def get(self, address: str, host: str = "client-outside", port: int = 80, path: str = "/") -> str:
+        """The body of an HTTP answer, empty if there is none within half a second."""
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        with self.lab.namespaces[host].socket(family, socket.SOCK_STREAM) as connection:
+            connection.settimeout(0.5)
+            try:
+                connection.connect((address, port))
+                connection.sendall(f"GET {path} HTTP/1.1\r\nHost: lab\r\nConnection: close\r\n\r\n".encode())
+                return connection.recv(65536).decode().partition("\r\n\r\n")[2].strip()
+            except OSError:
+                return ""
+
+    def answers(self, address: str, during_s: float = 0.1, host: str = "client-outside") -> set[bytes]:
+        """MAC addresses that answer ARP or neighbour discovery for `address`, asked every 5 ms."""
+        namespace = self.lab.namespaces[host]
+        with namespace.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as asker:
+            asker.bind(("eth0", 0x0300))  # ETH_P_ALL
+            asker.setblocking(False)
+            question = _question(address, bytes(asker.getsockname()[4]), self._own(host, address))
+            found: set[bytes] = set()
+            end = time.monotonic() + during_s
+            while time.monotonic() < end:
+                asker.send(question)
+                pause = time.monotonic() + 0.005
+                while (left := pause - time.monotonic()) > 0 and select.select([asker], [], [], left)[0]:
+                    mac = _answer(asker.recv(2048), address)
+                    if mac:
+                        found.add(mac)
+        return found
+
+    def _own(self, host: str, address: str) -> Address:
+        version = 6 if ":" in address else 4
+        port = self.lab.topology.host(host).ports[0]
+        return next(interface.ip for interface in port.addresses if interface.version == version)
+
+    def restart_agent(self, node: str) -> None:
+        self.lab.kill_agent(node)
+        self.lab.start_agent(node)
+        self.until(lambda: self.role(node) in ("active", "backup"))
+
+    def until(self, condition: Callable[[], T], timeout_s: float = PATIENCE_S) -> T:
+        """The first true value; fails if there is none in time."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            value = condition()
+            if value:
+                return value
+            assert time.monotonic() < deadline, "it did not come about in time"
+            time.sleep(0.01)
+
+    def remains(self, condition: Callable[[], bool], during_s: float) -> None:
+        """Fails as soon as it does not hold."""
+        end = time.monotonic() + during_s
+        while time.monotonic() < end:
+            assert condition()
+            time.sleep(0.01)
+
+    def mend(self) -> None:
+        """Two agents of the plan, servers up, one Active that hears its standby."""
+        self.lab.plan, self.lab.key = self._plan, self._key
+        for host in ("web1", "web2"):
+            with contextlib.suppress(OSError, Exception):
+                self.lab.start_server(host)
+        for node in NODES:
+            if self.role(node) not in ("active", "backup"):
+                self.restart_agent(node)
+        self.until(lambda: sorted(self.roles().values()) == ["active", "backup"])
+        self.until(lambda: all(self.group(node)["peers"][0]["heard"] for node in NODES))
+        self.until(lambda: all(server["up"] for node in NODES for server in self.status(node)["servers"]))
+
+
+def other(node: str) -> str:
+    return NODES[1 - NODES.index(node)]
+
+
+def _question(address: str, mac: bytes, own: Address) -> bytes:
+    if isinstance(own, IPv4Address):
+        return arp.request_frame(IPv4Address(address), own, mac)
+    return ndp.solicitation_frame(IPv6Address(address), own, mac)
+
+
+def _answer(frame: bytes, address: str) -> bytes:
+    """The MAC address in an answer about `address`; empty for any other frame."""
+    if frame[12:14] == b"\x08\x06" and frame[20:22] == b"\0\2":
+        message = arp.decode(frame)
+        return message.sender_mac if str(message.sender) == address else b""
+    if frame[12:14] == b"\x86\xdd" and frame[20] == 58 and frame[54] == 136:
+        advertisement = ndp.decode(frame)
+        if isinstance(advertisement, ndp.NeighborAdvertisement) and str(advertisement.target) == address:
+            return bytes(frame[6:12])
+    return b""
+
+
+def packet_sockets(pid: int) -> int:
+    """How many packet sockets a process holds."""
+    return len([family for family in families(pid) if family == "packet"])
+
+
+def families(pid: int) -> list[str]:
+    """What the sockets of a process are, by the tables of its own network namespace."""
+    tables = {}
+    for table in ("packet", "udp", "udp6", "netlink", "unix"):
+        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
+            column = {"packet": 8, "udp": 9, "udp6": 9, "netlink": 9, "unix": 6}[table]
+            tables[line.split()[column]] = table
+    found = []
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            target = os.readlink(entry)
+            if target.startswith("socket:["):
+                found.append(tables.get(target[8:-1], "other"))
+    return found
+
+
+def in_child(function: Callable[[], T]) -> Callable[[], T]:
+    """The function in a process of its own: for what ends processes, or drops rights for good."""
+
+    def run() -> T:
+        read, write = os.pipe2(os.O_CLOEXEC)
+        pid = os.fork()
+        if pid == 0:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+            saved = os.dup2(write, 2000, inheritable=False)  # beyond the reach of an agent that lets go of everything
+            try:
+                result: Any = (True, function())
+            except BaseException as error:
+                result = (False, f"{type(error).__name__}: {error}")
+            with contextlib.suppress(OSError):
+                os.write(saved, pickle.dumps(result))
+            os._exit(0)
+        os.close(write)
+        with open(read, "rb") as pipe:
+            fine, value = pickle.loads(pipe.read())
+        os.waitpid(pid, 0)
+        assert fine, value
+        return value  # type: ignore[no-any-return] # what `function` returned
+
+    return run
