@@ -38,17 +38,6 @@ __all__ = [
     "move",
     "set_up",
 ]
-    "Peer",
-    "Request",
-    "RouteSocket",
-    "add_address",
-    "add_bridge",
-    "add_route",
-    "add_veth",
-    "delete",
-    "move",
-    "set_up",
-]
 
 IFLA_MASTER, IFLA_IFALIAS, IFLA_NET_NS_FD = 10, 20, 28
 IFLA_INFO_KIND, IFLA_INFO_DATA = 1, 2
