@@ -7,10 +7,10 @@ one Active: what the story before it broke is mended first.
 import contextlib
 import json
 import os
-import pickle
 import select
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 import traceback
@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 
 from understudy.agent import client
 from understudy.config import load_plan
+from understudy.config.key import create_key
 from understudy.lab import sandbox
 from understudy.lab.build import Lab
 from understudy.units import Address
@@ -173,6 +174,25 @@ class World:
         assert done.returncode == 0, f"{text}: {done.stderr}"
         return done.stdout
 
+    def agent(
+        self, node: str, run_dir: Path, file: Path, *, name: str = "", before: str = "", prefix: str = ""
+    ) -> tuple[int, str]:
+        """`understudy agent` in the node's namespace, as a service manager starts it: exit code and standard error.
+
+        `name` is what it takes itself for, `before` is Python that runs in the process first, `prefix` a command in
+        front.
+        """
+        program = f"{before}\nfrom understudy.cli import main\nmain()"
+        key = self.lab.state / "cluster.key"
+        if not key.exists():
+            create_key(key)
+        words = [*prefix.split(), sys.executable, "-c", program, "agent", str(file), "--node", name or node]
+        words += ["--key", str(key), "--run-dir", str(run_dir)]
+        done: subprocess.CompletedProcess[str] = self.lab.namespaces[node].run(
+            subprocess.run, words, capture_output=True, text=True, timeout=20
+        )
+        return done.returncode, done.stderr
+
     def get(self, address: str, host: str = "client-outside", port: int = 80, path: str = "/") -> str:
         """The body of an HTTP answer, empty if there is none within half a second."""
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
@@ -285,29 +305,3 @@ def families(pid: int) -> list[str]:
             if target.startswith("socket:["):
                 found.append(tables.get(target[8:-1], "other"))
     return found
-
-
-def in_child(function: Callable[[], T]) -> Callable[[], T]:
-    """The function in a process of its own: for what ends processes, or drops rights for good."""
-
-    def run() -> T:
-        read, write = os.pipe2(os.O_CLOEXEC)
-        pid = os.fork()
-        if pid == 0:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-            saved = os.dup2(write, 2000, inheritable=False)  # beyond the reach of an agent that lets go of everything
-            try:
-                result: Any = (True, function())
-            except BaseException as error:
-                result = (False, f"{type(error).__name__}: {error}")
-            with contextlib.suppress(OSError):
-                os.write(saved, pickle.dumps(result))
-            os._exit(0)
-        os.close(write)
-        with open(read, "rb") as pipe:
-            fine, value = pickle.loads(pipe.read())
-        os.waitpid(pid, 0)
-        assert fine, value
-        return value  # type: ignore[no-any-return] # what `function` returned
-
-    return run

@@ -82,7 +82,7 @@ class Node:
         }
         self._seen: dict[tuple[NetworkName, Family], tuple[Packet, Advertisement, Group, int]] = {}
         """The latest good packet on each LAN: the next one is probably equal to it."""
-        self._seen_heartbeat = b""
+        self._seen_heartbeat: bytes | None = None
         self._due: Instant | None = None
         """Deadline, while nothing happened that could bring it forward."""
         self._overslept_after = long_after(settings.heartbeat) // 2

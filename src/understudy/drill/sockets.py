@@ -1,7 +1,6 @@
 """Sockets that tell when the *kernel* saw a packet, on the clock that everything else uses."""
 
 import ctypes
-import os
 import socket
 import struct
 import time
@@ -61,12 +60,3 @@ def drain(sock: socket.socket, size: int, offset: int, limit: int = 4096) -> Ite
                 seconds, nanoseconds = _TIMESPEC.unpack(value[:16])
                 instant = seconds * 1_000_000_000 + nanoseconds - offset
         yield Instant(instant), data
-
-
-def become_realtime() -> bool:
-    """Try to run under SCHED_FIFO, so that the agents' bursts do not delay us. False where it is not permitted."""
-    try:
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(5))
-    except OSError:
-        return False
-    return True

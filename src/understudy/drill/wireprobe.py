@@ -15,11 +15,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 
+from understudy.adapters.scheduling import ask_for_real_time
 from understudy.drill import frames
 from understudy.drill.board import Board, Cell
 from understudy.drill.measure import ASK_PERIOD, DATAGRAM_PERIOD, STALL_LIMIT
 from understudy.drill.record import Sighting, Stream, WireRecord
-from understudy.drill.sockets import become_realtime, clock_offset, drain
+from understudy.drill.sockets import clock_offset, drain
 from understudy.units import MILLISECOND, SECOND, Instant
 
 _DATAGRAM = struct.Struct("!4sQ")
@@ -73,7 +74,7 @@ class WireProbe:
 
     def run(self) -> WireRecord:
         """Send and listen until the board says stop."""
-        realtime = become_realtime()
+        realtime = ask_for_real_time(5)
         gc.disable()
         began = time.monotonic_ns()
         self._send_and_listen()

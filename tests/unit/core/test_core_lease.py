@@ -20,7 +20,7 @@ def test_a_short_lease_ends_before_any_standby_takes_over(advertise: int, jiffy:
 
 @given(INTERVALS)
 def test_a_standby_that_was_missed_is_missed_for_longer_than_it_needs_to_take_over(advertise: int) -> None:
-    """Half the time after which a lease becomes long is more than a failover takes, so that a failover needs no question."""
+    """Half the time after which a lease becomes long is more than a failover takes: that needs no question."""
     assert long_after(advertise) // 2 >= 4 * advertise + advertise
 
 

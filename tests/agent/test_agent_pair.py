@@ -1,0 +1,518 @@
+"""A pair of real agents under what happens to agents: death, freezing, hand-over, rest, and the operator's mistakes."""
+
+import json
+import os
+import signal
+import socket
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from agent_worlds import NODES, ROOT, World, families, in_lab, other, packet_sockets
+
+from understudy.config import load_plan
+
+FILE = ROOT / "examples" / "pair.yaml"
+ADDRESS = "203.0.113.10"
+VIRTUAL_MAC = bytes.fromhex("00005e0001")
+LEASE_S = 0.3
+"""Three intervals: after so long without an advertisement a kernel is silent."""
+
+
+@in_lab
+def test_a_pair_comes_up_with_exactly_one_active(world: World) -> None:
+    """One Active, one Backup, each hears the other on every LAN, the same file on both, nothing dropped but greetings."""
+    for node in NODES:
+        status = world.status(node)
+        (peer,) = status["groups"][0]["peers"]
+        assert peer["heard"]
+        assert peer["same_config"]
+        assert peer["role"] == world.role(other(node))
+        assert {network["peer_reach"] for network in status["networks"]} == {"reached"}
+        assert set(status["dropped"]) <= {"channel-greeting"}
+    assert world.get(ADDRESS) in ("web1", "web2")
+    assert {mac[:5] for mac in world.answers(ADDRESS)} == {VIRTUAL_MAC}
+
+
+@in_lab
+def test_a_switchover_moves_the_group_once(world: World) -> None:
+    """One move on each node, the reason on both sides, and the service goes on."""
+    before, old = world.moves(), world.active()
+    assert world.ask(old, "switchover", group="edge") == {"ok": True}
+    world.until(lambda: world.role(other(old)) == "active" and world.role(old) == "backup")
+    assert world.moves() == {node: count + 1 for node, count in before.items()}
+    assert world.group(old)["reason"] == f"handed over to {other(old)}"
+    assert world.group(other(old))["reason"] == f"handed over by {old}"
+    assert world.get(ADDRESS)
+
+
+@in_lab
+def test_a_switchover_asked_of_the_standby_is_refused(world: World) -> None:
+    """The control: nothing moves, and the answer says whom to ask."""
+    before = world.moves()
+    assert "ask the Active" in world.ask(world.standby(), "switchover", group="edge")["error"]
+    assert "no group" in world.ask(world.active(), "switchover", group="nonsense")["error"]
+    assert world.moves() == before
+
+
+@in_lab
+def test_a_killed_core_is_followed_by_one_that_goes_on(world: World) -> None:
+    """On the Active: adopted, no change of role anywhere, the addresses answer throughout."""
+    active = world.active()
+    standby_moves, epoch = world.moves()[other(active)], world.status(active)["epoch"]
+    for _ in range(3):
+        pid, killed = world.pid(active, "core"), time.monotonic_ns()
+        os.kill(pid, signal.SIGKILL)
+        assert world.answers(ADDRESS)
+        world.until(lambda: world.pid(active, "core") not in (0, pid) and world.role(active) == "active")
+        assert [event["reason"] for event in world.events(active, "moved", killed)] == ["adopted"]
+        world.remains(lambda: world.role(other(active)) == "backup", 0.4)
+    assert world.moves()[other(active)] == standby_moves
+    assert world.status(active)["epoch"] == epoch + 3
+
+
+@in_lab
+def test_killed_hands_take_the_core_along_and_both_go_on(world: World) -> None:
+    """Neither believes that the other knows what the kernel holds; nobody outside notices."""
+    active = world.active()
+    before, core = world.moves()[other(active)], world.pid(active, "core")
+    killed = time.monotonic_ns()
+    os.kill(world.pid(active, "hands"), signal.SIGKILL)
+    world.until(lambda: world.pid(active, "core") not in (0, core) and world.role(active) == "active")
+    assert [event["reason"] for event in world.events(active, "moved", killed)] == ["adopted"]
+    world.remains(lambda: world.role(other(active)) == "backup", 0.4)
+    assert world.moves()[other(active)] == before
+    assert world.get(ADDRESS)
+
+
+@in_lab
+def test_killed_checks_are_replaced_and_nothing_else_happens(world: World) -> None:
+    """The core stays the same process; servers stay up."""
+    active = world.active()
+    core, checks = world.pid(active, "core"), world.pid(active, "checks")
+    os.kill(checks, signal.SIGKILL)
+    world.until(lambda: world.pid(active, "checks") not in (0, checks))
+    assert world.pid(active, "core") == core
+    assert all(server["up"] for server in world.status(active)["servers"])
+
+
+@in_lab
+def test_the_supervisors_death_is_the_nodes(world: World) -> None:
+    """SIGKILL to it alone: every process is gone, the kernel silent within the lease, and the peer serves."""
+    active = world.active()
+    pids = world.lab.agent_pids(active)
+    assert len(pids) == 4
+    os.kill(pids[0], signal.SIGKILL)
+    world.until(lambda: not [pid for pid in world.lab.agent_pids(active) if pid in pids], 1.0)
+    world.until(lambda: world.role(other(active)) == "active")
+    assert world.get(ADDRESS)
+
+
+@in_lab
+def test_sigterm_hands_over_and_leaves_nothing_of_ours(world: World) -> None:
+    """Without waiting for any timer; links, tables and rules of ours are gone, those of others are there."""
+    active = world.active()
+    foreign = (
+        "ip link add us0 type bridge\nip rule add pref 7 to 198.51.100.1 blackhole\nnft add table inet understudy2"
+    )
+    for line in foreign.splitlines():
+        world.run(active, line)
+    pids, asked = world.lab.agent_pids(active), time.monotonic_ns()
+    os.kill(pids[0], signal.SIGTERM)
+    world.until(lambda: world.role(other(active)) == "active")
+    assert world.group(other(active))["reason"] == f"handed over by {active}"
+    world.until(lambda: not world.lab.agent_pids(active))
+    assert [event["reason"] for event in world.events(active, "moved", asked)] == [f"handed over to {other(active)}"]
+    assert world.run(active, "nft list tables") == "table inet understudy2\n"
+    links = world.run(active, "ip -brief link")
+    assert "us0 " in links
+    assert "us1n" not in links
+    rules = world.run(active, "ip rule").splitlines()
+    assert [rule.split(":")[0] for rule in rules] == ["0", "7", "32766", "32767"]
+    assert not (world.lab.run_dir(active) / "control.sock").exists()
+    for line in ("ip link del us0", "ip rule del pref 7", "nft delete table inet understudy2"):
+        world.run(active, line)
+
+
+@in_lab
+def test_sigterm_without_a_peer_says_farewell_after_the_addresses_are_down(world: World) -> None:
+    """Nobody to hand over to: silent first, then priority 0, then gone."""
+    active = world.active()
+    world.lab.kill_agent(other(active))
+    world.until(lambda: not world.group(active)["peers"][0]["heard"])
+    asked = time.monotonic_ns()
+    os.kill(world.pid(active, "supervisor"), signal.SIGTERM)
+    world.until(lambda: not world.lab.agent_pids(active))
+    kinds = [
+        (event["kind"], event.get("state") or event.get("phase") or event.get("new"))
+        for event in world.events(active, since=asked)
+        if event["kind"] in ("moved", "lease", "farewell")
+    ]
+    assert kinds == [("moved", "backup"), ("lease", "revoked"), ("farewell", "sent")]
+    assert world.answers(ADDRESS) == set()
+
+
+@in_lab
+def test_a_frozen_node_is_silent_after_its_lease_and_backup_when_it_thaws(world: World) -> None:
+    """Its processes stopped, its kernel running: no answer once the lease is over. Before that there was: the control."""
+    active = world.active()
+    world.lab.cut(other(active), "outside")  # so that whoever answers outside is the frozen one
+    world.lab.cut(other(active), "inside")
+    try:
+        assert world.answers(ADDRESS)
+        frozen = time.monotonic_ns()
+        world.lab.freeze_agent(active)
+        time.sleep(LEASE_S)
+        assert world.answers(ADDRESS, during_s=0.5) == set()
+    finally:
+        world.lab.thaw_agent(active)
+        for network in ("outside", "inside"):
+            world.lab.heal(other(active), network)
+    world.until(lambda: world.events(active, "moved", frozen))
+    first = world.events(active, "moved", frozen)[0]
+    assert (first["new"], first["reason"]) == ("backup", "resume guard")
+    world.until(lambda: sorted(world.roles().values()) == ["active", "backup"])
+
+
+@in_lab
+def test_maintenance_hands_over_survives_a_restart_and_is_never_active(world: World) -> None:
+    """Until it is taken off; the store says so on disk before the command is answered."""
+    node = world.active()
+    assert world.ask(node, "maintenance", on=True) == {"ok": True}
+    assert json.loads((world.lab.run_dir(node) / "store.json").read_text())["maintenance"] is True
+    world.until(lambda: world.role(other(node)) == "active" and world.role(node) == "backup")
+    world.restart_agent(node)
+    assert world.status(node)["maintenance"] is True
+    world.lab.kill_agent(other(node))
+    world.remains(lambda: world.role(node) == "backup", 1.0)
+    assert world.ask(node, "maintenance", on=False) == {"ok": True}
+    world.until(lambda: world.role(node) == "active")
+
+
+@in_lab
+def test_the_last_node_is_not_put_to_rest_by_accident(world: World) -> None:
+    """Refused with the reason while nobody could take over; insisted on, it obeys."""
+    node = world.active()
+    world.lab.kill_agent(other(node))
+    world.until(lambda: not world.group(node)["peers"][0]["heard"])
+    assert "no standby could take over" in world.ask(node, "maintenance", on=True)["error"]
+    assert world.role(node) == "active"
+    assert world.ask(node, "maintenance", on=True, force=True) == {"ok": True}
+    world.until(lambda: world.status(node)["maintenance"])
+    assert world.ask(node, "maintenance", on=False) == {"ok": True}
+
+
+@in_lab
+def test_maintenance_that_cannot_be_stored_is_not_claimed(world: World) -> None:
+    """The disk is full: an error, and the node goes on as it was, for itself and for its peer."""
+    node = world.active()
+    (world.lab.run_dir(node) / "store.new").symlink_to("/dev/full")
+    try:
+        assert "No space left on device" in world.ask(node, "maintenance", on=True)["error"]
+        world.remains(lambda: world.role(node) == "active" and not world.status(node)["maintenance"], 0.3)
+        assert world.group(other(node))["peers"][0]["eligible"]
+    finally:
+        (world.lab.run_dir(node) / "store.new").unlink()
+    assert world.ask(node, "maintenance", on=False) == {"ok": True}
+
+
+@in_lab
+def test_a_link_that_disappeared_costs_the_role_and_nothing_else(world: World) -> None:
+    """The standby cannot take its addresses: it gives up, says why, and the old Active serves on."""
+    node = world.standby()
+    world.run(node, "ip link del us1n1v4")
+    asked = time.monotonic_ns()
+    world.ask(other(node), "switchover", group="edge")
+    world.until(lambda: world.events(node, "promotion", asked)[-1:] and not world.group(other(node))["phase"])
+    assert "there is no such link" in str(world.events(node, "kernel-refused", asked))
+    assert world.roles() == {node: "backup", other(node): "active"}
+    assert world.get(ADDRESS)
+    world.restart_agent(node)
+
+
+@in_lab
+def test_hands_that_hang_cost_the_role_by_its_deadline(world: World) -> None:
+    """The Active dies, the standby's kernel does not obey: it gives the role up rather than pretending."""
+    node = world.standby()
+    hands = world.pid(node, "hands")
+    os.kill(hands, signal.SIGSTOP)
+    killed = time.monotonic_ns()
+    world.lab.kill_agent(other(node))
+    try:
+        world.until(lambda: any(event["phase"] == "failed" for event in world.events(node, "promotion", killed)), 3)
+        assert world.group(node)["reason"] == "promotion failed"
+        assert world.role(node) == "backup"
+        assert world.answers(ADDRESS) == set()
+    finally:
+        os.kill(hands, signal.SIGCONT)
+    world.restart_agent(node)
+
+
+@in_lab
+def test_sigterm_in_the_middle_of_a_promotion_ends_the_node(world: World) -> None:
+    """Hands that hang, a promotion that waits for them, SIGTERM: gone in bounded time, and the kernel clean."""
+    node = world.standby()
+    os.kill(world.pid(node, "hands"), signal.SIGSTOP)
+    killed = time.monotonic_ns()
+    world.lab.kill_agent(other(node))
+    world.until(lambda: any(event["step"] == "addresses" for event in world.events(node, "took_over_step", killed)))
+    os.kill(world.pid(node, "supervisor"), signal.SIGTERM)
+    world.until(lambda: not world.lab.agent_pids(node), 8)
+    assert "understudy" not in world.run(node, "nft list tables")
+    assert "us1n" not in world.run(node, "ip -brief link")
+
+
+@in_lab
+def test_a_core_that_runs_in_circles_is_replaced(world: World) -> None:
+    """Stopped alone, it says nothing: its peer serves, the supervisor ends it, and the next one stands by."""
+    active = world.active()
+    core = world.pid(active, "core")
+    os.kill(core, signal.SIGSTOP)
+    world.until(lambda: world.role(other(active)) == "active")
+    world.until(lambda: world.pid(active, "core") not in (0, core), 10)
+    world.until(lambda: world.role(active) == "backup")
+    assert world.events(active, "stuck")
+
+
+@in_lab
+def test_no_process_holds_what_it_does_not_need(world: World) -> None:
+    """LAN sockets are the core's (and kept by the supervisor); the checks hold no socket but their own, and no right."""
+    for node in NODES:
+        world.until(lambda node=node: world.pid(node, "checks"))  # type: ignore[misc] # bound at once
+        held = {role: world.pid(node, role) for role in ("supervisor", "core", "hands", "checks")}
+        assert packet_sockets(held["core"]) == packet_sockets(held["supervisor"]) == 3
+        for role in ("hands", "checks"):
+            assert packet_sockets(held[role]) == 0
+            assert "udp" not in families(held[role])
+        assert "netlink" not in families(held["checks"])
+        rights = Path(f"/proc/{held['checks']}/status").read_text()
+        assert "CapEff:\t0000000000000000" in rights
+        assert "CapPrm:\t0000000000000000" in rights
+        assert "NoNewPrivs:\t1" in rights
+
+
+@in_lab
+def test_packets_that_mean_no_good_are_counted_and_change_nothing(world: World) -> None:
+    """Forged and broken advertisements, noise on the channel, a control client that babbles: counted, no role moves."""
+    before = world.moves()
+    node = world.standby()
+    target = next(a.addresses[0].ip for a in world.lab.topology.host(node).ports if a.network == "outside")
+    begun = {reason: world.dropped(node, reason) for reason in ("channel-magic", "channel-length")}
+    client = world.lab.namespaces["client-outside"]
+    with (
+        client.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as wire,
+        client.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp,
+    ):
+        wire.bind(("eth0", 0))
+        for frame in broken_advertisements():
+            for _ in range(50):
+                wire.send(frame)
+        for _ in range(200):
+            udp.sendto(b"noise", (str(target), 4112))
+            udp.sendto(b"noise" * 100, (str(target), 4112))
+    world.until(lambda: world.dropped(node, "channel-length") >= begun["channel-length"] + 200)
+    world.until(lambda: world.dropped(node, "channel-magic") >= begun["channel-magic"] + 200)
+    for each in NODES:
+        counted = {name: count for name, count in world.status(each)["dropped"].items() if "channel" not in name}
+        assert sum(counted.values()) >= 50 * len(broken_advertisements()), counted
+    world.remains(lambda: world.moves() == before, 0.5)
+
+
+def broken_advertisements() -> list[bytes]:
+    """A genuine one of our VRID with priority 254, and each thing wrong with it that RFC 9568, section 7.1 refuses."""
+    good = bytearray(
+        bytes.fromhex("01005e00001200005e00011f0800")
+        + bytes.fromhex("45c0002000000000ff70000000000000e0000012")
+        + bytes.fromhex("311ffe01000a0000cb00710a")
+    )
+    good[26:30] = bytes([203, 0, 113, 100])
+    hop = bytearray(good)
+    hop[22] = 254
+    checksum = bytearray(good)
+    checksum[40:42] = b"\xde\xad"
+    version = bytearray(good)
+    version[34] = 0x71
+    foreign = bytearray(good)
+    foreign[35] = 99
+    return [bytes(each) for each in (hop, checksum, version, foreign, good[:36], good[:38])]
+
+
+@in_lab
+def test_a_genuine_rival_does_move_the_role(world: World) -> None:
+    """The control of the test above: the same frame without a fault outranks the Active, as the RFC wants."""
+    active = world.active()
+    begun = time.monotonic_ns()
+    frame = bytearray(broken_advertisements()[0])
+    frame[22] = 255
+    frame[40:42] = vrrp_checksum(bytes(frame))
+    with world.lab.namespaces["client-outside"].socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as wire:
+        wire.bind(("eth0", 0))
+        wire.send(bytes(frame))
+        world.until(lambda: any(e["reason"] == "outranked" for e in world.events(active, "moved", begun)), 2)
+
+
+def vrrp_checksum(frame: bytes) -> bytes:
+    """Over the message and, as VRRPv3 over IPv4 is mostly sent, the pseudo-header."""
+    message = frame[34:40] + b"\0\0" + frame[42:]
+    data = frame[26:34] + bytes([0, 112]) + len(message).to_bytes(2, "big") + message
+    total = sum(int.from_bytes(data[i : i + 2], "big") for i in range(0, len(data), 2))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return (~total & 0xFFFF).to_bytes(2, "big")
+
+
+@in_lab
+def test_a_hostile_control_client_delays_no_advertisement(world: World) -> None:
+    """A hundred that say nothing, drip, babble or never read: status is answered, and no role moves."""
+    before, active = world.moves(), world.active()
+    path = str(world.lab.run_dir(active) / "control.sock")
+    held = []
+    for number in range(100):
+        end = socket.socket(socket.AF_UNIX)
+        end.settimeout(1)
+        with suppress(OSError):
+            end.connect(path)
+            end.sendall([b"", b'{"comm', b"\xff" * 5000 + b"\n", b'{"command": "status"}\n'][number % 4])
+        held.append(end)
+    assert world.role(active) == "active"
+    world.remains(lambda: world.moves() == before, 0.5)
+    for end in held:
+        end.close()
+
+
+@in_lab
+def test_a_dead_server_is_left_out_on_both_nodes_and_taken_back(world: World) -> None:
+    """New connections reach the other one only; once it is back, both."""
+    world.lab.kill_server("web1")
+    for node in NODES:
+        world.until(lambda node=node: not server(world, node, "web1")["up"])  # type: ignore[misc] # bound at once
+        assert server(world, node, "web2")["up"]
+        assert "refused" in server(world, node, "web1")["reason"].lower()
+    assert {world.get(ADDRESS) for _ in range(12)} == {"web2"}
+    world.lab.start_server("web1")
+    world.until(lambda: all(server(world, node, "web1")["up"] for node in NODES))
+    world.until(lambda: {world.get(ADDRESS) for _ in range(12)} == {"web1", "web2"})
+
+
+def server(world: World, node: str, name: str) -> dict[str, object]:
+    return next(each for each in world.status(node)["servers"] if each["name"].startswith(name))
+
+
+@in_lab
+def test_inside_clients_leave_with_the_groups_address(world: World) -> None:
+    """What a server outside sees of them, before and after a switchover."""
+    seen = []
+    for _ in range(2):
+        with world.lab.namespaces["client-outside"].socket(socket.AF_INET, socket.SOCK_DGRAM) as outside:
+            outside.bind(("203.0.113.100", 5353))
+            outside.settimeout(1)
+            with world.lab.namespaces["client-inside"].socket(socket.AF_INET, socket.SOCK_DGRAM) as inside:
+                inside.sendto(b"?", ("203.0.113.100", 5353))
+                seen.append(outside.recvfrom(100)[1][0])
+        old = world.active()
+        world.ask(old, "switchover", group="edge")
+        world.until(lambda old=old: world.role(other(old)) == "active" and world.role(old) == "backup")  # type: ignore[misc] # bound at once
+    assert seen == [ADDRESS, ADDRESS]
+
+
+@in_lab
+def test_another_key_keeps_peers_apart_and_is_counted_by_name(world: World) -> None:
+    """Neither believes the other's channel; VRRP still keeps the roles apart, and status shows why they are deaf."""
+    node = world.standby()
+    world.lab.key = os.urandom(32)
+    world.restart_agent(node)
+    world.until(lambda: all(world.dropped(each, "channel-key") > 3 for each in NODES))
+    assert not any(world.group(each)["peers"][0]["heard"] for each in NODES)
+    world.remains(lambda: sorted(world.roles().values()) == ["active", "backup"], 0.5)
+    world.lab.kill_agent(node)
+
+
+@in_lab
+def test_another_file_is_noticed_on_both_sides(world: World) -> None:
+    """They hear each other and say that their files differ."""
+    node = world.standby()
+    world.lab.plan = load_plan(FILE.read_text().replace("every: 1s", "every: 2s").encode())
+    world.restart_agent(node)
+    world.until(lambda: all(world.group(each)["peers"][0]["heard"] for each in NODES))
+    assert not any(world.group(each)["peers"][0]["same_config"] for each in NODES)
+    world.lab.kill_agent(node)
+
+
+@in_lab
+def test_the_service_manager_hears_of_every_change(world: World) -> None:
+    """Ready, the role as it changes, signs of life of the core, and stopping."""
+    node = world.standby()
+    world.lab.kill_agent(node)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        path = str(world.lab.state / "notify")
+        manager.bind(path)
+        manager.setblocking(False)
+        os.environ |= {"NOTIFY_SOCKET": path, "WATCHDOG_USEC": "10000000"}
+        try:
+            world.lab.start_agent(node)
+        finally:
+            for name in ("NOTIFY_SOCKET", "WATCHDOG_USEC"):
+                del os.environ[name]
+        world.until(lambda: world.role(node) == "backup")
+        world.until(lambda: world.group(other(node))["peers"][0]["heard"])
+        world.ask(other(node), "switchover", group="edge")
+        world.until(lambda: world.role(node) == "active")
+        time.sleep(1.1)
+        os.kill(world.pid(node, "supervisor"), signal.SIGTERM)
+        world.until(lambda: not world.lab.agent_pids(node))
+        heard = []
+        with suppress(BlockingIOError):
+            while True:
+                heard.append(manager.recv(4096).decode())
+    states = [each for each in heard if each != "WATCHDOG=1"]
+    assert states[0] == "READY=1"
+    assert states[1:3] == ["STATUS=edge: backup (started)", f"STATUS=edge: active (handed over by {other(node)})"]
+    assert states[3].startswith("STOPPING=1")
+    assert heard.count("WATCHDOG=1") >= 2
+
+
+@in_lab
+def test_a_second_agent_is_refused_before_anything_changes(world: World) -> None:
+    """In the same directory, and in another one: a code and a hint, the first agent untouched."""
+    node = world.active()
+    before = world.moves(), world.pid(node, "core"), world.run(node, "nft -a list ruleset")
+    code, text = world.agent(node, world.lab.run_dir(node), FILE)
+    assert (code, text.split()[0]) == (1, "E5209")
+    code, text = world.agent(node, world.lab.state / "elsewhere", FILE)
+    assert (code, text.split()[0]) == (1, "E5207")
+    assert "UDP port 4112" in text
+    after = world.moves(), world.pid(node, "core"), world.run(node, "nft -a list ruleset")
+    assert without_leases(after[2]) == without_leases(before[2])
+    assert after[:2] == before[:2]
+
+
+def without_leases(ruleset: str) -> str:
+    return "\n".join(line for line in ruleset.splitlines() if "expires" not in line)
+
+
+@in_lab
+def test_what_an_agent_lacks_is_said_at_the_start_by_name(world: World) -> None:
+    """A directory, a right, the library, the node's own address: code, what, and what to do; the kernel is untouched."""
+    node = world.standby()
+    world.lab.kill_agent(node)
+    run_dir = world.lab.run_dir(node)
+    in_the_way = world.lab.state / "a file"
+    in_the_way.touch()
+    before = world.run(node, "nft list tables"), world.run(node, "ip -brief link"), world.run(node, "ip rule")
+    for expected, words, (code, text) in (
+        ("E5208", "a file", world.agent(node, in_the_way / "x", FILE)),
+        ("E5205", "CAP_NET_ADMIN and CAP_NET_RAW", world.agent(node, run_dir, FILE, prefix=NO_RIGHTS)),
+        ("E9101", "libnftables1", world.agent(node, run_dir, FILE, before=WITHOUT_LIBRARY)),
+        ("E5204", "203.0.113.", world.agent(node, run_dir, FILE, name=other(node))),
+        ("E5201", "gw1", world.agent(node, run_dir, FILE, name="gw9")),
+        ("E5202", "web1", world.agent(node, run_dir, FILE, name="web1")),
+    ):
+        assert code == 1
+        assert text.startswith(expected), text
+        assert words in text
+        assert "hint: " in text
+    assert (world.run(node, "nft list tables"), world.run(node, "ip -brief link"), world.run(node, "ip rule")) == before
+
+
+WITHOUT_LIBRARY = "from understudy.adapters import nftables\nnftables.LIBRARY = 'libmissing.so.1'"
+NO_RIGHTS = "setpriv --bounding-set=-all --inh-caps=-all"
