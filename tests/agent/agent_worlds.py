@@ -35,6 +35,7 @@ ROOT = Path(__file__).parents[2]
 NODES = ("gw1", "gw2")
 STORIES: dict[str, Story] = {}
 PATIENCE_S = 5.0
+ETH_P_ALL = 3
 
 
 def in_lab(story: Story) -> Test:
@@ -65,15 +66,17 @@ class LabOfModule:
 
 
 @contextlib.contextmanager
-def lab_of(file: Path) -> Iterator[LabOfModule]:
+def lab_of(text: str) -> Iterator[LabOfModule]:
     theirs, ours = os.pipe2(os.O_CLOEXEC)
 
     def main(report: Callable[[str], None]) -> None:
         os.close(ours)
         with tempfile.TemporaryDirectory() as state, open(theirs, closefd=False) as commands:
+            file = Path(state) / "cluster.yaml"
+            file.write_text(text)
             lab = Lab(load_plan(file), Path(state))
             lab.up()
-            world = World(lab)
+            world = World(lab, file)
             for line in commands:
                 failure = ""
                 try:
@@ -95,9 +98,11 @@ def lab_of(file: Path) -> Iterator[LabOfModule]:
 class World:
     """The lab, and questions about it."""
 
-    def __init__(self, lab: Lab) -> None:
+    def __init__(self, lab: Lab, file: Path) -> None:
         self.lab = lab
+        self.file = file
         self._plan, self._key = lab.plan, lab.key
+        self._dead_servers: list[str] = []
 
     # --- what is
 
@@ -174,9 +179,7 @@ class World:
         assert done.returncode == 0, f"{text}: {done.stderr}"
         return done.stdout
 
-    def agent(
-        self, node: str, run_dir: Path, file: Path, *, name: str = "", before: str = "", prefix: str = ""
-    ) -> tuple[int, str]:
+    def agent(self, node: str, run_dir: Path, *, name: str = "", before: str = "", prefix: str = "") -> tuple[int, str]:
         """`understudy agent` in the node's namespace, as a service manager starts it: exit code and standard error.
 
         `name` is what it takes itself for, `before` is Python that runs in the process first, `prefix` a command in
@@ -186,7 +189,7 @@ class World:
         key = self.lab.state / "cluster.key"
         if not key.exists():
             create_key(key)
-        words = [*prefix.split(), sys.executable, "-c", program, "agent", str(file), "--node", name or node]
+        words = [*prefix.split(), sys.executable, "-c", program, "agent", str(self.file), "--node", name or node]
         words += ["--key", str(key), "--run-dir", str(run_dir)]
         done: subprocess.CompletedProcess[str] = self.lab.namespaces[node].run(
             subprocess.run, words, capture_output=True, text=True, timeout=20
@@ -209,7 +212,7 @@ class World:
         """MAC addresses that answer ARP or neighbour discovery for `address`, asked every 5 ms."""
         namespace = self.lab.namespaces[host]
         with namespace.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as asker:
-            asker.bind(("eth0", 0x0300))  # ETH_P_ALL
+            asker.bind(("eth0", ETH_P_ALL))
             asker.setblocking(False)
             question = _question(address, bytes(asker.getsockname()[4]), self._own(host, address))
             found: set[bytes] = set()
@@ -228,10 +231,24 @@ class World:
         port = self.lab.topology.host(host).ports[0]
         return next(interface.ip for interface in port.addresses if interface.version == version)
 
+    def switch_over(self) -> None:
+        old = self.active()
+        assert self.ask(old, "switchover", group=self.group(old)["name"]) == {"ok": True}
+        self.until(lambda: self.role(other(old)) == "active" and self.role(old) == "backup")
+
     def restart_agent(self, node: str) -> None:
         self.lab.kill_agent(node)
         self.lab.start_agent(node)
         self.until(lambda: self.role(node) in ("active", "backup"))
+
+    def kill_server(self, host: str) -> None:
+        self.lab.kill_server(host)
+        self._dead_servers.append(host)
+
+    def start_servers(self) -> None:
+        """Those that were killed."""
+        while self._dead_servers:
+            self.lab.start_server(self._dead_servers.pop())
 
     def until(self, condition: Callable[[], T], timeout_s: float = PATIENCE_S) -> T:
         """The first true value; fails if there is none in time."""
@@ -253,9 +270,7 @@ class World:
     def mend(self) -> None:
         """Two agents of the plan, servers up, one Active that hears its standby."""
         self.lab.plan, self.lab.key = self._plan, self._key
-        for host in ("web1", "web2"):
-            with contextlib.suppress(OSError, Exception):
-                self.lab.start_server(host)
+        self.start_servers()
         for node in NODES:
             if self.role(node) not in ("active", "backup"):
                 self.restart_agent(node)

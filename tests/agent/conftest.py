@@ -8,5 +8,5 @@ from agent_worlds import LabOfModule, lab_of
 
 @pytest.fixture(scope="module")
 def lab(request: pytest.FixtureRequest) -> Iterator[LabOfModule]:
-    with lab_of(request.module.FILE) as made:
+    with lab_of(request.module.TEXT) as made:
         yield made

@@ -246,7 +246,7 @@ class Driver:
             self.feed(Heard(lan.network, sender, payload))
 
     def _read_hands(self) -> None:
-        while (answer := receive(self._hands)) is not None:
+        while (answer := self._next_answer()) is not None:
             if answer.get("generation") != self._generation:
                 continue  # to the core before this one
             self._answered += 1
@@ -255,6 +255,12 @@ class Driver:
                 waiting.pop(0)(answer)
             if "error" in answer:
                 self._note("error", answer["op"], answer["error"])
+
+    def _next_answer(self) -> Message | None:
+        try:
+            return receive(self._hands)
+        except EOFError:
+            raise HandsStuckError("it ended") from None
 
     def _read_checks(self) -> None:
         try:

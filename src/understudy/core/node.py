@@ -45,7 +45,7 @@ from understudy.wire.vrrp import Advertisement, decode_packet
 
 HURRY: Duration = 10 * MILLISECOND
 """Between heartbeats while a hand-over is under way."""
-_QUIET = frozenset({Tick, VrrpReceived, HeartbeatReceived, WitnessAnswered, CheckFinished})
+_QUIET = frozenset({VrrpReceived, HeartbeatReceived, WitnessAnswered, CheckFinished})
 """Events that leave nothing to do when they bring nothing new."""
 
 
@@ -83,8 +83,8 @@ class Node:
         self._seen: dict[tuple[NetworkName, Family], tuple[Packet, Advertisement, Group, int]] = {}
         """The latest good packet on each LAN: the next one is probably equal to it."""
         self._seen_heartbeat: bytes | None = None
-        self._due: Instant | None = None
-        """Deadline, while nothing happened that could bring it forward."""
+        self._due: int | None = None
+        """Deadline but for the LANs, while nothing happened that could bring it forward."""
         self._overslept_after = long_after(settings.heartbeat) // 2
         self._lease_long = settings.lease_long
         self._finished = False
@@ -97,7 +97,6 @@ class Node:
         self._handlers: dict[type, Callable[[Instant, Any, list[Effect]], None]] = {
             VrrpReceived: self._vrrp_received,
             HeartbeatReceived: self._heartbeat_received,
-            Tick: self._tick,
             Started: self._start,
             CarrierChanged: self._carrier_changed,
             LocalAddressLearned: self._local_address_learned,
@@ -121,9 +120,13 @@ class Node:
             if now > group.lapses_at:
                 group.guard(now, out)
         kind = type(event)
-        self._handlers[kind](now, event, out)
-        if not (out or kind not in _QUIET or self.standing.stopping or self._has_news() or self._beat_due(now)):
-            return out
+        if kind is Tick:
+            if not self._tick(now, out) and not out:
+                return out
+        else:
+            self._handlers[kind](now, event, out)
+            if not (out or kind not in _QUIET or self.standing.stopping or self._has_news()):
+                return out
         self._due = None
         if self._started:
             self._speak(now, out)
@@ -134,20 +137,19 @@ class Node:
 
     def next_deadline(self) -> Instant | None:
         """When to send `Tick` at the latest; not later than the moment at which anything is due."""
-        if self._due is None and self._started:
-            self._due = self._next_due()
-        return self._due
-
-    def _next_due(self) -> Instant:
-        due = self._sent_at + self._interval()
-        if self.peer.fresh:
-            due = min(due, self.peer.heard_at + self._fresh_for)
+        if not self._started:
+            return None
+        due = self._due
+        if due is None:
+            due = self._sent_at + self._interval()
+            if self.peer.fresh:
+                due = min(due, self.peer.heard_at + self._fresh_for)
+            for group in self._groups:
+                due = min(due, group.next_deadline())
+            self._due = due
         for lan in self._lans:
-            deadline = lan.next_deadline()
-            due = min(due, deadline)
-        for group in self._groups:
-            deadline = group.next_deadline()
-            due = min(due, deadline)
+            if lan.due < due:  # noqa: PLR1730 (min() costs twice as much, with every event)
+                due = lan.due
         return Instant(due)
 
     # --- the paths that run every interval
@@ -225,28 +227,30 @@ class Node:
             self._due = None
         return True
 
-    def _tick(self, now: Instant, event: Tick, out: list[Effect]) -> None:
+    def _tick(self, now: Instant, out: list[Effect]) -> bool:
+        """Time has passed. False if nothing was due: the deadline was from before the latest packets."""
         if not self._started:
-            return
-        self._due = self._next_due()
-        if self._due > now:
-            return  # the deadline was from before the latest packets
+            return False
         self._due = None
+        late_lans = [lan for lan in self._lans if lan.due <= now]
+        late_groups = [group for group in self._groups if group.next_deadline() <= now]
         peer = self.peer
-        if peer.fresh and now - peer.heard_at >= self._fresh_for:
+        peer_lost = peer.fresh and now - peer.heard_at >= self._fresh_for
+        if not (late_lans or late_groups or peer_lost) and now - self._sent_at < self._interval():
+            return False
+        if peer_lost:
             peer.fresh = False
             out.append(Noted("peer", peer.name, "no longer heard over the channel"))
             for group in self._groups:
                 group.peer_changed(now, out)
         reach_changed = False
-        for lan in self._lans:
-            if lan.next_deadline() <= now:
-                reach_changed |= lan.handle(now, out)
+        for lan in late_lans:
+            reach_changed |= lan.handle(now, out)
         if reach_changed:
             self._reach_changed(now, out)
-        for group in self._groups:
-            if group.next_deadline() <= now:
-                group.tick(now, out)
+        for group in late_groups:
+            group.tick(now, out)
+        return True
 
     def _speak(self, now: Instant, out: list[Effect]) -> None:
         """Send a heartbeat if one is due, if there is news, or beside our own advertisements."""
@@ -351,9 +355,6 @@ class Node:
             ),
             groups=tuple(group.state() for group in self._groups),
         )
-
-    def _beat_due(self, now: Instant) -> bool:
-        return now - self._sent_at >= self._interval()
 
     def _has_news(self) -> bool:
         if self._lan_dirty:

@@ -17,6 +17,7 @@ _HURRY: Duration = 2 * SECOND
 _PACE_SLOW: Duration = 500 * MILLISECOND
 _NEVER = -(1 << 62)
 _FAR = 1 << 62
+_REACHED = Reach.REACHED
 
 
 class LanReach:
@@ -27,9 +28,11 @@ class LanReach:
         "_ask_after",
         "_asked_at",
         "_candidates",
+        "_first",
         "_interval",
         "_quiet_since",
         "carrier",
+        "due",
         "heard_at",
         "learned",
         "network",
@@ -52,18 +55,25 @@ class LanReach:
         self._quiet_since: int = _NEVER
         self._interval = interval
         self._ask_after: Duration = interval * 3 // 2
+        self._first: Duration = 0
+        """From the peer's last word to the first thing that is due."""
+        self.due: int = _FAR
+        """The next moment at which asking or judging is due; kept, since it is asked for with every event."""
         self._candidates: tuple[Address, ...] = ()
         self._choose_candidates()
 
     def heard(self, now: Instant) -> bool:
         """The peer was heard here. True if the reach changed."""
         self.heard_at = now
-        return self.reach is not Reach.REACHED and self._set(self._judge(now))
+        if self.reach is _REACHED:
+            self.due = now + self._first
+            return False
+        return self._set(self._judge(now))
 
     def answered(self, now: Instant) -> bool:
         """A witness answered here. True if the reach changed."""
         self._answered_at = now
-        return self.reach is not Reach.REACHED and self._set(self._judge(now))
+        return self._set(Reach.REACHED if self.reach is Reach.REACHED else self._judge(now))
 
     def set_carrier(self, now: Instant, up: bool) -> bool:
         """True if the reach changed. A port that comes back starts with what it knows by asking at once."""
@@ -87,17 +97,8 @@ class LanReach:
         return self._set(self._judge(now))
 
     def next_deadline(self) -> Instant:
-        """The next moment at which asking or judging is due."""
-        heard_at = self.heard_at
-        if self._asked_at < heard_at and self._answered_at < heard_at and self.reach is Reach.REACHED:
-            # The steady state, worth a short cut: heard since we last asked anybody.
-            return Instant(heard_at + (self._ask_after if self._candidates else self._interval * 5 // 2))
-        if not self.carrier:
-            return Instant(_FAR)
-        judge = self._last() + self._window() if self.reach is Reach.REACHED else _FAR
-        if not self._candidates:
-            return Instant(judge)
-        return Instant(min(judge, max(heard_at + self._ask_after, self._asked_at + self._pace())))
+        """When to call `handle` at the latest."""
+        return Instant(self.due)
 
     def learn(self, addresses: tuple[Address, ...]) -> bool:
         """The kernel's neighbours here; True if they are others than before."""
@@ -119,6 +120,19 @@ class LanReach:
 
     def _choose_candidates(self) -> None:
         self._candidates = tuple(dict.fromkeys((*self.learned, *self.witnesses, *self.told)))[:WITNESSES_MAX]
+        self._first = self._ask_after if self._candidates else self._interval * 5 // 2
+        self._arm()
+
+    def _arm(self) -> None:
+        """Set `due`."""
+        if not self.carrier:
+            self.due = _FAR
+            return
+        judge = self._last() + self._window() if self.reach is Reach.REACHED else _FAR
+        if self._candidates:
+            self.due = min(judge, max(self.heard_at + self._ask_after, self._asked_at + self._pace()))
+        else:
+            self.due = judge
 
     def _last(self) -> int:
         return max(self.heard_at, self._answered_at)
@@ -144,4 +158,5 @@ class LanReach:
     def _set(self, reach: Reach) -> bool:
         changed = reach is not self.reach
         self.reach = reach
+        self._arm()
         return changed

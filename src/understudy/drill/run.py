@@ -169,7 +169,8 @@ class Drill:
                 last, since = roles, now
             actives = [node for node, role in roles.items() if role == "active"]
             standbys = [node for node, role in roles.items() if role in ("standby", "backup")]
-            if len(actives) == 1 and standbys and now - since >= steady:
+            preempted = self._group.preempt and actives != [max(roles, key=lambda node: self._group.priorities[node])]
+            if len(actives) == 1 and standbys and not preempted and now - since >= steady:
                 return actives[0], standbys[0]
             time.sleep(0.05)
         if not any(last.values()):

@@ -124,6 +124,11 @@ class World:
         self.checks_flapping: dict[int, float] = {}
         """... or answers with this probability only."""
         self._check_every = {s.binding: service.check.every for service in plan.services for s in service.servers}
+        self._checked = {
+            (binding, ok): CheckFinished(binding, ok, "ok" if ok else "no answer")
+            for binding in self._check_every
+            for ok in (True, False)
+        }
         self._packets: dict[tuple[NetworkName, bytes], VrrpReceived] = {}
         self.checker = Checker(self, check_all=check_all)
         self._carry_out: dict[type, Callable[[Machine, Any], None]] = {
@@ -367,7 +372,7 @@ class World:
             ok = binding not in self.checks_down
             if binding in self.checks_flapping:
                 ok = self.rng.random() < self.checks_flapping[binding]
-            self._handle(machine, CheckFinished(binding, ok, "ok" if ok else "no answer"))
+            self._handle(machine, self._checked[binding, ok])
         self.at(self.now + every, self._check, machine, life, binding, every)
 
     def _forked(self, machine: Machine, life: int) -> None:
