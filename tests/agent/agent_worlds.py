@@ -22,6 +22,8 @@ from typing import Any, TypeVar
 from understudy.agent import client
 from understudy.config import load_plan
 from understudy.config.key import create_key
+from understudy.config.plan import Plan
+from understudy.errors import OperatorError
 from understudy.lab import sandbox
 from understudy.lab.build import Lab
 from understudy.units import Address
@@ -103,6 +105,7 @@ class World:
         self.file = file
         self._plan, self._key = lab.plan, lab.key
         self._dead_servers: list[str] = []
+        self._misconfigured: list[str] = []
 
     # --- what is
 
@@ -117,7 +120,7 @@ class World:
         """`gone` if no agent answers."""
         try:
             return str(self.group(node)["role"])
-        except client.OperatorError:
+        except OperatorError:
             return "gone"
 
     def roles(self) -> dict[str, str]:
@@ -179,22 +182,38 @@ class World:
         assert done.returncode == 0, f"{text}: {done.stderr}"
         return done.stdout
 
-    def agent(self, node: str, run_dir: Path, *, name: str = "", before: str = "", prefix: str = "") -> tuple[int, str]:
-        """`understudy agent` in the node's namespace, as a service manager starts it: exit code and standard error.
+    def run_nft(self, host: str, text: str) -> None:
+        """nft commands, whose words do not come apart at blanks."""
 
-        `name` is what it takes itself for, `before` is Python that runs in the process first, `prefix` a command in
-        front.
+        def nft() -> subprocess.CompletedProcess[str]:
+            return subprocess.run(["nft", "-f", "-"], input=text, text=True, capture_output=True, check=False)
+
+        done = self.lab.namespaces[host].run(nft)
+        assert done.returncode == 0, done.stderr
+
+    def understudy(self, node: str, *words: str, before: str = "", prefix: str = "") -> tuple[int, str, str]:
+        """The command in a node's namespace: exit code, standard output, standard error.
+
+        `before` is Python that runs in the process first, `prefix` a command in front.
         """
         program = f"{before}\nfrom understudy.cli import main\nmain()"
+        command = [*prefix.split(), sys.executable, "-c", program, *words]
+        done: subprocess.CompletedProcess[str] = self.lab.namespaces[node].run(
+            subprocess.run, command, capture_output=True, text=True, timeout=20
+        )
+        return done.returncode, done.stdout, done.stderr
+
+    def agent(self, node: str, run_dir: Path, *, name: str = "", before: str = "", prefix: str = "") -> tuple[int, str]:
+        """`understudy agent` on a node, as a service manager starts it: exit code and standard error.
+
+        `name` is what it takes itself for.
+        """
         key = self.lab.state / "cluster.key"
         if not key.exists():
             create_key(key)
-        words = [*prefix.split(), sys.executable, "-c", program, "agent", str(self.file), "--node", name or node]
-        words += ["--key", str(key), "--run-dir", str(run_dir)]
-        done: subprocess.CompletedProcess[str] = self.lab.namespaces[node].run(
-            subprocess.run, words, capture_output=True, text=True, timeout=20
-        )
-        return done.returncode, done.stderr
+        words = ["agent", str(self.file), "--node", name or node, "--key", str(key), "--run-dir", str(run_dir)]
+        code, _, text = self.understudy(node, *words, before=before, prefix=prefix)
+        return code, text
 
     def get(self, address: str, host: str = "client-outside", port: int = 80, path: str = "/") -> str:
         """The body of an HTTP answer, empty if there is none within half a second."""
@@ -267,10 +286,18 @@ class World:
             assert condition()
             time.sleep(0.01)
 
+    def misconfigure(self, node: str, *, plan: Plan | None = None, key: bytes | None = None) -> None:
+        """Restart a node's agent with another file or key, until the story ends."""
+        self._misconfigured.append(node)
+        self.lab.plan, self.lab.key = plan or self._plan, key or self._key
+        self.restart_agent(node)
+        self.lab.plan, self.lab.key = self._plan, self._key
+
     def mend(self) -> None:
         """Two agents of the plan, servers up, one Active that hears its standby."""
-        self.lab.plan, self.lab.key = self._plan, self._key
         self.start_servers()
+        while self._misconfigured:
+            self.restart_agent(self._misconfigured.pop())
         for node in NODES:
             if self.role(node) not in ("active", "backup"):
                 self.restart_agent(node)

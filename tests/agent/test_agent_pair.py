@@ -2,12 +2,15 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+import pytest
 from agent_worlds import NODES, ROOT, World, families, in_lab, other, packet_sockets
 
 from understudy.config import load_plan
@@ -39,7 +42,7 @@ def test_a_switchover_moves_the_group_once(world: World) -> None:
     """One move on each node, the reason on both sides, and the service goes on."""
     before, old = world.moves(), world.active()
     world.switch_over()
-    assert world.moves() == {node: count + 1 for node, count in before.items()}
+    world.until(lambda: world.moves() == {node: count + 1 for node, count in before.items()})
     assert world.group(old)["reason"] == f"handed over to {other(old)}"
     assert world.group(other(old))["reason"] == f"handed over by {old}"
     assert world.get(ADDRESS)
@@ -59,15 +62,15 @@ def test_a_killed_core_is_followed_by_one_that_goes_on(world: World) -> None:
     """On the Active: adopted, no change of role anywhere, the addresses answer throughout."""
     active = world.active()
     standby_moves, epoch = world.moves()[other(active)], world.status(active)["epoch"]
-    for _ in range(3):
+    for count in range(1, 4):
         pid, killed = world.pid(active, "core"), time.monotonic_ns()
         os.kill(pid, signal.SIGKILL)
         assert world.answers(ADDRESS)
-        world.until(lambda old=pid: world.pid(active, "core") not in (0, old) and world.role(active) == "active")
-        assert [event["reason"] for event in world.events(active, "moved", killed)] == ["adopted"]
         world.remains(lambda: world.role(other(active)) == "backup", 0.4)
+        assert [event["reason"] for event in world.events(active, "moved", killed)] == ["adopted"]
+        assert world.pid(active, "core") not in (0, pid)
+        assert world.status(active)["epoch"] == epoch + count
     assert world.moves()[other(active)] == standby_moves
-    assert world.status(active)["epoch"] == epoch + 3
 
 
 @in_lab
@@ -135,7 +138,7 @@ def test_sigterm_hands_over_and_leaves_nothing_of_ours(world: World) -> None:
 
 @in_lab
 def test_sigterm_without_a_peer_says_farewell_after_the_addresses_are_down(world: World) -> None:
-    """Nobody to hand over to: silent first, then priority 0, then gone."""
+    """Nobody to hand over to: silent first, then the farewell, then gone."""
     active = world.active()
     world.lab.kill_agent(other(active))
     world.until(lambda: not world.group(active)["peers"][0]["heard"])
@@ -149,6 +152,27 @@ def test_sigterm_without_a_peer_says_farewell_after_the_addresses_are_down(world
     ]
     assert kinds == [("moved", "backup"), ("lease", "revoked"), ("farewell", "sent")]
     assert world.answers(ADDRESS) == set()
+
+
+@pytest.mark.xfail(strict=True, reason="the lease's egress gate drops what leaves after the lease, priority 0 included")
+@in_lab
+def test_the_farewell_is_heard_on_the_wire(world: World) -> None:
+    """RFC 9568, section 6.4.3: an advertisement with priority 0 is the last that a stopping Active sends."""
+    active = world.active()
+    world.lab.kill_agent(other(active))
+    world.until(lambda: not world.group(active)["peers"][0]["heard"])
+    with world.lab.namespaces["client-outside"].socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as wire:
+        wire.bind(("eth0", 3))
+        wire.setblocking(False)
+        os.kill(world.pid(active, "supervisor"), signal.SIGTERM)
+        world.until(lambda: not world.lab.agent_pids(active))
+        priorities = []
+        with suppress(BlockingIOError):
+            while True:
+                heard = wire.recv(2048)
+                if heard[12:14] == b"\x08\0" and heard[23] == 112:
+                    priorities.append(heard[36])
+    assert priorities[-1] == 0
 
 
 @in_lab
@@ -405,8 +429,9 @@ def test_a_dead_server_is_left_out_on_both_nodes_and_taken_back(world: World) ->
     world.until(lambda: {world.get(ADDRESS) for _ in range(12)} == {"web1", "web2"})
 
 
-def server(world: World, node: str, name: str) -> dict[str, object]:
-    return next(each for each in world.status(node)["servers"] if each["name"].startswith(name))
+def server(world: World, node: str, name: str) -> dict[str, Any]:
+    servers: list[dict[str, Any]] = world.status(node)["servers"]
+    return next(each for each in servers if each["name"].startswith(name))
 
 
 @in_lab
@@ -420,9 +445,7 @@ def test_inside_clients_leave_with_the_groups_address(world: World) -> None:
             with world.lab.namespaces["client-inside"].socket(socket.AF_INET, socket.SOCK_DGRAM) as inside:
                 inside.sendto(b"?", ("203.0.113.100", 5353))
                 seen.append(outside.recvfrom(100)[1][0])
-        old = world.active()
-        world.ask(old, "switchover", group="edge")
-        world.until(lambda old=old: world.role(other(old)) == "active" and world.role(old) == "backup")  # type: ignore[misc] # bound at once
+        world.switch_over()
     assert seen == [ADDRESS, ADDRESS]
 
 
@@ -430,23 +453,19 @@ def test_inside_clients_leave_with_the_groups_address(world: World) -> None:
 def test_another_key_keeps_peers_apart_and_is_counted_by_name(world: World) -> None:
     """Neither believes the other's channel; VRRP still keeps the roles apart, and status shows why they are deaf."""
     node = world.standby()
-    world.lab.key = os.urandom(32)
-    world.restart_agent(node)
+    world.misconfigure(node, key=os.urandom(32))
     world.until(lambda: all(world.dropped(each, "channel-key") > 3 for each in NODES))
-    assert not any(world.group(each)["peers"][0]["heard"] for each in NODES)
+    world.until(lambda: not any(world.group(each)["peers"][0]["heard"] for each in NODES))
     world.remains(lambda: sorted(world.roles().values()) == ["active", "backup"], 0.5)
-    world.lab.kill_agent(node)
 
 
 @in_lab
 def test_another_file_is_noticed_on_both_sides(world: World) -> None:
     """They hear each other and say that their files differ."""
     node = world.standby()
-    world.lab.plan = load_plan(TEXT.replace("every: 200ms", "every: 300ms").encode())
-    world.restart_agent(node)
+    world.misconfigure(node, plan=load_plan(TEXT.replace("every: 200ms", "every: 300ms").encode()))
     world.until(lambda: all(world.group(each)["peers"][0]["heard"] for each in NODES))
     assert not any(world.group(each)["peers"][0]["same_config"] for each in NODES)
-    world.lab.kill_agent(node)
 
 
 @in_lab
@@ -480,6 +499,28 @@ def test_the_service_manager_hears_of_every_change(world: World) -> None:
     assert states[1:3] == ["STATUS=edge: backup (started)", f"STATUS=edge: active (handed over by {other(node)})"]
     assert states[3].startswith("STOPPING=1")
     assert heard.count("WATCHDOG=1") >= 2
+
+
+@in_lab
+def test_plan_diff_is_empty_on_a_live_pair_and_names_what_was_meddled_with(world: World) -> None:
+    """Neither a role, a lease nor a dead server is a difference; a rule, an address, a sysctl and a chain are."""
+    world.kill_server("web1")
+    world.until(lambda: not any(server(world, node, "web1")["up"] for node in NODES))
+    for node in NODES:
+        assert world.understudy(node, "plan", str(world.file), "--node", node, "--diff") == (0, "", "")
+    node = world.active()
+    world.run(node, f"ip addr del {ADDRESS}/32 dev us1n1v4")
+    world.run(node, "ip rule del pref 10")
+    world.run(node, "nft flush chain netdev understudy gate_1")
+    code, text, _ = world.understudy(node, "plan", str(world.file), "--node", node, "--diff")
+    assert code == 2
+    assert f"+ address {ADDRESS}/32 on us1n1v4\n" in text
+    assert f"+ rule IPv4 pref 10 to {ADDRESS}" in text
+    assert re.search(r"^\+.*@lease return$", text, re.MULTILINE)
+    world.restart_agent(node)
+    code, text, _ = world.understudy(node, "plan", str(world.file), "--node", node, "--diff", "--json")
+    assert code == 0, text
+    assert json.loads(text)["differs"] is False
 
 
 @in_lab
@@ -527,3 +568,18 @@ def test_what_an_agent_lacks_is_said_at_the_start_by_name(world: World) -> None:
 
 WITHOUT_LIBRARY = "from understudy.adapters import nftables\nnftables.LIBRARY = 'libmissing.so.1'"
 NO_RIGHTS = "setpriv --bounding-set=-all --inh-caps=-all"
+
+
+@in_lab
+def test_a_kernel_that_lets_no_advertisement_out_costs_the_role(world: World) -> None:
+    """Somebody's firewall drops them on every port: the node must not go on believing that it is Active."""
+    node = world.active()
+    begun = time.monotonic_ns()
+    for port in ("eth0", "eth1"):
+        hook = f'{{ type filter hook egress device "{port}" priority 0; ip protocol 112 drop; }}'
+        world.run_nft(node, f"add table netdev other\nadd chain netdev other {port} {hook}")
+    world.until(lambda: world.role(other(node)) == "active" and world.role(node) == "backup")
+    assert world.get(ADDRESS)
+    assert "send on outside" in str(world.events(node, "error", begun))
+    world.run(node, "nft delete table netdev other")
+    world.restart_agent(node)

@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+import time
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,7 @@ def ask(path: Path, command: str, timeout_s: float = TIMEOUT_S, **fields: Any) -
     data = b""
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as end:
-            end.settimeout(timeout_s)
-            end.connect(str(path))
+            _connect(end, path, timeout_s)
             end.sendall(json.dumps({"command": command, **fields}).encode() + b"\n")
             while not data.endswith(b"\n") and len(data) < REPLY_MAX:
                 piece = end.recv(1 << 16)
@@ -43,6 +43,21 @@ def ask(path: Path, command: str, timeout_s: float = TIMEOUT_S, **fields: Any) -
     if not isinstance(reply, dict):
         raise OperatorError("E5303", f"the agent at {path} answered nonsense", "is it of the same version?")
     return reply
+
+
+def _connect(end: socket.socket, path: Path, timeout_s: float) -> None:
+    """A full backlog refuses at once instead of waiting (unix(7), EAGAIN): try again, for as long as we may."""
+    end.settimeout(timeout_s)
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            end.connect(str(path))
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise TimeoutError from None
+            time.sleep(0.005)
+        else:
+            return
 
 
 def control_paths(run_dir: Path | None) -> list[Path]:

@@ -10,7 +10,7 @@ import select
 import socket
 import time
 from collections.abc import Callable, Mapping
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import ip_address
 from typing import Any
 
 from understudy.adapters.channel import DATAGRAM_MAX, Channel
@@ -19,6 +19,7 @@ from understudy.agent.control import Control
 from understudy.agent.journal import JournalSender, describe
 from understudy.agent.lans import Lan
 from understudy.agent.messages import Message, receive, send
+from understudy.agent.speaker import Speaker
 from understudy.core.effects import (
     Announce,
     AskAddresses,
@@ -49,17 +50,18 @@ from understudy.core.events import (
 from understudy.core.events import HeartbeatReceived as Heard
 from understudy.core.node import Node
 from understudy.errors import DecodeError, EnvironmentFailure
-from understudy.render import lease_long_mark, lease_short_mark
 from understudy.units import SECOND, Address, Instant, NetworkName
 from understudy.wire import arp, ndp
 from understudy.wire.frame import ETHERTYPE_ARP, parse_frame
-from understudy.wire.heartbeat import Lease, Role
-from understudy.wire.vrrp import PROTOCOL, virtual_mac
+from understudy.wire.heartbeat import Role
+from understudy.wire.vrrp import PROTOCOL
 
 BURST_MAX = 64
 """Frames taken from one socket before the others get their turn."""
 NEIGHBOURS_EVERY = 5 * SECOND
 HOUSEKEEPING_EVERY = SECOND
+PORTS_EVERY = 60 * SECOND
+"""How long a port that took no advertisements counts as without carrier, unless there is news of it."""
 HANDS_PATIENCE = 10
 """Rounds of housekeeping that a command to the hands may take. Rounds, not seconds: if we were frozen, so were they."""
 
@@ -94,6 +96,9 @@ class Driver:
         self._wake, self._asked_to_stop = socket.socketpair()
         for end in (self._wake, self._asked_to_stop):
             end.setblocking(False)
+        own_ends = (hands, checks, links.socket, self._asked_to_stop)
+        self._fixed = [*(lan.port.socket for lan in lans.values()), *own_ends]
+        self._fixed += [lan.channel for lan in lans.values() if lan.channel is not None]
         self._channel = channel
         self._hands = hands
         self._checks = checks
@@ -110,21 +115,21 @@ class Driver:
             for address in router.addresses
         }
         self._own = {address for lan in lans.values() for address in lan.own.values()}
-        self._advertised_lines: dict[tuple[str, str], int] = {}
+        self._speaker = Speaker(node.settings, lans, channel, journal)
         self._waiting: dict[str, list[Callable[[Message], None]]] = {}
         self._stored_maintenance = node.standing.maintenance
         self._asked = self._answered = self._answered_before = 0
         self._unanswered_rounds = 0
-        self._neighbours_at = 0
+        self._neighbours_at = self._ports_at = 0
         self._housekeeping_at = 0
         self._do: dict[type, Callable[[Instant, Any], None]] = {
-            SendVrrp: self._send_vrrp,
-            SendHeartbeat: self._send_heartbeat,
+            SendVrrp: self._speaker.advertise,
+            SendHeartbeat: self._speaker.send_heartbeat,
+            Announce: self._speaker.announce,
+            AskWitnesses: self._speaker.ask_witnesses,
+            AskAddresses: self._speaker.ask_addresses,
             RevokeLease: self._revoke,
             SetRole: self._set_role,
-            Announce: self._announce,
-            AskWitnesses: self._ask_witnesses,
-            AskAddresses: self._ask_addresses,
             SetServers: self._set_servers,
             Persist: self._persist,
             Finish: self._finish,
@@ -135,39 +140,43 @@ class Driver:
     # --- the loop
 
     def run(self) -> None:
-        links = self._links.socket
-        wake = self._asked_to_stop
-        fixed = [*self._by_port, *self._by_channel, self._hands, self._checks, links, wake]
         while not self.finished:
-            asking = self.control.readers() if self.control is not None else []
-            answered = self.control.writers() if self.control is not None else []
             deadline = self.node.next_deadline()
             now = time.monotonic_ns()
             due = min(deadline if deadline is not None else now + SECOND, self._housekeeping_at)
-            readable, writable, _ = select.select([*fixed, *asking], answered, [], max(0, due - now) / SECOND)
-            for which in (*readable, *writable):
-                if (lan := self._by_port.get(which)) is not None:
-                    self._read_port(lan)
-                elif (lan := self._by_channel.get(which)) is not None:
-                    self._read_channel(lan)
-                elif which is self._hands:
-                    self._read_hands()
-                elif which is self._checks:
-                    self._read_checks()
-                elif which is links:
-                    self._read_links()
-                elif which is wake:
-                    wake.recv(16)
-                    self.feed(StopCommanded())
-                elif self.control is not None:
-                    self.control.ready(which, Instant(time.monotonic_ns()))
+            self._take_in(max(0, due - now) / SECOND)
             now = time.monotonic_ns()
             deadline = self.node.next_deadline()
             if deadline is not None and deadline <= now:
+                self._take_in(0)  # We may have slept since: the queue first, then the clock.
                 self.sent_late_max_ns = max(self.sent_late_max_ns, now - deadline)
                 self.feed(Tick())
+            if self._speaker.refused:
+                self.feed(CarrierChanged(self._speaker.refused.pop(), False))
             if now >= self._housekeeping_at:
                 self._housekeep(now)
+
+    def _take_in(self, wait_s: float) -> None:
+        """Everything that is ready now, or becomes so first."""
+        asking = self.control.readers() if self.control is not None else []
+        answered = self.control.writers() if self.control is not None else []
+        readable, writable, _ = select.select([*self._fixed, *asking], answered, [], wait_s)
+        for which in (*readable, *writable):
+            if (lan := self._by_port.get(which)) is not None:
+                self._read_port(lan)
+            elif (lan := self._by_channel.get(which)) is not None:
+                self._read_channel(lan)
+            elif which is self._hands:
+                self._read_hands()
+            elif which is self._checks:
+                self._read_checks()
+            elif which is self._links.socket:
+                self._read_links()
+            elif which is self._asked_to_stop:
+                which.recv(16)
+                self.feed(StopCommanded())
+            elif self.control is not None:
+                self.control.ready(which, Instant(time.monotonic_ns()))
 
     def request_stop(self) -> None:
         """Hand over and end. Safe in a signal handler: the loop does it, not the handler."""
@@ -289,6 +298,9 @@ class Driver:
         self._watch_hands()
         if self.control is not None:
             self.control.expire(Instant(now))
+        if now >= self._ports_at:
+            self._ports_at = now + PORTS_EVERY
+            self.look_at_carriers()
         if now >= self._neighbours_at:
             lonely = any(not lan.candidates() for lan in self.node.lans.values())
             self._neighbours_at = now + (HOUSEKEEPING_EVERY if lonely else NEIGHBOURS_EVERY)
@@ -309,35 +321,7 @@ class Driver:
             if known and (lan := self.lans.get(network)) is not None:
                 self.feed(WitnessesLearned(lan.network, tuple(known[:4])))
 
-    # --- what goes out
-
-    def _send_vrrp(self, now: Instant, effect: SendVrrp) -> None:
-        number = self.node.groups[effect.group].settings.number
-        mark = 0
-        if effect.lease is Lease.SHORT:
-            mark = lease_short_mark(number)
-        elif effect.lease is Lease.LONG:
-            mark = lease_long_mark(number)
-        try:
-            self.lans[effect.network].port.send(effect.frame, mark)
-        except OSError as error:
-            self._note("error", f"send on {effect.network}", str(error))
-            return
-        left = self._advertised_lines.get((effect.group, effect.network), 0)
-        if left:
-            self._advertised_lines[effect.group, effect.network] = left - 1
-            self._journal.write(now, {"kind": "advertised", "group": effect.group, "network": effect.network})
-
-    def _send_heartbeat(self, now: Instant, effect: SendHeartbeat) -> None:
-        for peer in self.node.settings.peers:
-            for network, address in peer.paths.items():
-                lan = self.lans[network]
-                if lan.channel is not None:
-                    datagram = self._channel.seal(effect.payload, peer.number, lan.number)
-                    try:
-                        lan.channel.sendto(datagram, (str(address), 4112))
-                    except OSError:
-                        pass  # A path may be down; its silence is noticed by the peer.
+    # --- what the hands are told, and what concerns only us
 
     def _revoke(self, now: Instant, effect: RevokeLease) -> None:
         self.ask_hands({"op": "revoke", "group": effect.group})
@@ -347,41 +331,6 @@ class Driver:
             self.feed(RoleSet(effect.group, effect.active, effect.token, answer.get("error", "")))
 
         self.ask_hands({"op": "role", "group": effect.group, "active": effect.active, "token": effect.token}, done)
-
-    def _announce(self, now: Instant, effect: Announce) -> None:
-        for router in self.node.groups[effect.group].settings.routers:
-            mac = virtual_mac(router.vrid, router.family)
-            port = self.lans[router.network].port
-            for address in router.addresses:
-                try:
-                    if isinstance(address, IPv4Address):
-                        port.send(arp.gratuitous_frame(address, mac))
-                    else:
-                        port.send(ndp.unsolicited_advertisement_frame(address, mac))
-                except OSError as error:
-                    self._note("error", f"announce on {router.network}", str(error))
-
-    def _ask_witnesses(self, now: Instant, effect: AskWitnesses) -> None:
-        lan = self.lans[effect.network]
-        for address in effect.addresses:
-            self._ask(lan, address)
-
-    def _ask_addresses(self, now: Instant, effect: AskAddresses) -> None:
-        for router in self.node.groups[effect.group].settings.routers:
-            for address in router.addresses:
-                self._ask(self.lans[router.network], address)
-
-    def _ask(self, lan: Lan, target: Address) -> None:
-        source = lan.own.get(target.version)
-        if source is None:
-            return
-        try:
-            if isinstance(target, IPv4Address) and isinstance(source, IPv4Address):
-                lan.port.send(arp.request_frame(target, source, lan.port.mac))
-            elif isinstance(target, IPv6Address) and isinstance(source, IPv6Address):
-                lan.port.send(ndp.solicitation_frame(target, source, lan.port.mac))
-        except OSError:
-            return
 
     def _set_servers(self, now: Instant, effect: SetServers) -> None:
         self.ask_hands({"op": "servers", "up": sorted(effect.up)})
@@ -403,8 +352,7 @@ class Driver:
 
     def _moved(self, now: Instant, effect: Moved) -> None:
         if effect.new is Role.ACTIVE:
-            for lan in self.lans.values():
-                self._advertised_lines[effect.group, lan.network] = 1
+            self._speaker.begin(effect.group)
 
     def _finish(self, now: Instant, effect: Finish) -> None:
         self.finished = True

@@ -3,11 +3,11 @@
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from understudy.cli.output import emit_json, guarded
+from understudy.cli.output import CHANGED, OK, emit_json, guarded
 from understudy.errors import OperatorError
 from understudy.units import MILLISECOND, format_duration
 
@@ -26,6 +26,7 @@ def plan(
     file: Annotated[Path, typer.Argument(help="The file of the cluster.")] = Path("understudy.yaml"),
     node: Annotated[str, typer.Option(help="Only this node.")] = "",
     json_output: bool = typer.Option(False, "--json", help="One JSON document."),
+    diff: bool = typer.Option(False, "--diff", help="Only what would change in the kernel here; exit code 2 if any."),
 ) -> None:
     """Show what a file becomes on every node: addresses, VRRP instances, nftables text, sysctls. Changes nothing."""
     from understudy.config import load_plan
@@ -36,6 +37,8 @@ def plan(
     if not chosen:
         known_names = ", ".join(known.name for known in resolved.nodes)
         raise OperatorError("E2705", f"{file} has no node {node!r}", f"known: {known_names}")
+    if diff:
+        _show_difference(resolved, node, json_output=json_output)
     configs = {known.name: render_node(resolved, known.name) for known in chosen}
     if json_output:
         described = [describe_node(resolved, known, configs[known.name]) for known in chosen]
@@ -43,6 +46,28 @@ def plan(
         return
     sections = [cluster_text(resolved), *(node_text(resolved, known, configs[known.name]) for known in chosen)]
     sys.stdout.write("\n".join("\n".join(lines) + "\n" for lines in sections))
+
+
+def _show_difference(plan: "Plan", name: str, *, json_output: bool) -> NoReturn:
+    """What the agent of this node would change by applying the file, on the machine (or lab node) where we are."""
+    import socket
+
+    from understudy.adapters.difference import kernel_difference
+    from understudy.agent.lans import kernel_jiffy
+    from understudy.agent.options import find_interfaces, find_node
+    from understudy.doctor.ruleset import ruleset_difference
+    from understudy.render import render_node
+    from understudy.units import NodeName
+
+    node = find_node(plan, NodeName(name or socket.gethostname().split(".")[0]))
+    config = render_node(plan, node.name, find_interfaces(node), jiffy=kernel_jiffy())
+    objects, ruleset = kernel_difference(config), ruleset_difference(config.ruleset)
+    if json_output:
+        changes = {"node": node.name, "objects": list(objects), "ruleset": ruleset}
+        emit_json("understudy.plan-diff/1", {**changes, "differs": bool(objects or ruleset)})
+    else:
+        sys.stdout.write("".join(f"{line}\n" for line in objects) + ruleset)
+    raise typer.Exit(CHANGED if objects or ruleset else OK)
 
 
 def describe_cluster(plan: "Plan") -> dict[str, Any]:

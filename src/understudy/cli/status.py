@@ -20,6 +20,13 @@ if TYPE_CHECKING:
     import typer
 
 SCHEMA = "understudy.status/1"
+CHANNEL_TROUBLES = {
+    "channel-key": "were sealed with another key: give every node the same cluster.key",
+    "channel-forged": "do not open with our key: forged, or damaged on the way",
+    "channel-old-epoch": "came from an earlier start: did the peer lose its store while its clock was behind?",
+    "channel-path": "came from another network than they say: are two cables mixed up?",
+}
+"""What a reason of `dropped` means while a peer is not heard."""
 COLUMNS = ("GROUP", "NODE", "ROLE", "SINCE", "WHY", "PEER", "LEASE", "NETWORKS", "SERVERS")
 
 
@@ -110,6 +117,12 @@ def judge(statuses: list[dict[str, Any]]) -> list[str]:
             for group in status["groups"]
             for peer in group["peers"]
             if peer["heard"] and not peer["same_config"]
+        ]
+        troubles += [
+            f"{status['node']}: {status['dropped'][reason]} datagrams on the channel {means}"
+            for reason, means in CHANNEL_TROUBLES.items()
+            if status.get("dropped", {}).get(reason)
+            and not all(p["heard"] for g in status["groups"] for p in g["peers"])
         ]
     for (_, group), actives in held.items():
         unique = sorted(set(actives))

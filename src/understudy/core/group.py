@@ -98,10 +98,12 @@ class PeerView:
 
 @dataclass(slots=True)
 class Standing:
-    """Whether this node may serve at all."""
+    """What the node and its groups share: whether this node may serve at all, and whether there is news to tell."""
 
     maintenance: bool = False
     stopping: bool = False
+    news: bool = True
+    """Something that the heartbeat carries has changed: what the node says, or one of its groups."""
 
 
 @dataclass(slots=True)
@@ -113,6 +115,8 @@ class _Promotion:
     index: int = 0
     waiting_until: int = 0
     answered_by: str = ""
+    waited: bool = False
+    """Somebody answered; told once."""
     questions: int = 0
     """How often the LANs were asked in the present round of the fence."""
 
@@ -137,8 +141,6 @@ class Group:
         self.transitions = 0
         self.lease = Lease.NONE
         self.cause_of_offer = ""
-        self.dirty = True
-        """Something that the heartbeat carries has changed."""
         self.considering = "not started"
         """The sentence of the decision in force."""
         self.routers = [VirtualRouter(router, autonomous=False) for router in settings.routers]
@@ -345,9 +347,10 @@ class Group:
                 self._set_phase(Phase.NONE)
                 out.append(Step(self.settings.name, "handover", "done", f"{self._peer.name} stopped answering"))
             elif self.phase is Phase.TAKEN and theirs.phase is Phase.NONE:
-                # It gave up waiting, and does not hear that we answer: now rank decides (core.decision).
-                self._set_phase(Phase.NONE)
-                out.append(Step(self.settings.name, "handover", "failed", f"{self._peer.name} withdrew its offer"))
+                # It gave up waiting although we answer: it does not hear us, and only we can step back.
+                cause = f"{self._peer.name} withdrew its offer and goes on"
+                out.append(Step(self.settings.name, "handover", "failed", cause))
+                self._stand_down(now, "offer withdrawn", cause, out)
             if theirs.role is Role.ACTIVE or theirs.lease is not Lease.NONE:
                 self._somebody_holds()
                 self._peer_held = True
@@ -450,7 +453,7 @@ class Group:
             case Action.STAY:
                 pass
             case Action.TAKE_OVER:
-                self._take_over(now, row.reason, row.sentence, 0, out)
+                self._take_over(now, row.reason, self._what_is_silent(now), 0, out)
             case Action.OFFER:
                 if self.phase is Phase.NONE and now >= self._offer_after:
                     self._offer(now, row.sentence, out)
@@ -509,6 +512,22 @@ class Group:
         elif not self._settled and not self._settles_at:
             self._settles_at = now + 2 * self.settings.advertise
         self._reach_before = reach
+
+    def _what_is_silent(self, now: Instant) -> str:
+        """The evidence for a failover, with its figures: `silent: outside/4 for 302 ms, ...`."""
+        if self._vacant:
+            return f"{self._peer.name} stood down and says so over the channel"
+
+        def since(heard_at: int | None) -> str:
+            return "since the start" if heard_at is None else f"for {(now - heard_at) / MILLISECOND:.0f} ms"
+
+        parts = [
+            f"{router.settings.network}/{router.settings.family} {since(router.last_heard)}"
+            for router, lan in zip(self.routers, self._lan_of, strict=True)
+            if lan.carrier
+        ]
+        channel = since(self._peer.heard_at if self._peer.ever else None)
+        return f"silent: {', '.join(parts)}; channel {channel}"
 
     # --- becoming Active
 
@@ -583,9 +602,14 @@ class Group:
                 self._cancel_promotion(out, row.sentence)
                 return
             if promotion.answered_by:
-                detail = f"{promotion.answered_by} still answers: its lease is alive"
-                out.append(Step(self.settings.name, "fence", "waiting", detail))
+                if not promotion.waited:
+                    detail = f"{promotion.answered_by} still answers: its lease is alive"
+                    out.append(Step(self.settings.name, "fence", "waiting", detail))
+                promotion.waited = True
+                promotion.answered_by = ""
                 promotion.questions = 0
+                promotion.waiting_until = now + max(self._ask_window(), self.settings.advertise)
+                return
             if promotion.questions < FENCE_QUESTIONS:
                 self._ask(now, promotion, out)
                 return
@@ -789,7 +813,7 @@ class Group:
     def _set_lease(self, lease: Lease, reason: str, out: list[Effect]) -> None:
         if lease is not self.lease:
             self.lease = lease
-            self.dirty = True
+            self._standing.news = True
             out.append(LeaseChanged(self.settings.name, lease, self._length(lease), reason))
 
     def _set_role(self, active: bool, out: list[Effect]) -> None:
@@ -802,7 +826,7 @@ class Group:
         if phase is not self.phase or target != self._target:
             self.phase = phase
             self._target = target
-            self.dirty = True
+            self._standing.news = True
         if token is not None:
             self._token = token
 
@@ -815,7 +839,7 @@ class Group:
         self.since = now
         self.reason = reason
         self.cause = cause
-        self.dirty = True
+        self._standing.news = True
 
     @property
     def _yields_port(self) -> bool:

@@ -92,7 +92,6 @@ class Node:
         self._sequence = 0
         self._sent_at = -(1 << 62)
         self._body = b""
-        self._lan_dirty = True
         self._fresh_for = settings.heartbeat * 11 // 4
         self._handlers: dict[type, Callable[[Instant, Any, list[Effect]], None]] = {
             VrrpReceived: self._vrrp_received,
@@ -113,7 +112,7 @@ class Node:
     def handle(self, now: Instant, event: Event) -> list[Effect]:
         """Take in one event at the time `now`; the effects are in the order to carry out."""
         out: list[Effect] = []
-        if self._started and now - self._sent_at > self._overslept_after:
+        if now - self._sent_at > self._overslept_after and self._started:
             # What waits in the sockets is old, and the peer may have given us up: trust neither for a while.
             self.peer.doubted_until = now + self._lease_long
         for group in self._groups:
@@ -125,7 +124,7 @@ class Node:
                 return out
         else:
             self._handlers[kind](now, event, out)
-            if not (out or kind not in _QUIET or self.standing.stopping or self._has_news()):
+            if not out and kind in _QUIET and not self.standing.news and not self.standing.stopping:
                 return out
         self._due = None
         if self._started:
@@ -255,14 +254,12 @@ class Node:
     def _speak(self, now: Instant, out: list[Effect]) -> None:
         """Send a heartbeat if one is due, if there is news, or beside our own advertisements."""
         since = now - self._sent_at
-        news = self._has_news()
+        news = self.standing.news
         if news:
             body = encode_body(self._describe())
             news = body != self._body
             self._body = body
-            self._lan_dirty = False
-            for group in self._groups:
-                group.dirty = False
+            self.standing.news = False
         interval = self._interval()
         # Beside our own advertisements, unless the last one was a moment ago.
         if news or since >= interval or (2 * since >= interval and any(type(effect) is SendVrrp for effect in out)):
@@ -308,7 +305,7 @@ class Node:
     def _witnesses_learned(self, now: Instant, event: WitnessesLearned, out: list[Effect]) -> None:
         lan = self.lans.get(event.network)
         if lan is not None and lan.learn(event.addresses):
-            self._lan_dirty = True
+            self.standing.news = True
 
     def _switchover(self, now: Instant, event: SwitchoverCommanded, out: list[Effect]) -> None:
         group = self.groups.get(event.group)
@@ -317,7 +314,7 @@ class Node:
     def _maintenance(self, now: Instant, event: MaintenanceCommanded, out: list[Effect]) -> None:
         self.refusal = ""
         self.standing.maintenance = event.on
-        self._lan_dirty = True
+        self.standing.news = True
         out.append(Persist(maintenance=event.on))
         out.append(Noted("maintenance", self.settings.name, "on" if event.on else "off"))
         for group in self._groups:
@@ -327,12 +324,12 @@ class Node:
         if self.standing.stopping:
             return
         self.standing.stopping = True
-        self._lan_dirty = True
+        self.standing.news = True
         for group in self._groups:
             group.stop(now, out)
 
     def _reach_changed(self, now: Instant, out: list[Effect]) -> None:
-        self._lan_dirty = True
+        self.standing.news = True
         for group in self._groups:
             group.reconsider(now, out)
 
@@ -355,14 +352,6 @@ class Node:
             ),
             groups=tuple(group.state() for group in self._groups),
         )
-
-    def _has_news(self) -> bool:
-        if self._lan_dirty:
-            return True
-        for group in self._groups:  # noqa: SIM110 (runs with every event: any() and its generator cost a third of it)
-            if group.dirty:
-                return True
-        return False
 
     def _interval(self) -> Duration:
         for group in self._groups:

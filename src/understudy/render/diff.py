@@ -8,11 +8,11 @@ a hash decides; and what belongs to the moment and not to the file (leases, and 
 import difflib
 import re
 
-from understudy.render.lease import LEASE_SET
+from understudy.render.lease import LEASE_SET, QUIET_SET
 
 _BLOCK = re.compile(r"\t(?:set|map|chain) (\S+) \{")
 _INLINE = re.compile(r"\{ ([^{}\n]+) \}")
-_MOMENTARY = frozenset((LEASE_SET, "pairs4", "pairs6"))
+_MOMENTARY = frozenset((LEASE_SET, QUIET_SET, "pairs4", "pairs6"))
 _ELEMENTS = "\t\telements = {"
 
 

@@ -130,6 +130,10 @@ class Checker:
     def _excuse(self, new: Machine, old: Machine, group: GroupName) -> str:
         """Why `new` could not know that `old` answers; empty if it could."""
         world = self._world
+        if not new.running:
+            # Nobody there advertised or changed its kernel: a port came back to a node frozen or killed under a long
+            # lease, after the other had asked in vain.
+            return "a port of a node without agent came back"
         evidence = world.network.evidence[old.name, new.name]
         asked = world.network.evidence[new.name, old.name]
         interval = self._advertise[group]

@@ -9,7 +9,6 @@ socket at once, what changes the kernel through hands that take their time.
 from collections import deque
 from collections.abc import Callable
 from heapq import heappop, heappush
-from ipaddress import IPv6Address
 from random import Random
 from typing import Any, Literal
 from zlib import crc32
@@ -47,6 +46,7 @@ from understudy.core.events import (
 )
 from understudy.core.node import Node
 from understudy.core.settings import NodeSettings
+from understudy.sim.addresses import hosts_of, local_addresses
 from understudy.sim.checker import Checker, Violation
 from understudy.sim.kernel import Command
 from understudy.sim.machine import INBOX_MAX, Machine, Process
@@ -57,7 +57,6 @@ from understudy.units import (
     SECOND,
     Address,
     Duration,
-    Family,
     GroupName,
     Instant,
     NetworkName,
@@ -113,8 +112,8 @@ class World:
         for node in plan.nodes:
             if node.name in members:
                 told = settings(plan.settings(node.name))
-                self.machines[node.name] = Machine(told, _local_addresses(plan, told))
-        self.hosts = _hosts(plan)
+                self.machines[node.name] = Machine(told, local_addresses(plan, told))
+        self.hosts = hosts_of(plan)
         """One more host on each LAN, a client or the next router: a neighbour that the kernels know."""
         self._vrrp_peers: dict[tuple[NodeName, NetworkName], list[tuple[Machine, Evidence]]] = {}
         self._heartbeat_paths: dict[NodeName, list[tuple[NetworkName, Machine, Evidence]]] = {}
@@ -295,14 +294,15 @@ class World:
             self.note(machine.name, "event", event)
         try:
             effects = core.handle(Instant(self.now), event)
-            for effect in effects:
-                do = self._carry_out.get(type(effect))
-                if do is not None:
-                    do(machine, effect)
-                elif self.keep_all:
-                    self.note(machine.name, "effect", effect)
-            if core is not machine.core:
-                return  # it has finished
+            if effects:
+                for effect in effects:
+                    do = self._carry_out.get(type(effect))
+                    if do is not None:
+                        do(machine, effect)
+                    elif self.keep_all:
+                        self.note(machine.name, "effect", effect)
+                if core is not machine.core:
+                    return  # it has finished
             deadline = core.next_deadline()
         except Violation:
             raise
@@ -591,37 +591,3 @@ _TICK = Tick()
 def _attached(machine: Machine) -> dict[NetworkName, None]:
     routers = (router.network for group in machine.settings.groups for router in group.routers)
     return dict.fromkeys((*machine.settings.paths, *routers))
-
-
-def _local_addresses(plan: Plan, settings: NodeSettings) -> dict[tuple[NetworkName, Family], Address]:
-    """Where its advertisements come from: its address on the LAN, for IPv6 its link-local one (RFC 9568, 5.1.2.1)."""
-    own = {
-        (attachment.network, interface.version): interface.ip
-        for node in plan.nodes
-        if node.name == settings.name
-        for attachment in node.attachments
-        for interface in attachment.addresses
-    }
-    local: dict[tuple[NetworkName, Family], Address] = {}
-    for group in settings.groups:
-        for router in group.routers:
-            key = (router.network, router.family)
-            if router.family == 6:
-                local[key] = IPv6Address(f"fe80::{settings.number:x}")
-            elif key in own:
-                local[key] = own[key]
-    return local
-
-
-def _hosts(plan: Plan) -> dict[NetworkName, Address]:
-    """The last free address of each network."""
-    used = {i.ip for node in plan.nodes for attachment in node.attachments for i in attachment.addresses}
-    used |= {i.ip for group in plan.groups for router in group.routers for i in router.addresses}
-    hosts: dict[NetworkName, Address] = {}
-    for network in plan.networks:
-        prefix = network.prefixes[0]
-        number = int(prefix.broadcast_address) - 1
-        while (address := type(prefix.network_address)(number)) in used:
-            number -= 1
-        hosts[network.name] = address
-    return hosts
