@@ -29,6 +29,7 @@ from understudy.core.effects import (
     Finish,
     Moved,
     Persist,
+    Quieten,
     RevokeLease,
     SendHeartbeat,
     SendVrrp,
@@ -129,6 +130,7 @@ class Driver:
             AskWitnesses: self._speaker.ask_witnesses,
             AskAddresses: self._speaker.ask_addresses,
             RevokeLease: self._revoke,
+            Quieten: self._quieten,
             SetRole: self._set_role,
             SetServers: self._set_servers,
             Persist: self._persist,
@@ -325,6 +327,9 @@ class Driver:
 
     def _revoke(self, now: Instant, effect: RevokeLease) -> None:
         self.ask_hands({"op": "revoke", "group": effect.group})
+
+    def _quieten(self, now: Instant, effect: Quieten) -> None:
+        self.ask_hands({"op": "quiet", "group": effect.group, "on": effect.on})
 
     def _set_role(self, now: Instant, effect: SetRole) -> None:
         def done(answer: Message) -> None:

@@ -14,7 +14,7 @@ from understudy.agent.messages import Message, receive, send
 from understudy.agent.options import AgentOptions
 from understudy.agent.store import Store, Stored
 from understudy.errors import EnvironmentFailure, OperatorError
-from understudy.render import pair_changes, revoke_lease
+from understudy.render import pair_changes, quieten, revoke_lease, unquieten
 from understudy.render.model import NodeConfig
 from understudy.units import NetworkName
 
@@ -42,6 +42,7 @@ class Hands:
             "survey": self._survey,
             "role": self._role,
             "revoke": self._revoke,
+            "quiet": self._quiet,
             "servers": self._servers,
             "neighbours": self._neighbours,
             "persist": self._persist,
@@ -95,6 +96,7 @@ class Hands:
     def _role(self, message: Message) -> Message:
         links = [link for link in self._config.links if link.group == message["group"]]
         if message["active"]:
+            self._nft.run(unquieten(self._numbers[message["group"]]))
             self._links.take(links)
         else:
             self._links.release(links)
@@ -102,6 +104,10 @@ class Hands:
 
     def _revoke(self, message: Message) -> Message:
         self._nft.run(revoke_lease(self._numbers[message["group"]]))
+        return {}
+
+    def _quiet(self, message: Message) -> Message:
+        self._nft.run((quieten if message["on"] else unquieten)(self._numbers[message["group"]]))
         return {}
 
     def _servers(self, message: Message) -> Message:

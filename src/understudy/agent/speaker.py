@@ -1,8 +1,8 @@
 """What a node says on its LANs: advertisements, heartbeats, announcements and questions. Nothing here waits.
 
 Where a port refuses one advertisement after another, this kernel lets none of them out: somebody's firewall, or a link
-that is going. Then the lease lapses while the node believes that it serves, and its heartbeats keep the peer from taking
-over. `refused` names such LANs, for the node to count them as lost.
+that is going. Then the lease lapses while the node believes that it serves, and its heartbeats hold the peer back from
+taking over. `refused` names such LANs, for the node to count them as lost.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from understudy.agent.journal import JournalSender
 from understudy.agent.lans import Lan
 from understudy.core.effects import Announce, AskAddresses, AskWitnesses, SendHeartbeat, SendVrrp
 from understudy.core.settings import NodeSettings
-from understudy.render import lease_long_mark, lease_short_mark
+from understudy.render import farewell_mark, lease_long_mark, lease_short_mark
 from understudy.units import Address, GroupName, Instant, NetworkName
 from understudy.wire import arp, ndp
 from understudy.wire.heartbeat import Lease
@@ -44,11 +44,13 @@ class Speaker:
 
     def advertise(self, now: Instant, effect: SendVrrp) -> None:
         number = self._groups[effect.group].number
-        mark = 0
-        if effect.lease is Lease.SHORT:
-            mark = lease_short_mark(number)
-        elif effect.lease is Lease.LONG:
-            mark = lease_long_mark(number)
+        match effect.lease:
+            case Lease.SHORT:
+                mark = lease_short_mark(number)
+            case Lease.LONG:
+                mark = lease_long_mark(number)
+            case Lease.NONE:
+                mark = farewell_mark(number)
         try:
             self._lans[effect.network].port.send(effect.frame, mark)
         except OSError as error:

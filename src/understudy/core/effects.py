@@ -37,6 +37,18 @@ class RevokeLease:
 
 
 @dataclass(frozen=True, slots=True)
+class Quieten:
+    """In a hand-over, once the successor is heard: let nothing more leave from the virtual MAC, but go on taking
+    frames.
+
+    Otherwise our own kernel's next ARP answer would turn the switch's port back to us. Ends when a role is taken.
+    """
+
+    group: GroupName
+    on: bool
+
+
+@dataclass(frozen=True, slots=True)
 class SetRole:
     """Bring the group's virtual links and addresses up or down. Answered by RoleSet with the same token."""
 
@@ -137,6 +149,7 @@ Effect = (
     SendVrrp
     | SendHeartbeat
     | RevokeLease
+    | Quieten
     | SetRole
     | Announce
     | AskWitnesses

@@ -15,7 +15,8 @@ stops.
 
 Guarantees, checked by the simulator after every event:
  1. A node whose own advertisement is older than its lease becomes Backup before it does anything else (resume guard).
- 2. Nothing is sent from the virtual MAC by the old Active once the successor has been heard in a hand-over.
+ 2. Nothing is sent from the virtual MAC by the old Active once the successor has been heard in a hand-over; it goes on
+    forwarding what the switches still bring, for a moment, so that no order of frames loses one.
  3. A kernel call that fails gives up the role rather than pretending.
 """
 
@@ -30,6 +31,7 @@ from understudy.core.effects import (
     LeaseChanged,
     Moved,
     Noted,
+    Quieten,
     RevokeLease,
     SendVrrp,
     SetRole,
@@ -73,6 +75,11 @@ HOLD_DOWN: Duration = 10 * SECOND
 """After a failed promotion this node leaves the group to the peer for so long."""
 PREEMPT_DELAY: Duration = SECOND
 FENCE_QUESTIONS = 3
+LINGER: Duration = 20 * MILLISECOND
+"""After a hand-over the old Active, quiet by then, forwards what switches still bring for so long."""
+RECLAIM_AFTER: tuple[Duration, ...] = (5 * MILLISECOND, 12 * MILLISECOND)
+"""Announcements of the successor within that time, in case a last answer of the old Active moved a switch's port back.
+"""
 ANNOUNCE_AFTER: tuple[Duration, ...] = (50 * MILLISECOND, 500 * MILLISECOND, 2 * SECOND, 5 * SECOND)
 """Repeats of the announcements after the first, which a busy neighbour or switch may have missed."""
 _FAR = Instant(1 << 62)
@@ -180,6 +187,8 @@ class Group:
         self._rival_bears = 4 * settings.advertise
         self._peer_held = False
         self._stop_until: int = 0
+        self._release_at: int = 0
+        """After a hand-over: when the kernel gives the addresses up."""
         self._hold_until: int = 0
         self._offer_until: int = 0
         self._offer_after: int = 0
@@ -241,6 +250,8 @@ class Group:
             due = min(due, self._farewell_by)
         if self._hold_until:
             due = min(due, self._hold_until)
+        if self._release_at:
+            due = min(due, self._release_at)
         if self._stop_until:
             due = min(due, self._stop_until)
         if self.role is Role.BACKUP:
@@ -281,8 +292,9 @@ class Group:
         local = self.local[index] or self.settings.routers[index].addresses[0]
         if advertisement.priority and source != local:
             self._somebody_holds()
-            if self.phase is Phase.OFFERING:
+            if self.phase is Phase.OFFERING and not self._successor_heard:
                 self._successor_heard = True
+                out.append(Quieten(self.settings.name, True))
         effects = router.handle(now, AdvertisementReceived(source, advertisement, local))
         if effects:
             self._absorb(now, index, effects, out)
@@ -308,6 +320,8 @@ class Group:
                 out.append(Announce(self.settings.name, self._announce_round))
         if self._farewell_due and now >= self._farewell_by:
             self._say_farewell(now, out)
+        if 0 < self._release_at <= now:
+            self._release(out)
         if 0 < self._hold_until <= now:
             self._hold_until = 0
             reconsider = True
@@ -342,10 +356,13 @@ class Group:
                 self._consider_offer(now, theirs, out)
             elif self.role is Role.ACTIVE and theirs.phase is Phase.TAKEN and theirs.token == self._offered:
                 # Also when we had given up waiting: the successor answers already, and two must not.
-                self._stand_down(now, f"handed over to {self._peer.name}", self.cause_of_offer, out)
+                self._stand_down(now, f"handed over to {self._peer.name}", self.cause_of_offer, out, lingers=True)
             elif self.phase is Phase.TAKEN and theirs.role is not Role.ACTIVE:
                 self._set_phase(Phase.NONE)
                 out.append(Step(self.settings.name, "handover", "done", f"{self._peer.name} stopped answering"))
+                if self.role is Role.ACTIVE:
+                    out.append(Announce(self.settings.name, 0))
+                    self._announce_due = sorted([*self._announce_due, *(now + after for after in RECLAIM_AFTER)])
             elif self.phase is Phase.TAKEN and theirs.phase is Phase.NONE:
                 # It gave up waiting although we answer: it does not hear us, and only we can step back.
                 cause = f"{self._peer.name} withdrew its offer and goes on"
@@ -533,6 +550,8 @@ class Group:
 
     def _take_over(self, now: Instant, reason: str, cause: str, token: int, out: list[Effect]) -> None:
         steps = HANDOVER_STEPS if token else FAILOVER_STEPS
+        if self._release_at:
+            self._release(out)  # what lingers of the last time must not answer before we advertise again
         self._promotion = _Promotion(steps, token, reason, cause)
         out.append(Step(self.settings.name, "promotion", "started", cause))
         self._advance(now, out)
@@ -661,8 +680,7 @@ class Group:
         self._set_phase(Phase.NONE)
         out.append(Step(self.settings.name, "promotion", "cancelled", why))
         if self._role_set:
-            out.append(RevokeLease(self.settings.name))
-            self._set_role(False, out)
+            self._release(out)
 
     # --- hand-over
 
@@ -677,6 +695,9 @@ class Group:
 
     def _offer_failed(self, now: Instant, out: list[Effect]) -> None:
         self._set_phase(Phase.NONE)
+        if self._successor_heard:
+            self._successor_heard = False
+            out.append(Quieten(self.settings.name, False))
         self._offer_after = now + OFFER_BACKOFF
         out.append(Step(self.settings.name, "handover", "failed", f"{self._peer.name} did not take it in time"))
         if self._standing.stopping:
@@ -703,13 +724,17 @@ class Group:
         *,
         farewell: bool = False,
         lapsed: bool = False,
+        lingers: bool = False,
     ) -> None:
         self._promotion = None
         self._announce_due = []
         self._set_phase(Phase.NONE)
         self._offer_after = self._rival_since = 0
-        out.append(RevokeLease(self.settings.name))
-        self._set_role(False, out)
+        if lingers:
+            out.append(Quieten(self.settings.name, True))
+            self._release_at = now + LINGER
+        else:
+            self._release(out)
         if lapsed:
             self._set_lease(Lease.NONE, "expired", out)
         # Otherwise the lease counts as alive until the kernel confirms (role_set): the peer must not be told too early.
@@ -725,6 +750,12 @@ class Group:
             else:
                 self._absorb(now, index, router.handle(now, Shutdown()), out, silent=True)
         self._move(now, Role.BACKUP, reason, cause, out)
+
+    def _release(self, out: list[Effect]) -> None:
+        """The kernel ends answering, then gives the addresses up."""
+        self._release_at = 0
+        out.append(RevokeLease(self.settings.name))
+        self._set_role(False, out)
 
     def _say_farewell(self, now: Instant, out: list[Effect]) -> None:
         """Priority 0, once this kernel no longer answers: the peer needs to wait only its skew (RFC 9568, 6.4.3)."""
@@ -820,6 +851,7 @@ class Group:
         self._role_token += 1
         if active:
             self._role_set = True
+            self._release_at = 0
         out.append(SetRole(self.settings.name, active, self._role_token))
 
     def _set_phase(self, phase: Phase, *, target: int = 0, token: int | None = None) -> None:

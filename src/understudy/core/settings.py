@@ -29,7 +29,8 @@ class RouterSettings:
     vrid: Vrid
     priority: Priority
     addresses: tuple[Address, ...]
-    """In the order in which they are advertised. For IPv6 the first is the virtual link-local address (section 5.2.9)."""
+    """In the order in which they are advertised. For IPv6 the first is the virtual link-local address (section 5.2.9).
+    """
     advertisement_interval_cs: int
     """Centiseconds, 1-4095."""
     preempt_mode: bool = True

@@ -1,8 +1,8 @@
 """Kernel objects as data, computed from the plan: nft text, links, addresses, routing rules, sysctls."""
 
 from understudy.render.balance import pair_changes, pair_elements, pick
-from understudy.render.lease import JIFFY, LEASE_LONG, grant_lease, lease_ns, revoke_lease
-from understudy.render.marks import lease_long_mark, lease_short_mark
+from understudy.render.lease import JIFFY, LEASE_LONG, grant_lease, lease_ns, quieten, revoke_lease, unquieten
+from understudy.render.marks import farewell_mark, lease_long_mark, lease_short_mark
 from understudy.render.model import Link, NodeConfig, RoutingRule, VirtualAddress
 from understudy.render.node import default_interfaces, render_node
 
@@ -14,6 +14,7 @@ __all__ = [
     "RoutingRule",
     "VirtualAddress",
     "default_interfaces",
+    "farewell_mark",
     "grant_lease",
     "lease_long_mark",
     "lease_ns",
@@ -21,6 +22,8 @@ __all__ = [
     "pair_changes",
     "pair_elements",
     "pick",
+    "quieten",
     "render_node",
     "revoke_lease",
+    "unquieten",
 ]

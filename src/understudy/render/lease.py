@@ -1,14 +1,15 @@
 """The kernel lease: a node that does not advertise does not answer, whatever became of its agent.
 
-Table `netdev understudy` holds one set, `lease`: an element stands for a group and lives as long as its timeout. Only
+Table `netdev understudy` holds the set `lease`: an element stands for a group and lives as long as its timeout. Only
 an advertisement of our own agent that really leaves the port refreshes it: protocol 112, from the virtual MAC, with a
-packet mark that only our sender sets (a farewell carries none). While the element lives, frames pass to and from the
-virtual MAC and its addresses are answered for; when it dies, the kernel is silent, within one jiffy and without any
-process.
+packet mark that only our sender sets (a farewell has another one, which refreshes nothing). While the element lives,
+frames pass to and from the virtual MAC and its addresses are answered for; when it dies, the kernel is silent, within
+one jiffy and without any process.
 
     ingress of a port   frames to a virtual MAC, ARP requests and neighbour solicitations for a virtual address:
                         only while the lease lives
-    egress of a port    frames from a virtual MAC: only then, and only what an Active means to send
+    egress of a port    frames from a virtual MAC: only then, and only what an Active means to send;
+                        nothing at all while the group is in the set `quiet`, the last moment of a hand-over
 
 Guarantees, each tried on the kernel (tests/kernel/test_lease.py):
 
@@ -29,7 +30,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from understudy.config.plan import Group, Router
 from understudy.core.lease import short_lease
-from understudy.render.marks import LEASE_GROUP_MASK, lease_long_mark, lease_short_mark
+from understudy.render.marks import LEASE_GROUP_MASK, farewell_mark, lease_long_mark, lease_short_mark
 from understudy.render.text import FAMILY_NETDEV, TABLE, Chain, chain_name, chain_text, preamble
 from understudy.units import MILLISECOND, SECOND, Address, Duration, NetworkName
 
@@ -38,6 +39,10 @@ JIFFY: Duration = 4 * MILLISECOND
 LEASE_LONG: Duration = 60 * SECOND
 LEASE_SET = "lease"
 LEASE_DECLARATION = "type mark; size 1024; flags dynamic,timeout;"
+QUIET_SET = "quiet"
+QUIET_DECLARATION = "type mark; size 1024; flags timeout;"
+QUIET_MAX: Duration = SECOND
+"""A hand-over that does not end keeps nobody quiet for longer."""
 
 _PRIORITY = -500
 """Before anything else that a user may hook to the port."""
@@ -52,6 +57,20 @@ def revoke_lease(group: int) -> str:
     """nft text that ends the lease of `group` at once, also if there is none: `destroy` is newer than nft 1.0.6."""
     element = f"element {FAMILY_NETDEV} {TABLE} {LEASE_SET}"
     return f"add {element} {{ {group} timeout 1s }}\ndelete {element} {{ {group} }}\n"
+
+
+def quieten(group: int) -> str:
+    """nft text that lets nothing more leave from the virtual MACs of `group`, while frames to them still pass.
+
+    In a hand-over the old Active's own kernel would answer ARP once more after the successor has spoken, and so call
+    the switch's port back to a node that is about to stop.
+    """
+    return f"add element {FAMILY_NETDEV} {TABLE} {QUIET_SET} {{ {group} timeout {_ms(QUIET_MAX)} }}\n"
+
+
+def unquieten(group: int) -> str:
+    """nft text that ends what `quieten` began, also if there is nothing to end."""
+    return quieten(group) + f"delete element {FAMILY_NETDEV} {TABLE} {QUIET_SET} {{ {group} }}\n"
 
 
 def grant_lease(group: int, duration: Duration) -> str:
@@ -79,7 +98,11 @@ def render_lease(
     ]
     for device, routers in devices.items():
         chains += [_egress(device, routers), _ingress(device, routers)]
-    body = [f"\tset {LEASE_SET} {{ {LEASE_DECLARATION} }}", *(chain_text(chain) for chain in chains)]
+    sets = ((LEASE_SET, LEASE_DECLARATION), (QUIET_SET, QUIET_DECLARATION))
+    body = [
+        *(f"\tset {name} {{ {declaration} }}" for name, declaration in sets),
+        *(chain_text(chain) for chain in chains),
+    ]
     return preamble(FAMILY_NETDEV) + f"table {FAMILY_NETDEV} {TABLE} {{\n" + "\n\n".join(body) + "\n}\n"
 
 
@@ -96,6 +119,8 @@ def _sender(group: Group, family: int, jiffy: Duration) -> Chain:
     return Chain(
         _sender_name(group, family),
         (
+            f"{vrrp} meta mark {farewell_mark(group.number):#x} accept",
+            f"meta mark and 0x0 or {group.number:#x} @{QUIET_SET} drop",
             f"{vrrp} meta mark {lease_short_mark(group.number):#x} {refresh} {short} }}",
             f"{vrrp} meta mark {lease_long_mark(group.number):#x} {refresh} {_ms(LEASE_LONG)} }}",
             f"jump {_gate_name(group)}",

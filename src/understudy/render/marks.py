@@ -22,6 +22,7 @@ GROUP_MAX = 15
 
 LEASE_SHORT_BASE = 0x7573_0010
 LEASE_LONG_BASE = 0x7573_0020
+FAREWELL_BASE = 0x7573_0030
 LEASE_GROUP_MASK = 0x0000_000F
 LEASE_KIND_MASK = 0xFFFF_FFF0
 
@@ -41,6 +42,11 @@ def lease_short_mark(group: int) -> int:
 def lease_long_mark(group: int) -> int:
     """SO_MARK of an advertisement that keeps the group's lease for a minute: nobody could take over."""
     return LEASE_LONG_BASE | _group(group)
+
+
+def farewell_mark(group: int) -> int:
+    """SO_MARK of a farewell (priority 0), which leaves although the lease has ended and refreshes nothing."""
+    return FAREWELL_BASE | _group(group)
 
 
 def _group(group: int) -> int:

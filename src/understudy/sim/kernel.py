@@ -17,7 +17,7 @@ COMMAND_NS: Duration = 2 * MILLISECOND
 
 @dataclass(slots=True)
 class Command:
-    """One order to the hands: a role to take, or (`active` None) a lease to end."""
+    """One order to the hands: a role to take, or (`active` None) a lease to end, or quiet to keep or to end."""
 
     group: GroupName
     active: bool | None
@@ -25,6 +25,7 @@ class Command:
     life: int
     """Which life of the core gave it."""
     error: str = ""
+    quiet: bool | None = None
 
 
 @dataclass(slots=True)
@@ -33,6 +34,8 @@ class Kernel:
 
     links_up: dict[GroupName, bool] = field(default_factory=dict)
     lease_until: dict[GroupName, int] = field(default_factory=dict)
+    quiet: set[GroupName] = field(default_factory=set)
+    """Nothing leaves from the virtual MAC of these: they are not answered for."""
     refreshed_at: dict[GroupName, int] = field(default_factory=dict)
     answering: dict[GroupName, bool] = field(default_factory=dict)
     """As last judged by the world: links up, lease alive, a port with carrier."""
@@ -54,6 +57,7 @@ class Kernel:
         """Power was lost."""
         self.links_up.clear()
         self.lease_until.clear()
+        self.quiet.clear()
         self.drop_commands()
 
     def drop_commands(self) -> None:

@@ -23,6 +23,7 @@ from understudy.core.effects import (
     Moved,
     Noted,
     Persist,
+    Quieten,
     RevokeLease,
     SendHeartbeat,
     SendVrrp,
@@ -134,6 +135,9 @@ class World:
             SendVrrp: self._send_vrrp,
             SendHeartbeat: self._send_heartbeat,
             RevokeLease: lambda machine, effect: self._order(machine, Command(effect.group, None, 0, machine.life)),
+            Quieten: lambda machine, effect: self._order(
+                machine, Command(effect.group, None, 0, machine.life, quiet=effect.on)
+            ),
             SetRole: lambda machine, effect: self._order(
                 machine, Command(effect.group, effect.active, effect.token, machine.life)
             ),
@@ -476,7 +480,9 @@ class World:
 
     def _order(self, machine: Machine, command: Command) -> None:
         kernel = machine.kernel
-        if command.active is None:
+        if command.quiet is not None:
+            pass
+        elif command.active is None:
             kernel.ending[command.group] = kernel.ending.get(command.group, 0) + 1
         elif kernel.refuses:
             command.error = "the kernel refused (simulated)"
@@ -489,11 +495,15 @@ class World:
         if machine.process is Process.FROZEN:
             kernel.waiting.append(command)
             return
-        if command.active is None:
+        if command.quiet is not None:
+            (kernel.quiet.add if command.quiet else kernel.quiet.discard)(command.group)
+        elif command.active is None:
             kernel.lease_until.pop(command.group, None)
             kernel.ending[command.group] -= 1
         elif not command.error:
             kernel.links_up[command.group] = command.active
+            if command.active:
+                kernel.quiet.discard(command.group)
         self._look(machine, command.group)
         if command.active is not None:
             event = RoleSet(command.group, command.active, command.token, command.error)
@@ -536,6 +546,7 @@ class World:
         kernel = machine.kernel
         return bool(
             kernel.links_up.get(group)
+            and group not in kernel.quiet
             and kernel.lease_until.get(group, -1) > self.now
             and machine.process is not Process.OFF
             and any(self.network.has_carrier(machine.name, name) for name in self.group_networks(machine, group))

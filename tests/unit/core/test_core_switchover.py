@@ -5,14 +5,15 @@ from dataclasses import replace
 from core_pair import INTERVAL, KERNEL, LATE, SKEW, Pair, priorities
 
 from understudy.config import load_plan
-from understudy.core.effects import Announce, Finish, Moved, Persist, RevokeLease, SendVrrp, SetRole
+from understudy.core.effects import Announce, Finish, Moved, Persist, Quieten, RevokeLease, SendVrrp, SetRole
 from understudy.core.events import MaintenanceCommanded, SwitchoverCommanded
+from understudy.core.group import LINGER
 from understudy.core.settings import NodeSettings
 from understudy.units import MILLISECOND, SECOND, Instant
 
 
 def test_a_switchover_makes_before_it_breaks() -> None:
-    """The successor's addresses are up before it advertises, and the old Active answers until it has."""
+    """The successor's addresses are up before it advertises; the old Active is quiet then, and goes on forwarding a while."""
     pair = Pair()
     pair.break_now("switchover", target="edge")
     pair.run_for(SECOND)
@@ -20,7 +21,9 @@ def test_a_switchover_makes_before_it_breaks() -> None:
     assert order[:5] == ["SetRole", "Moved", "SendVrrp", "SendVrrp", "Announce"]
     taken = next(done.at for done in pair.effects("gw2", Moved))
     revoked = next(done.at for done in pair.effects("gw1", RevokeLease))
-    assert taken < revoked < taken + LATE
+    quiet = next(done.at for done in pair.effects("gw1", Quieten))
+    assert taken < quiet < taken + LATE
+    assert quiet + LINGER <= revoked < quiet + LINGER + LATE
     assert pair.gaps() == []
     assert 0 < pair.world.checker.overlap_planned_max <= KERNEL
     assert (pair.role_changes("gw1"), pair.role_changes("gw2")) == (1, 1)
