@@ -89,5 +89,6 @@ CODES: Mapping[str, str] = MappingProxyType(
         "E2904": "Not yet: the IOS language.",
         "E2905": "Not yet: this key.",
         "E2906": "Not yet: a server on a node that balances its service.",
+        "E2907": "Not yet: a node with different partners in different groups.",
     }
 )

@@ -18,6 +18,22 @@ def check_groups(scope: Scope) -> Iterator[Problem]:
         yield from _check_members(scope, name, group, places)
         yield from _check_addresses(scope, name, group)
     yield from _check_vrids(scope)
+    yield from _check_partners(scope)
+
+
+def _check_partners(scope: Scope) -> Iterator[Problem]:
+    """A node hears one partner over the channel: all its groups must be with the same one."""
+    partners: dict[str, tuple[str, str]] = {}
+    for name, group in scope.file.redundancy.items():
+        if len(group.nodes) != 2 or group.nodes[0] == group.nodes[1]:
+            continue
+        for place, node in enumerate(group.nodes):
+            partner = group.nodes[1 - place]
+            other, elsewhere = partners.setdefault(node, (partner, name))
+            if other != partner:
+                message = f"not yet: {node} stands in for {partner} here and for {other} in {elsewhere}"
+                path: Steps = ("redundancy", name, "nodes", place)
+                yield scope.source.problem(path, "E2907", message, "give each node one partner for all its groups")
 
 
 def _check_members(scope: Scope, name: str, group: GroupModel, places: dict[str, int]) -> Iterator[Problem]:
