@@ -1,4 +1,6 @@
-"""What every command shares: exit codes, JSON with a schema name, errors that say what to do, plain text off a terminal."""
+"""What every command shares: exit codes, JSON with a schema name, errors that say what to do, plain text off a
+terminal.
+"""
 
 import functools
 import json
