@@ -2,8 +2,9 @@
 
     python bench/run.py [--into DIR] [--only NAME] [--list]
 
-A part that has its file in DIR is not run again; delete the file to repeat it. Rows (`runs[]`) are kept as they were measured, with
-the load of the machine before and after. `python bench/report.py DIR` turns them into docs/benchmarks.md.
+A part that has its file in DIR is not run again; delete the file to repeat it. Rows (`runs[]`) are kept as they were
+measured, with the load of the machine before and after. `python bench/report.py DIR` turns them into
+docs/benchmarks.md.
 """
 
 import argparse

@@ -1,6 +1,7 @@
 """Values that get mixed up when they are bare numbers and strings.
 
-Time is an integer count of nanoseconds everywhere: an `Instant` on the monotonic clock, a `Duration` between two of them.
+Time is an integer count of nanoseconds everywhere: an `Instant` on the monotonic clock, a `Duration` between two of
+them.
 """
 
 import re

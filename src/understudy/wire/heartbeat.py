@@ -1,7 +1,7 @@
 """The heartbeat between nodes: everything a node says of itself, on every shared network, as state and not as messages.
 
-Because a heartbeat carries state ("I offer group 1 under token 7"), loss, duplication and reordering need no handling of
-their own: the newest one says all. Hand-over is two such states that refer to each other.
+Because a heartbeat carries state ("I offer group 1 under token 7"), loss, duplication and reordering need no handling
+of their own: the newest one says all. Hand-over is two such states that refer to each other.
 
 Layout, all integers big endian. The bytes travel inside the channel's authenticated encryption (adapters.channel);
 what is decoded here is therefore a known node's, but it is still bounded and checked field by field.

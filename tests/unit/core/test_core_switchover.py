@@ -13,7 +13,9 @@ from understudy.units import MILLISECOND, SECOND, Instant
 
 
 def test_a_switchover_makes_before_it_breaks() -> None:
-    """The successor's addresses are up before it advertises; the old Active is quiet then, and goes on forwarding a while."""
+    """The successor's addresses are up before it advertises; the old Active is quiet then, and goes on forwarding a
+    while.
+    """
     pair = Pair()
     pair.break_now("switchover", target="edge")
     pair.run_for(SECOND)
