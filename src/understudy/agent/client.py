@@ -74,27 +74,45 @@ def control_paths(run_dir: Path | None) -> list[Path]:
     return found + sorted(fallback.glob(f"lab/*/*/{SOCKET}"))
 
 
-def find(run_dir: Path | None, node: str | None) -> list[tuple[Path, dict[str, Any]]]:
-    """Status of every agent that answers, of `node` only if named. Raises OperatorError if there is none."""
+def find(
+    run_dir: Path | None, node: str | None = None, cluster: str | None = None, *, of_one_cluster: bool = False
+) -> list[tuple[Path, dict[str, Any]]]:
+    """Status of every agent that answers; of `node` or `cluster` only, if named.
+
+    Raises OperatorError if there is none, or agents of several clusters where one is meant.
+    """
     found: list[tuple[Path, dict[str, Any]]] = []
     problem: OperatorError | None = None
+    others: set[str] = set()
     for path in control_paths(run_dir):
         if node is not None and path.parent.name != node:
+            others.add(path.parent.name)
             continue
         try:
-            found.append((path, ask(path, "status")))
+            status = ask(path, "status")
+            if cluster is None or status.get("cluster") == cluster:
+                found.append((path, status))
+            else:
+                others.add(str(status.get("cluster")))
         except OperatorError as error:
             problem = problem or error
             found.append((path, {"node": path.parent.name, "error": error.message, "groups": []}))
     if not any("error" not in status for _, status in found):
         if problem is not None:
             raise problem
+        if others:
+            wanted = node or cluster
+            raise OperatorError("E5308", f"nothing of {wanted} answers here", f"there is {', '.join(sorted(others))}")
         where = str(run_dir) if run_dir is not None else f"{RUN_DIR} or in a lab"
         raise OperatorError(
             "E5301",
-            f"no agent {f'of {node} ' if node else ''}answers below {where}",
+            f"no agent answers below {where}",
             "start one: understudy lab up FILE, or understudy agent FILE --node NAME on each node",
         )
+    clusters = sorted({status["cluster"] for _, status in found if "cluster" in status})
+    if of_one_cluster and len(clusters) > 1:
+        message = f"agents of several clusters answer here: {', '.join(clusters)}"
+        raise OperatorError("E5307", message, "name one with --cluster")
     return found
 
 

@@ -100,6 +100,7 @@ class Hands:
             self._links.take(links)
         else:
             self._links.release(links)
+            self._nft.run(unquieten(self._numbers[message["group"]]))
         return {"active": bool(message["active"])}
 
     def _revoke(self, message: Message) -> Message:

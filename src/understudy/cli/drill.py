@@ -62,9 +62,9 @@ def drill(
             sys.stdout.write(f"{row.name:<18}{row.sentence}\n")
         return
     if lease not in ("on", "off"):
-        raise OperatorError(BAD_OPTION, f"--lease is on or off, not {lease!r}")
+        raise OperatorError(BAD_OPTION, f"--lease is on or off, not {lease!r}", "leave it out for service as usual")
     if lang not in LANGUAGES:
-        raise OperatorError(BAD_OPTION, f"--lang is one of {', '.join(LANGUAGES)}, not {lang!r}")
+        raise OperatorError(BAD_OPTION, f"--lang is one of {', '.join(LANGUAGES)}, not {lang!r}", "--lang en")
     names = list(dict.fromkeys(fault or ["node-power-loss"]))
     if names == ["all"]:
         names = [row.name for row in FAULTS.values() if not row.control]
@@ -90,11 +90,11 @@ def _interval(text: str | None) -> "Duration | None":
     try:
         return parse_duration(text)
     except ValueError as error:
-        raise OperatorError(BAD_OPTION, f"--advertise: {error}") from error
+        raise OperatorError(BAD_OPTION, f"--advertise: {error}", "a number and a unit, as in 50ms") from error
 
 
 class _Progress:
-    """One line on stderr that says what goes on; nothing where stderr is no terminal."""
+    """What goes on, on stderr: one line that is rewritten on a terminal, the beginning of each run elsewhere."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -105,6 +105,8 @@ class _Progress:
             width = os.get_terminal_size(sys.stderr.fileno()).columns
             sys.stderr.write("\r\x1b[K" + f"{self._name}: {text}"[: width - 1])
             sys.stderr.flush()
+        elif "strikes" in text or "void" in text:
+            sys.stderr.write(f"{self._name}: {text}\n")
 
     def __enter__(self) -> "_Progress":
         return self

@@ -24,6 +24,7 @@ def explain(
     group: Annotated[str | None, typer.Argument(help="The group, if there are several.")] = None,
     *,
     json_output: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+    cluster: Annotated[str | None, typer.Option(help="Of this cluster, if several answer here.")] = None,
     run_dir: Annotated[Path | None, typer.Option(help="Where the agents' journals are.")] = None,
     table: Annotated[bool, typer.Option("--table", help="The decision's table instead: who holds when.")] = False,
 ) -> None:
@@ -31,7 +32,7 @@ def explain(
     if table:
         _explain_table(json_output)
         return
-    events = _events(run_dir)
+    events = _events(run_dir, cluster)
     moves = [
         event
         for event in events
@@ -93,11 +94,11 @@ def _explain_table(json_output: bool) -> None:
         console().print(f"{row['number']:>3}  {row['role']:<10}  {row['action']:<22}  {row['sentence']}", markup=False)
 
 
-def _events(run_dir: Path | None) -> list[dict[str, Any]]:
+def _events(run_dir: Path | None, cluster: str | None) -> list[dict[str, Any]]:
     from understudy.agent import client
 
     events: list[dict[str, Any]] = []
-    for path in client.control_paths(run_dir):
+    for path, _ in client.find(run_dir, None, cluster, of_one_cluster=True):
         journal = path.with_name("events.jsonl")
         if journal.exists():
             for line in journal.read_text(errors="replace").splitlines()[-LINES_READ_MAX:]:

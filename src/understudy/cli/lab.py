@@ -33,9 +33,13 @@ def up(
     json_output: Json = False,
     no_agents: Annotated[bool, typer.Option("--no-agents", help="Machines, cables and servers only.")] = False,
     advertise: Annotated[str | None, typer.Option(help="Advertisement interval of every group, such as 50ms.")] = None,
-    timeout: Annotated[float, typer.Option(help="Seconds to wait for the servers to answer.")] = 30.0,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait for servers and roles.")] = 30.0,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Do not wait until every group is served.")] = False,
 ) -> None:
-    """Build the lab and leave it running. Returns once every server answers its neighbours."""
+    """Build the lab and leave it running.
+
+    Returns once every server answers its neighbours and every group has an Active and a standby.
+    """
     from understudy.config import load_plan
     from understudy.lab import sandbox, state
     from understudy.lab.build import Lab
@@ -67,14 +71,21 @@ def up(
         }
         claim.record(record)
         running.detach()
+    if not (no_agents or no_wait):
+        record["settled"] = _settled(claim.path, timeout)
+        record["settled_s"] = round(_seconds_since_start(), 3)
     if json_output:
         emit_json(SCHEMA, record)
     else:
         _print_nodes(record)
+        served = f", its groups served after {record['settled_s']:.2f} s" if record.get("settled") else ""
         console().print(
-            f"lab {plan.cluster} is up after {record['wall_s']:.2f} s, held by process {record['holder']}; "
+            f"lab {plan.cluster} is up after {record['wall_s']:.2f} s{served}; held by process {record['holder']}, "
             f"`understudy lab down` ends it"
         )
+    if record.get("settled") is False:
+        console(stderr=True).print("! a group is not served yet: understudy status")
+        raise typer.Exit(CHANGED)
 
 
 @lab.command()
@@ -183,6 +194,29 @@ def _nodes(lab: "Lab") -> list[dict[str, Any]]:
     return nodes
 
 
+def _settled(state: Path, timeout_s: float) -> bool:
+    """Wait until every group has an Active that hears its standby."""
+    from understudy.agent import client
+
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        try:
+            statuses = [status for _, status in client.find(state)]
+        except OperatorError:
+            statuses = []
+        groups = {group["name"] for status in statuses for group in status["groups"]}
+        served = {
+            group["name"]
+            for status in statuses
+            for group in status["groups"]
+            if group["role"] == "active" and all(peer["heard"] and peer["eligible"] for peer in group["peers"])
+        }
+        if groups and groups == served and not any("error" in status for status in statuses):
+            return True
+        time.sleep(0.02)
+    return False
+
+
 def _hold() -> None:
     """Keep the lab: its namespaces live by our descriptors. Children that end are reaped."""
     while True:
@@ -226,7 +260,9 @@ def _cluster(name: str | None, default: str | None) -> str | None:
         return name
     up = list(state.labs())
     if len(up) > 1:
-        raise OperatorError("E5137", f"several labs are up: {', '.join(up)}", "name one")
+        raise OperatorError(
+            "E5137", f"several labs are up: {', '.join(up)}", "name one: lab down NAME, lab exec --lab NAME NODE"
+        )
     if not up and default is not None:
         raise OperatorError(state.NOT_UP, "no lab is up", "understudy lab up FILE")
     return up[0] if up else default

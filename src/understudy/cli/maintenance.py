@@ -28,12 +28,14 @@ def maintenance(
     node: Annotated[str | None, typer.Option(help="Which node, if several answer here.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Even if nobody could take over.")] = False,
     json_output: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+    cluster: Annotated[str | None, typer.Option(help="Of this cluster, if several answer here.")] = None,
     run_dir: Annotated[Path | None, typer.Option(help="Where the agents' sockets are.")] = None,
 ) -> None:
     """Put a node to rest, or back on duty. An Active hands over first; the state survives restarts."""
     from understudy.agent import client
 
-    found = [(path, status) for path, status in client.find(run_dir, node) if "error" not in status]
+    answers = client.find(run_dir, node, cluster, of_one_cluster=True)
+    found = [(path, status) for path, status in answers if "error" not in status]
     if len(found) > 1:
         names = ", ".join(status["node"] for _, status in found)
         raise OperatorError("E5306", f"which node? {names} answer here", "name one with --node")

@@ -33,7 +33,7 @@ def console(*, stderr: bool = False) -> "Console":
         highlight=False,
         soft_wrap=not stream.isatty(),
         no_color=not stream.isatty() or "NO_COLOR" in os.environ,
-        width=None if stream.isatty() else 160,
+        width=None if stream.isatty() or "COLUMNS" in os.environ else 160,
     )
 
 

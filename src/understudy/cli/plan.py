@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from understudy.render import NodeConfig
 
 
+_ELEMENTS_SHOWN = 4
+
+
 def register(app: typer.Typer) -> None:
     """Add the command."""
     app.command()(plan)
@@ -26,6 +29,7 @@ def plan(
     file: Annotated[Path, typer.Argument(help="The file of the cluster.")] = Path("understudy.yaml"),
     node: Annotated[str, typer.Option(help="Only this node.")] = "",
     json_output: bool = typer.Option(False, "--json", help="One JSON document."),
+    full: bool = typer.Option(False, "--full", help="Every element of every map, not the first few."),
     diff: bool = typer.Option(False, "--diff", help="Only what would change in the kernel here; exit code 2 if any."),
 ) -> None:
     """Show what a file becomes on every node: addresses, VRRP instances, nftables text, sysctls. Changes nothing."""
@@ -44,7 +48,10 @@ def plan(
         described = [describe_node(resolved, known, configs[known.name]) for known in chosen]
         emit_json("understudy.plan/1", {**describe_cluster(resolved), "nodes": described})
         return
-    sections = [cluster_text(resolved), *(node_text(resolved, known, configs[known.name]) for known in chosen)]
+    sections = [
+        cluster_text(resolved),
+        *(node_text(resolved, known, configs[known.name], full=full) for known in chosen),
+    ]
     sys.stdout.write("\n".join("\n".join(lines) + "\n" for lines in sections))
 
 
@@ -180,7 +187,7 @@ def cluster_text(plan: "Plan") -> Iterator[str]:
         yield f"  objective {objective.service}: outage at most {format_duration(objective.outage)}"
 
 
-def node_text(plan: "Plan", node: "Node", config: "NodeConfig") -> Iterator[str]:
+def node_text(plan: "Plan", node: "Node", config: "NodeConfig", *, full: bool) -> Iterator[str]:
     """One node with what its kernel will hold, for people."""
     yield f"node {node.name}"
     for attachment in node.attachments:
@@ -200,7 +207,24 @@ def node_text(plan: "Plan", node: "Node", config: "NodeConfig") -> Iterator[str]
         yield f"  sysctl {name} = {value}"
     if config.ruleset:
         yield "  nftables"
-        yield from (f"    {line}".rstrip() for line in config.ruleset.splitlines())
+        lines = config.ruleset.splitlines()
+        yield from (f"    {line}".rstrip() for line in (lines if full else folded(lines)))
+    else:
+        yield "  in no redundancy group: needs no agent"
+
+
+def folded(lines: list[str]) -> Iterator[str]:
+    """Rule set lines with long lists of elements cut to their first few; a slot table has thousands."""
+    at = 0
+    while at < len(lines):
+        yield lines[at]
+        if "elements = {" in lines[at]:
+            end = next(place for place in range(at, len(lines)) if lines[place].rstrip().endswith("}"))
+            if end - at > _ELEMENTS_SHOWN:
+                yield from lines[at + 1 : at + _ELEMENTS_SHOWN]
+                yield f"\t\t\t... {end - at + 1 - _ELEMENTS_SHOWN} more: --full }}"
+                at = end
+        at += 1
 
 
 def _endpoint(address: str, port: int) -> str:

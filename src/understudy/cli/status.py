@@ -39,13 +39,15 @@ def register(app: "typer.Typer") -> None:
         json_output: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
         watch: Annotated[bool, typer.Option("--watch", "-w", help="Again every second, until Ctrl-C.")] = False,
         node: Annotated[str | None, typer.Option(help="This node only.")] = None,
+        cluster: Annotated[str | None, typer.Option(help="This cluster only.")] = None,
         run_dir: Annotated[Path | None, typer.Option(help="Where the agents' sockets are.")] = None,
     ) -> None:
         """Who is active, since when and why; peers, leases, servers.
 
         Exit code 2 if a group has no Active, two of them, or no standby.
         """
-        raise typer.Exit(_run(json_output=json_output, watch=watch, node=node, run_dir=run_dir))
+        which = (run_dir, node, cluster)
+        raise typer.Exit(_run(which, json_output=json_output, watch=watch))
 
 
 def quick(arguments: list[str]) -> int:
@@ -54,30 +56,37 @@ def quick(arguments: list[str]) -> int:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("-w", "--watch", action="store_true")
     parser.add_argument("--node")
+    parser.add_argument("--cluster")
     parser.add_argument("--run-dir", type=Path)
-    known = parser.parse_args(arguments)
-    return _run(json_output=known.json, watch=known.watch, node=known.node, run_dir=known.run_dir)
+    try:
+        known = parser.parse_args(arguments)
+    except SystemExit:
+        return 1  # what is wrong was said; 2 is for a degraded cluster
+    return _run((known.run_dir, known.node, known.cluster), json_output=known.json, watch=known.watch)
 
 
-def _run(*, json_output: bool, watch: bool, node: str | None, run_dir: Path | None) -> int:
+def _run(which: tuple[Path | None, str | None, str | None], *, json_output: bool, watch: bool) -> int:
     try:
         while True:
             try:
-                statuses = [status for _, status in client.find(run_dir, node)]
+                statuses = [status for _, status in client.find(*which)]
             except OperatorError as error:
                 if json_output:
                     problem = {"code": error.code, "message": error.message, "hint": error.hint}
-                    sys.stdout.write(json.dumps({"schema": "understudy.error/1", "error": problem}, indent=2) + "\n")
+                    sys.stdout.write(
+                        json.dumps({"schema": "understudy.error/1", "error": problem, "problems": []}, indent=2) + "\n"
+                    )
                 else:
                     sys.stderr.write(f"{error}\n")
                 return 1
             troubles = judge(statuses)
             if json_output:
                 document = {"schema": SCHEMA, "nodes": statuses, "degraded": troubles}
-                text = json.dumps(document, indent=2, ensure_ascii=False)
+                # While watching, one line a document (JSON Lines).
+                text = json.dumps(document, indent=None if watch else 2, ensure_ascii=False)
             else:
                 text = render(statuses, troubles)
-            if watch and sys.stdout.isatty():
+            if watch and not json_output and sys.stdout.isatty():
                 sys.stdout.write("\x1b[2J\x1b[H")
             sys.stdout.write(text + "\n")
             sys.stdout.flush()
@@ -134,7 +143,17 @@ def judge(statuses: list[dict[str, Any]]) -> list[str]:
 
 
 def render(statuses: list[dict[str, Any]], troubles: list[str]) -> str:
-    """The table, and below it what is wrong."""
+    """A table for each cluster, and below what is wrong."""
+    clusters = sorted({status.get("cluster", "?") for status in statuses})
+    lines: list[str] = []
+    for cluster in clusters:
+        lines += [f"cluster {cluster}", *_rows([s for s in statuses if s.get("cluster", "?") == cluster])]
+    if any(not status.get("lease_enabled", True) for status in statuses):
+        lines.append("the kernel lease is OFF: a control of a drill")
+    return "\n".join([*lines, *(f"! {trouble}" for trouble in troubles)])
+
+
+def _rows(statuses: list[dict[str, Any]]) -> list[str]:
     rows: list[tuple[str, ...]] = []
     for status in statuses:
         if "error" in status:
@@ -160,11 +179,7 @@ def render(statuses: list[dict[str, Any]], troubles: list[str]) -> str:
                     f"{up}/{len(status['servers'])} up",
                 )
             )
-    clusters = sorted({status["cluster"] for status in statuses if "cluster" in status})
-    lines = [f"cluster {', '.join(clusters)}", *_table(rows)]
-    if any(not status.get("lease_enabled", True) for status in statuses):
-        lines.append("the kernel lease is OFF: a control of a drill")
-    return "\n".join([*lines, *(f"! {trouble}" for trouble in troubles)])
+    return _table(rows)
 
 
 def _network(network: dict[str, Any]) -> str:

@@ -22,6 +22,7 @@ def switchover(
     group: Annotated[str | None, typer.Argument(help="The group, if there are several.")] = None,
     *,
     json_output: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+    cluster: Annotated[str | None, typer.Option(help="Of this cluster, if several answer here.")] = None,
     run_dir: Annotated[Path | None, typer.Option(help="Where the agents' sockets are.")] = None,
     timeout: Annotated[float, typer.Option(help="Seconds to wait for the outcome.")] = 5.0,
 ) -> None:
@@ -31,7 +32,7 @@ def switchover(
     """
     from understudy.agent import client
 
-    path, name = client.active_of(client.find(run_dir, None), group)
+    path, name = client.active_of(client.find(run_dir, None, cluster, of_one_cluster=True), group)
     begun = time.monotonic()
     reply = client.ask(path, "switchover", group=name)
     if reply.get("error"):

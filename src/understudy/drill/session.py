@@ -139,7 +139,11 @@ def _assemble(
     verdict = judge.decide(bound, runs, len(void), objectives, request.runs, objectives_count=not fault.double)
     if not request.lease:
         verdict["passed"] = False
-        verdict["reasons"].append("the lease was off: this drill shows what the lease prevents")
+        found = [run["dual_answer_ms"] for run in runs]
+        verdict["reasons"].append(
+            f"control without the lease: two nodes answered in {sum(ms > 0 for ms in found)} of {len(found)} runs"
+            + (" (as it must be)" if found and min(found) > 0 else " (the control did NOT show what it should)")
+        )
     return {
         "schema": SCHEMA,
         "fault": fault.name,

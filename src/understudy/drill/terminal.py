@@ -19,7 +19,7 @@ def show(console: Console, drill: DrillJson, language: str = "en") -> None:
     """Print one drill's report."""
     say = speaker(language)
     console.print(Text(f"{drill['fault']}: {drill['sentence']}", style="bold"))
-    console.print(_figures(drill, say))
+    console.print(_figures(drill, say, console.width))
     run = median_run(drill)
     if run is not None:
         console.print(Text(f"\n{say('The median run')} (#{run['number']})", style="bold"))
@@ -31,9 +31,8 @@ def show(console: Console, drill: DrillJson, language: str = "en") -> None:
         console.print(line)
 
 
-def _figures(drill: DrillJson, say: Say) -> Table:
+def _figures(drill: DrillJson, say: Say, width: int) -> Table:
     summary, totals, bound = drill["summary"], drill["summary"]["totals"], drill["bound"]
-    table = Table(box=None, pad_edge=False, header_style="dim")
     rows: list[tuple[str, str]] = [
         ("runs", f"{totals['runs']:.0f}" + (f" (+{len(drill['void'])} void)" if drill["void"] else "")),
         ("p50", f"{summary['p50']:.1f} ms"),
@@ -47,6 +46,13 @@ def _figures(drill: DrillJson, say: Say) -> Table:
         ("stalled", f"{totals['tcp_stalled']:.0f}"),
         ("dual answer", f"{totals['dual_answer_ms']:.1f} ms"),
     ]
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    needed = sum(max(cell_len(say(name)), cell_len(value)) + 2 for name, value in rows)
+    if needed > width:  # upright: a figure is never cut
+        table.show_header = False
+        for name, value in rows:
+            table.add_row(Text(say(name), style="dim"), value)
+        return table
     for name, _ in rows:
         table.add_column(say(name), justify="right", no_wrap=True)
     table.add_row(*(value for _, value in rows))
