@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 
 from understudy.config import load_plan
-from understudy.core import group as group_module
+from understudy.core import routers as routers_module
 from understudy.core.effects import Effect, Finish, Moved, SendHeartbeat, SendVrrp, SetRole
 from understudy.core.events import Event, HeartbeatReceived, Tick
+from understudy.core.evidence import Evidence
 from understudy.core.group import Group
+from understudy.core.handover import Handover
 from understudy.core.node import Node
 from understudy.core.settings import NodeSettings
 from understudy.sim.checker import Violation, settle_time
@@ -54,7 +56,7 @@ def test_a_kernel_lease_that_outlives_the_standbys_patience_is_seen() -> None:
 
 def test_a_standby_that_does_not_ask_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     """The Active has a long lease and is frozen; a standby that starts takes over without a question."""
-    monkeypatch.setattr(Group, "_peer_may_answer", lambda self, now: False)
+    monkeypatch.setattr(Evidence, "peer_may_answer", lambda self, now: False)
     pair = stage()
     pair.break_now("node-power-loss", "gw2", lasts=3 * SECOND)
     pair.run_for(2 * SECOND)
@@ -80,8 +82,8 @@ def test_a_pair_that_ignores_heartbeats_does_not_move_away_from_a_silent_port() 
 
 def test_two_actives_that_never_settle_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither rank nor the channel makes anybody stand down after a partition."""
-    monkeypatch.setattr(Group, "_has_rival", lambda self: False)
-    monkeypatch.setattr(group_module, "Outranked", type("Nothing", (), {"__match_args__": ("source", "priority")}))
+    monkeypatch.setattr(Evidence, "has_rival", lambda self, role, phase: False)
+    monkeypatch.setattr(routers_module, "Outranked", type("Nothing", (), {"__match_args__": ("source", "priority")}))
     pair = stage()
     pair.break_now("partition", "gw1", target="gw2", lasts=2 * SECOND)
     assert violated(lambda: pair.run_for(20 * SECOND)) == "one-answers"
@@ -89,7 +91,7 @@ def test_two_actives_that_never_settle_are_seen(monkeypatch: pytest.MonkeyPatch)
 
 def test_an_old_active_that_turns_the_switch_back_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     """It answers the successor's advertisement, as RFC 9568 has it outside of a hand-over."""
-    monkeypatch.setattr(Group, "_yields_port", property(lambda self: False))
+    monkeypatch.setattr(Handover, "yields_port", property(lambda self: False))
     pair = stage()
     pair.break_now("switchover", target="edge")
     assert violated(lambda: pair.run_for(SECOND)) == "yields-port"
@@ -237,7 +239,7 @@ def test_a_phase_that_never_ends_is_seen() -> None:
     pair = stage()
     core = pair.machine("gw1").core
     assert core is not None
-    core.groups[pair.group].phase = Phase.REQUESTING
+    core.groups[pair.group].handover.phase = Phase.REQUESTING
     assert violated(lambda: pair.world.checker.converged(faults_over_for=SECOND)) == "converges"
 
 

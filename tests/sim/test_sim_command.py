@@ -9,7 +9,7 @@ import typer
 from typer.testing import CliRunner
 
 from understudy.cli import sim as command
-from understudy.core.group import Group
+from understudy.core.handover import Handover
 
 PAIR = str(Path(__file__).parents[2] / "examples" / "pair.yaml")
 
@@ -35,7 +35,7 @@ def test_a_run_without_violation_ends_with_0_and_names_its_figures() -> None:
 
 def test_a_violation_ends_with_2_and_its_replay_shows_the_same(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The command that is printed replays the seed to the same moment, with the trace that led there."""
-    monkeypatch.setattr(Group, "_yields_port", property(lambda self: False))
+    monkeypatch.setattr(Handover, "yields_port", property(lambda self: False))
     out = tmp_path / "result.json"
     result = run(PAIR, "--seeds", "6", "--seconds", "300", "--json", str(out))
     assert result.exit_code == 2, result.output

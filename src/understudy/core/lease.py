@@ -9,7 +9,7 @@ must end before the standby's Active_Down_Timer does, so that a frozen or killed
 The kernel rounds a timeout down to a jiffy and starts it when the frame leaves, before the standby receives it; two
 jiffies cover the granularity of its garbage collection. When no standby could take over anyway, a short lease would
 only cut what the kernel could still carry: then the lease is long. A standby learns from the heartbeat which one is in
-force, and asks on the LAN before it takes over from a node whose lease may still be alive (core.group, step `fence`).
+force, and asks on the LAN before it takes over from a node whose lease may still be alive (core.promotion, `fence`).
 """
 
 from understudy.units import SECOND, Duration

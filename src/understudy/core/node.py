@@ -32,11 +32,13 @@ from understudy.core.events import (
     WitnessAnswered,
     WitnessesLearned,
 )
-from understudy.core.group import Group, PeerView, Standing
+from understudy.core.group import Group
 from understudy.core.health import Health
 from understudy.core.lease import long_after
+from understudy.core.peer import PeerView, Standing
 from understudy.core.reach import LanReach
 from understudy.core.settings import NodeSettings
+from understudy.core.timers import LONG_AGO
 from understudy.errors import DecodeError
 from understudy.units import MILLISECOND, Duration, Family, GroupName, Instant, NetworkName, Vrid
 from understudy.wire.frame import Packet
@@ -90,7 +92,7 @@ class Node:
         self._finished = False
         self._started = False
         self._sequence = 0
-        self._sent_at = -(1 << 62)
+        self._sent_at = LONG_AGO
         self._body = b""
         self._fresh_for = settings.heartbeat * 11 // 4
         self._handlers: dict[type, Callable[[Instant, Any, list[Effect]], None]] = {
@@ -116,7 +118,7 @@ class Node:
             # What waits in the sockets is old, and the peer may have given us up: trust neither for a while.
             self.peer.doubted_until = now + self._lease_long
         for group in self._groups:
-            if now > group.lapses_at:
+            if now > group.voice.lapses_at:
                 group.guard(now, out)
         kind = type(event)
         if kind is Tick:
@@ -175,7 +177,7 @@ class Node:
         if not advertisement.priority:
             self._due = None  # a farewell is the one packet that brings a deadline forward
         group.heard(now, index, packet.source, advertisement, out)
-        if packet.source != group.local[index] and self.lans[network].heard(now):
+        if packet.source != group.voice.local[index] and self.lans[network].heard(now):
             self._reach_changed(now, out)
 
     def _heartbeat_received(self, now: Instant, event: HeartbeatReceived, out: list[Effect]) -> None:
@@ -295,7 +297,7 @@ class Node:
         for group in self._groups:
             for index, router in enumerate(group.settings.routers):
                 if (router.network, router.family) == (event.network, event.family):
-                    group.set_local(index, event.address)
+                    group.voice.set_local(index, event.address)
 
     def _witness_answered(self, now: Instant, event: WitnessAnswered, out: list[Effect]) -> None:
         lan = self.lans.get(event.network)
@@ -355,7 +357,7 @@ class Node:
 
     def _interval(self) -> Duration:
         for group in self._groups:
-            if group.phase is not Phase.NONE:
+            if group.handover.phase is not Phase.NONE:
                 return min(HURRY, self.settings.heartbeat)
         return self.settings.heartbeat
 

@@ -26,7 +26,7 @@ facts of the simulated world that no core can see.
 from typing import TYPE_CHECKING
 
 from understudy.core.effects import Moved, SendVrrp
-from understudy.core.group import OFFER_DEADLINE, OVERLAP_MAX
+from understudy.core.handover import OFFER_DEADLINE, OVERLAP_MAX
 from understudy.sim.machine import Machine
 from understudy.units import MILLISECOND, SECOND, Duration, GroupName, Instant, NodeName, format_duration
 from understudy.wire.heartbeat import Lease, Phase, Role
@@ -314,7 +314,7 @@ class Checker:
             both = []
             for machine in self._members_of(name):
                 kernel = machine.kernel
-                answers = world.answers(machine, name)
+                answers = world.hands.answers(machine, name)
                 known = kernel.answering.get(name, False)
                 until = kernel.lease_until.get(name, -1)
                 if answers != known and until != world.now:

@@ -267,12 +267,12 @@ def _hosts_down(injector: Injector, fault: Fault) -> Undo | None:
 
 def _server_down(injector: Injector, fault: Fault) -> Undo | None:
     binding = int(fault.target)
-    injector.world.checks_down.add(binding)
-    return lambda: injector.world.checks_down.discard(binding)
+    injector.world.servers.down.add(binding)
+    return lambda: injector.world.servers.down.discard(binding)
 
 
 def _server_flaps(injector: Injector, fault: Fault) -> Undo | None:
-    flapping, binding = injector.world.checks_flapping, int(fault.target)
+    flapping, binding = injector.world.servers.flapping, int(fault.target)
     flapping[binding] = fault.amount
     return lambda: void(flapping.pop(binding, None))
 

@@ -7,7 +7,7 @@ from core_pair import INTERVAL, KERNEL, LATE, SKEW, Pair, priorities
 from understudy.config import load_plan
 from understudy.core.effects import Announce, Finish, Moved, Persist, Quieten, RevokeLease, SendVrrp, SetRole
 from understudy.core.events import MaintenanceCommanded, SwitchoverCommanded
-from understudy.core.group import LINGER
+from understudy.core.holding import LINGER
 from understudy.core.settings import NodeSettings
 from understudy.units import MILLISECOND, SECOND, Instant
 

@@ -1,0 +1,180 @@
+"""What a group knows about who holds it, and since when: all that the decision (core.decision) looks at.
+
+Three things count only after they have lasted: that the peer reaches more (`settles_at`), that both nodes are Active
+(`rival_at`), and that the Active said it stood down (`vacant_at`).
+"""
+
+from collections.abc import Sequence
+
+from understudy.core.decision import PeerIs, View
+from understudy.core.lease import long_after
+from understudy.core.peer import PeerView
+from understudy.core.reach import LanReach
+from understudy.core.routers import Routers, elapsed
+from understudy.core.settings import GroupSettings, NodeSettings
+from understudy.core.timers import NEVER
+from understudy.units import Instant, Priority
+from understudy.wire.heartbeat import Body, GroupState, Lease, Phase, Reach, Role
+
+
+class Evidence:
+    """`lans` are the group's, each once."""
+
+    def __init__(
+        self,
+        settings: GroupSettings,
+        node: NodeSettings,
+        lans: Sequence[LanReach],
+        routers: Routers,
+        peer: PeerView,
+    ) -> None:
+        self._settings = settings
+        self._node_number = node.number
+        self._lans = lans
+        self._routers = routers
+        self._peer = peer
+        self._lan_numbers = [node.networks.index(lan.network) for lan in lans]
+        mine = settings.routers[0].priority if settings.routers else Priority(0)
+        self._ranks_first = all(mine > other for other in settings.peer_priority.values())
+        self.settles_at: int = NEVER
+        """The peer has begun to reach more: when that will have lasted long enough to move the group for it."""
+        self._settled = False
+        self._reach_before = 0
+        self.rival_at: int = NEVER
+        """Both nodes are Active: when the peer's lower priority should long have made it stand down."""
+        self.vacant_at: int = NEVER
+        """The Active said over the channel that it stood down: our skew later, as after a farewell, nobody is left."""
+        self._vacant = False
+        self._peer_held = False
+
+    # --- the whole of it
+
+    def weigh(self, now: Instant, role: Role, phase: Phase) -> None:
+        """Notice what begins or ends now; before `view` when a decision hangs on it."""
+        rival_at = min(self.rival_at, now + 4 * self._settings.advertise)
+        self.rival_at = rival_at if self.has_rival(role, phase) else NEVER
+        self._compare_reach(now)
+
+    def view(self, now: Instant, role: Role, phase: Phase, *, eligible: bool, yielded: bool) -> View:
+        """The situation as the decision sees it. `yielded`: the operator moved the group away from here."""
+        theirs = self.theirs
+        body = self._peer.body
+        if not self._peer.fresh or theirs is None or body is None:
+            peer, peer_eligible, peer_reach, peer_requests = PeerIs.GONE, False, 0, False
+        else:
+            peer = PeerIs.ACTIVE if theirs.role is Role.ACTIVE else PeerIs.STANDING_BY
+            # A peer that has just fallen silent everywhere is dead, not better connected.
+            speaks = now - self._peer.heard_at < self._settings.advertise * 3 // 2
+            peer_eligible = speaks and self._peer.ready and theirs.role is not Role.INITIALIZE
+            peer_reach = self._reach_of(body)
+            peer_requests = theirs.phase is Phase.REQUESTING and theirs.target == self._node_number
+        return View(
+            role=role,
+            eligible=eligible,
+            port_up=self.port_up,
+            silent=self.nobody_heard(),
+            peer=peer,
+            peer_eligible=peer_eligible,
+            reach=self._reach(),
+            peer_reach=peer_reach,
+            settled=self._settled,
+            preempts=self._settings.preempt and not yielded and self._ranks_first,
+            peer_requests=peer_requests,
+            rival=self.has_rival(role, phase),
+            ranks_first=self._ranks_first,
+            rival_is_deaf=self.rival_at <= now,
+        )
+
+    @property
+    def port_up(self) -> bool:
+        return any(lan.carrier for lan in self._lans)
+
+    def moved(self) -> None:
+        """This node has changed its role: who holds the group is found out anew."""
+        self.rival_at = NEVER
+        self.somebody_holds()
+
+    # --- the peer
+
+    @property
+    def theirs(self) -> GroupState | None:
+        """What the peer last said of the group."""
+        return self._peer.group(self._settings.number)
+
+    def has_rival(self, role: Role, phase: Phase) -> bool:
+        """Both nodes hold the group and no hand-over explains it."""
+        if role is not Role.ACTIVE or phase is not Phase.NONE or not self._peer.fresh:
+            return False
+        theirs = self.theirs
+        return theirs is not None and theirs.role is Role.ACTIVE and theirs.phase is Phase.NONE
+
+    def peer_may_answer(self, now: Instant) -> bool:
+        """Whether the peer's kernel may still answer under a lease, as far as we know.
+
+        It may have believed itself alone, and then have a long lease, once it missed us for `long_after`. Then we
+        missed it for as long, unless only our words were lost: in that case it told us of its lease.
+        """
+        if not self._settings.peers:
+            return False
+        if now - self._peer.heard_at > long_after(self._settings.advertise) // 2 or now < self._peer.doubted_until:
+            return True
+        theirs = self.theirs
+        return theirs is not None and now < self._peer.heard_at + theirs.lease_ns
+
+    # --- silence
+
+    def nobody_heard(self) -> bool:
+        """Silence on the LANs, or the Active's own word that it stood down."""
+        return self._vacant or self._routers.all_silent()
+
+    def somebody_holds(self) -> None:
+        self.vacant_at, self._vacant = NEVER, False
+
+    def hear_peer(self, now: Instant, theirs: GroupState, role: Role) -> None:
+        """The peer holds the group, or no longer does, by its own word."""
+        if theirs.role is Role.ACTIVE or theirs.lease is not Lease.NONE:
+            self.somebody_holds()
+            self._peer_held = True
+        elif theirs.role is Role.BACKUP and self._peer_held:
+            self._peer_held = False
+            if role is Role.BACKUP:
+                self.vacant_at = now + self._routers.skew_time_max
+
+    def tick_vacancy(self, now: Instant) -> None:
+        if self.vacant_at <= now:
+            self.vacant_at, self._vacant = NEVER, True
+
+    def what_is_silent(self, now: Instant) -> str:
+        """The evidence for a failover, with its figures: `silent: outside/4 for 302 ms, ...`."""
+        if self._vacant:
+            return f"{self._peer.name} stood down and says so over the channel"
+        channel = elapsed(now, self._peer.heard_at if self._peer.ever else None)
+        return f"silent: {self._routers.silences(now)}; channel {channel}"
+
+    # --- reach
+
+    def tick_reach(self, now: Instant) -> bool:
+        """True if the peer has reached more for long enough."""
+        if self.settles_at > now:
+            return False
+        self.settles_at, self._settled = NEVER, True
+        return True
+
+    def _compare_reach(self, now: Instant) -> None:
+        """Notice when the peer begins to reach more: our loss counts at once, its gain after two intervals."""
+        reach = self._reach()
+        body = self._peer.body
+        if body is None or self._reach_of(body) <= reach:
+            self.settles_at, self._settled = NEVER, False
+        elif reach < self._reach_before:
+            self.settles_at, self._settled = NEVER, True
+        elif not self._settled and self.settles_at == NEVER:
+            self.settles_at = now + 2 * self._settings.advertise
+        self._reach_before = reach
+
+    def _reach(self) -> int:
+        return sum(lan.reach for lan in self._lans)
+
+    def _reach_of(self, body: Body) -> int:
+        known = {lan.network: lan.reach for lan in body.lans}
+        return sum(known.get(number, Reach.DOWN) for number in self._lan_numbers)
