@@ -63,7 +63,7 @@ NEIGHBOURS_EVERY = 5 * SECOND
 HOUSEKEEPING_EVERY = SECOND
 PORTS_EVERY = 60 * SECOND
 """How long a port that took no advertisements counts as without carrier, unless there is news of it."""
-HANDS_PATIENCE = 10
+HANDS_PATIENCE = 3
 """Rounds of housekeeping that a command to the hands may take. Rounds, not seconds: if we were frozen, so were they."""
 
 

@@ -87,7 +87,7 @@ class Supervisor:
     def __init__(self, options: AgentOptions, interfaces: dict[NetworkName, str]) -> None:
         self._options = options
         self._interfaces = interfaces
-        self._settings = replace(options.plan.settings(options.node), jiffy=kernel_jiffy())
+        self._settings = replace(options.plan.settings(options.node), jiffy=kernel_jiffy(), fence=options.lease_enabled)
         self._lans = open_lans(options, self._settings, interfaces)
         self._epoch = Store(options.store_path).next_epoch().epoch
         self._config = render_node(

@@ -28,7 +28,11 @@ def create_key(path: Path) -> None:
         hint = "every node needs the same key; copy this one, or remove it to begin anew"
         raise OperatorError("E2704", f"{path} exists and is not overwritten", hint) from None
     except OSError as error:
-        hint = f"make the directory first: install -d {path.parent}" if not path.parent.exists() else "choose another place"
+        hint = (
+            f"make the directory first: install -d {path.parent}"
+            if not path.parent.exists()
+            else "choose another place"
+        )
         raise OperatorError("E2701", f"{path} cannot be written: {error.strerror}", hint) from None
     with os.fdopen(descriptor, "w", encoding="ascii") as stream:
         stream.write(text)

@@ -30,6 +30,7 @@ class Evidence:
     ) -> None:
         self._settings = settings
         self._node_number = node.number
+        self._fence = node.fence
         self._lans = lans
         self._routers = routers
         self._peer = peer
@@ -53,7 +54,7 @@ class Evidence:
         """Notice what begins or ends now; before `view` when a decision hangs on it."""
         rival_at = min(self.rival_at, now + 4 * self._settings.advertise)
         self.rival_at = rival_at if self.has_rival(role, phase) else NEVER
-        self._compare_reach(now)
+        self._compare_reach(now, role)
 
     def view(self, now: Instant, role: Role, phase: Phase, *, eligible: bool, yielded: bool) -> View:
         """The situation as the decision sees it. `yielded`: the operator moved the group away from here."""
@@ -75,7 +76,7 @@ class Evidence:
             silent=self.nobody_heard(),
             peer=peer,
             peer_eligible=peer_eligible,
-            reach=self._reach(),
+            reach=self._reach(role),
             peer_reach=peer_reach,
             settled=self._settled,
             preempts=self._settings.preempt and not yielded and self._ranks_first,
@@ -114,7 +115,7 @@ class Evidence:
         It may have believed itself alone, and then have a long lease, once it missed us for `long_after`. Then we
         missed it for as long, unless only our words were lost: in that case it told us of its lease.
         """
-        if not self._settings.peers:
+        if not self._settings.peers or not self._fence:
             return False
         if now - self._peer.heard_at > long_after(self._settings.advertise) // 2 or now < self._peer.doubted_until:
             return True
@@ -160,11 +161,14 @@ class Evidence:
         self.settles_at, self._settled = NEVER, True
         return True
 
-    def _compare_reach(self, now: Instant) -> None:
-        """Notice when the peer begins to reach more: our loss counts at once, its gain after two intervals."""
-        reach = self._reach()
+    def _compare_reach(self, now: Instant, role: Role) -> None:
+        """Notice when the peer begins to reach more: our loss counts at once, its gain after two intervals.
+
+        Only a peer that is heard reaches anything: what it said before it fell silent is no measure for us.
+        """
+        reach = self._reach(role)
         body = self._peer.body
-        if body is None or self._reach_of(body) <= reach:
+        if body is None or not self._peer.fresh or self._reach_of(body) <= reach:
             self.settles_at, self._settled = NEVER, False
         elif reach < self._reach_before:
             self.settles_at, self._settled = NEVER, True
@@ -172,8 +176,10 @@ class Evidence:
             self.settles_at = now + 2 * self._settings.advertise
         self._reach_before = reach
 
-    def _reach(self) -> int:
-        return sum(lan.reach for lan in self._lans)
+    def _reach(self, role: Role) -> int:
+        """Ours. Nobody to ask is no evidence against a node that serves: a peer that only returns takes nothing."""
+        doubt = Reach.REACHED if role is Role.ACTIVE else Reach.UNKNOWN
+        return sum(doubt if lan.reach is Reach.UNKNOWN else lan.reach for lan in self._lans)
 
     def _reach_of(self, body: Body) -> int:
         known = {lan.network: lan.reach for lan in body.lans}

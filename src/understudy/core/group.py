@@ -422,8 +422,12 @@ class Group:
             self._take_over(now, f"handed over by {self._peer.name}", cause, theirs.token, out)
 
     def _offer_failed(self, now: Instant, out: list[Effect]) -> None:
+        taken = self.handover.yields_port
         self.handover.fail(now, out)
-        if self._standing.stopping:
+        if taken:
+            # It advertises although its word never came: it answers, and cannot hear us say that we do too.
+            self._stand_down(now, f"{self._peer.name} serves", "it advertises after our offer", out)
+        elif self._standing.stopping:
             self._stand_down(now, "stopped", "the agent was asked to end", out, farewell=True)
         else:
             self._choose_lease(now, out)

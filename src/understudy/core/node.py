@@ -73,6 +73,7 @@ class Node:
         self.health = Health(settings.servers)
         self.dropped: dict[str, int] = {}
         """Packets that were not believed, by reason."""
+        self._woke_at: int = LONG_AGO
         self.refusal = ""
         """Why the last command was refused."""
         self._groups = list(self.groups.values())
@@ -117,6 +118,7 @@ class Node:
         if now - self._sent_at > self._overslept_after and self._started:
             # What waits in the sockets is old, and the peer may have given us up: trust neither for a while.
             self.peer.doubted_until = now + self._lease_long
+            self._woke_at = now
         for group in self._groups:
             if now > group.voice.lapses_at:
                 group.guard(now, out)
@@ -214,6 +216,8 @@ class Node:
         news = heartbeat.body is not peer.body or not peer.fresh
         peer.epoch, peer.sequence = heartbeat.epoch, heartbeat.sequence
         peer.heard_at = now
+        if peer.doubted_until and now - self._woke_at > 2 * self.settings.heartbeat:
+            peer.doubted_until = 0  # said after we woke: no old news from the queue
         if news:
             if not peer.fresh:
                 out.append(Noted("peer", peer.name, "heard over the channel"))

@@ -97,5 +97,7 @@ class NodeSettings:
     """Between two heartbeats: the shortest advertisement interval of the node's groups."""
     jiffy: Duration = 4_000_000
     """The kernel's tick, to which it rounds lease timeouts down."""
+    fence: bool = True
+    """False in a drill's control without lease: nobody is asked before a take-over."""
     lease_long: Duration = 60 * SECOND
     """Lease of the last node standing (see core.lease)."""
