@@ -267,8 +267,10 @@ class Node:
             self._body = body
             self.standing.news = False
         interval = self._interval()
-        # Beside our own advertisements, unless the last one was a moment ago.
-        if news or since >= interval or (2 * since >= interval and any(type(effect) is SendVrrp for effect in out)):
+        # Beside our own advertisements, unless the last one was a moment ago: one that is sent apart makes a crash look
+        # younger over the channel than on the LAN, and the standby wait for it.
+        beside = 10 * since >= interval and any(type(effect) is SendVrrp for effect in out)
+        if news or since >= interval or beside:
             self._sequence += 1
             self._sent_at = now
             out.append(SendHeartbeat(encode(self.settings.number, self.epoch, self._sequence, self._body)))
