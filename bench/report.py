@@ -5,6 +5,7 @@ python bench/report.py DIR [--to docs/benchmarks.md]
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -70,7 +71,12 @@ def changes(run: Document) -> int:
 
 
 def spread(values: Sequence[float], unit: str) -> str:
-    return f"median {median(values):.3g} {unit}, {min(values):.3g}-{max(values):.3g} (n = {len(values)})"
+    return f"median {figure(median(values))} {unit}, {figure(min(values))}-{figure(max(values))} (n = {len(values)})"
+
+
+def figure(value: float) -> str:
+    """Three digits, and no exponent."""
+    return f"{value:,.0f}".replace(",", " ") if value >= 1000 else f"{value:.3g}"
 
 
 def skew(priority: int) -> float:
@@ -226,7 +232,8 @@ def main() -> int:
     for name in (*JUDGES, *OTHERS):
         if name in documents:
             d = documents[name]
-            text += f"| `{name}` | `{d['command']}` | {d['load_before']:.2f} / {d['load_after']:.2f} | {d['took_s']:.0f} s |\n"
+            command = re.sub(r" --json \S+drill\.json", "", d["command"])
+            text += f"| `{name}` | `{command}` | {d['load_before']:.2f} / {d['load_after']:.2f} | {d['took_s']:.0f} s |\n"
     arguments.to.write_text(text)
     print(f"wrote {arguments.to}")
     return 0

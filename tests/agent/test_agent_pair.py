@@ -48,6 +48,20 @@ def test_a_switchover_moves_the_group_once(world: World) -> None:
 
 
 @in_lab
+def test_the_quiet_end_of_a_switchover_ends_with_it(world: World) -> None:
+    """The old Active may have to take over again a moment later: nothing may hold its advertisements back then."""
+    old, new = world.active(), world.standby()
+    world.ask(old, "switchover", group="edge")
+    world.until(lambda: world.role(new) == "active" and not world.group(new)["phase"])
+    world.until(lambda: "elements" not in world.run(old, "nft list set netdev understudy quiet"), 0.5)
+    killed = time.monotonic_ns()
+    world.lab.kill_agent(new)
+    world.until(lambda: world.role(old) == "active", 2)
+    assert world.events(old, "error", killed) == []
+    world.restart_agent(new)
+
+
+@in_lab
 def test_a_switchover_asked_of_the_standby_is_refused(world: World) -> None:
     """The control: nothing moves, and the answer says whom to ask."""
     before = world.moves()

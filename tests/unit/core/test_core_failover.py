@@ -3,7 +3,7 @@
 import pytest
 from core_pair import INTERVAL, KERNEL, LATE, SKEW, Pair, priorities
 
-from understudy.core.effects import Announce, AskAddresses, LeaseChanged, Moved, SendVrrp, SetRole, Step
+from understudy.core.effects import Announce, AskAddresses, LeaseChanged, Moved, SendHeartbeat, SendVrrp, SetRole, Step
 from understudy.units import MILLISECOND, SECOND
 from understudy.wire.heartbeat import Lease
 
@@ -155,6 +155,27 @@ def test_a_lan_that_is_dead_for_both_moves_nothing() -> None:
     pair.break_now("link-silent", "gw2", network="outside", lasts=20 * SECOND)
     pair.run_for(40 * SECOND)
     assert pair.moves() == []
+
+
+@pytest.mark.parametrize("fault", ["agent-kill", "node-power-loss", "agent-freeze"])
+def test_a_standby_that_only_returns_moves_nothing(fault: str) -> None:
+    """Without witnesses the Active cannot tell what it reaches while the standby is gone; that is nothing against it."""
+    pair = Pair()
+    for network in ("outside", "inside"):
+        pair.break_now("hosts-down", network=network, lasts=30 * SECOND)
+    pair.break_now(fault, "gw2", lasts=3 * SECOND)
+    pair.run_for(40 * SECOND)
+    assert pair.role_changes("gw1") == 0
+
+
+def test_heartbeats_leave_together_with_advertisements() -> None:
+    """Otherwise a crash looks younger over the channel than on the LAN, and the standby waits for it."""
+    pair = Pair()
+    pair.run_for(5 * SECOND)
+    advertised = {done.at for done in pair.effects("gw1", SendVrrp)}
+    spoken = {done.at for done in pair.effects("gw1", SendHeartbeat)}
+    assert len(advertised) > 40
+    assert spoken == advertised
 
 
 def test_a_kernel_that_refuses_gives_up_the_role() -> None:
