@@ -62,6 +62,19 @@ def test_the_quiet_end_of_a_switchover_ends_with_it(world: World) -> None:
 
 
 @in_lab
+def test_what_was_handed_over_is_not_adopted(world: World) -> None:
+    """The old Active dies while it still forwards what switches bring: its successor on the node is Backup."""
+    old, new = world.active(), world.standby()
+    world.run_nft(old, "add element netdev understudy quiet { 1 timeout 60s }")
+    since = time.monotonic_ns()
+    world.restart_agent(old)
+    assert [event["new"] for event in world.events(old, "moved", since)][:1] == ["backup"]
+    assert world.events(old, "adopted", since) == []
+    world.until(lambda: world.role(new) == "active" and world.role(old) == "backup", 3)
+    world.until(lambda: "elements" not in world.run(old, "nft list set netdev understudy quiet"), 1)
+
+
+@in_lab
 def test_a_switchover_asked_of_the_standby_is_refused(world: World) -> None:
     """The control: nothing moves, and the answer says whom to ask."""
     before = world.moves()

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from understudy.errors import EnvironmentFailure, OperatorError
-from understudy.render.lease import LEASE_SET
+from understudy.render.lease import LEASE_SET, QUIET_SET
 from understudy.render.text import FAMILY_INET, FAMILY_NETDEV, TABLE, in_parts
 from understudy.units import MILLISECOND, SECOND, Duration
 
@@ -71,8 +71,15 @@ class Nft:
 
     def leases(self) -> Mapping[int, Duration]:
         """Groups whose lease is alive in this kernel, and for how much longer."""
+        return self._groups_in(LEASE_SET)
+
+    def quiet(self) -> Mapping[int, Duration]:
+        """Groups from whose virtual MACs nothing leaves any more: they were handed over."""
+        return self._groups_in(QUIET_SET)
+
+    def _groups_in(self, name: str) -> Mapping[int, Duration]:
         try:
-            listing = self._run(f"list set {FAMILY_NETDEV} {TABLE} {LEASE_SET}\n", 0)
+            listing = self._run(f"list set {FAMILY_NETDEV} {TABLE} {name}\n", 0)
         except EnvironmentFailure:
             if self._declared(FAMILY_NETDEV) is not None:
                 raise

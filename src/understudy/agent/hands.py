@@ -84,8 +84,9 @@ class Hands:
         return {}
 
     def _survey(self, message: Message) -> Message:
-        """Groups that this kernel still answers for: lease alive and every link up."""
-        leases = self._nft.leases()
+        """Groups that this kernel still answers for: lease alive, every link up, and not just handed over."""
+        quiet = self._nft.quiet()
+        leases = {group: left for group, left in self._nft.leases().items() if group not in quiet}
         held = []
         for group, number in self._numbers.items():
             links = [link for link in self._config.links if link.group == group]

@@ -41,8 +41,8 @@ LEASE_SET = "lease"
 LEASE_DECLARATION = "type mark; size 1024; flags dynamic,timeout;"
 QUIET_SET = "quiet"
 QUIET_DECLARATION = "type mark; size 1024; flags timeout;"
-QUIET_MAX: Duration = SECOND
-"""A hand-over that does not end keeps nobody quiet for longer."""
+QUIET_MAX: Duration = LEASE_LONG
+"""Longer than any lease: whoever dies at the end of a hand-over stays quiet until its lease is over."""
 
 _PRIORITY = -500
 """Before anything else that a user may hook to the port."""

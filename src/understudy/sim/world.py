@@ -171,7 +171,9 @@ class World:
         held = frozenset(
             group.name
             for group in settings.groups
-            if kernel.links_up.get(group.name) and kernel.lease_until.get(group.name, -1) > self.now
+            if kernel.links_up.get(group.name)
+            and kernel.lease_until.get(group.name, -1) > self.now
+            and group.name not in kernel.quiet
         )
         machine.life += 1
         machine.epoch += 1
