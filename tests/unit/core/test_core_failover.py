@@ -58,10 +58,11 @@ def test_a_failover_says_so_before_it_answers() -> None:
     pair = Pair()
     pair.break_now("node-power-loss", "gw1", lasts=30 * SECOND)
     pair.run_for(SECOND)
-    steps = [done.effect.step for done in pair.effects("gw2", Step) if done.effect.phase == "done"]  # type:
-    ignore[union-attr] assert steps == ["fence", "gate", "advertise", "addresses", "announce"] order =
-    [type(done.effect).__name__ for done in pair.effects("gw2", Moved, SendVrrp, SetRole, Announce)] assert order[:4] ==
-    ["Moved", "SendVrrp", "SendVrrp", "SetRole"] assert order.index("Announce") > 3
+    steps = [done.effect.step for done in pair.effects("gw2", Step) if done.effect.phase == "done"]  # type: ignore[union-attr]
+    assert steps == ["fence", "gate", "advertise", "addresses", "announce"]
+    order = [type(done.effect).__name__ for done in pair.effects("gw2", Moved, SendVrrp, SetRole, Announce)]
+    assert order[:4] == ["Moved", "SendVrrp", "SendVrrp", "SetRole"]
+    assert order.index("Announce") > 3
 
 
 def test_the_first_announcement_is_repeated() -> None:
@@ -101,9 +102,11 @@ def test_the_lease_is_long_while_nobody_could_take_over() -> None:
     pair = Pair()
     pair.break_now("node-power-loss", "gw2", lasts=10 * SECOND)
     pair.run_for(20 * SECOND)
-    leases = [(done.effect.lease, done.at - pair.begin) for done in pair.effects("gw1", LeaseChanged)]  # type:
-    ignore[union-attr] assert [lease for lease, _ in leases] == [Lease.LONG, Lease.SHORT] assert SECOND - INTERVAL <=
-    leases[0][1] <= SECOND + 2 * INTERVAL assert leases[1][1] - 10 * SECOND <= LATE assert pair.gaps() == []
+    leases = [(done.effect.lease, done.at - pair.begin) for done in pair.effects("gw1", LeaseChanged)]  # type: ignore[union-attr]
+    assert [lease for lease, _ in leases] == [Lease.LONG, Lease.SHORT]
+    assert SECOND - INTERVAL <= leases[0][1] <= SECOND + 2 * INTERVAL
+    assert leases[1][1] - 10 * SECOND <= LATE
+    assert pair.gaps() == []
 
 
 def test_a_link_that_goes_down_moves_the_group_at_once() -> None:
@@ -156,8 +159,7 @@ def test_a_lan_that_is_dead_for_both_moves_nothing() -> None:
 
 @pytest.mark.parametrize("fault", ["agent-kill", "node-power-loss", "agent-freeze"])
 def test_a_standby_that_only_returns_moves_nothing(fault: str) -> None:
-    """Without witnesses the Active cannot tell what it reaches while the standby is gone; that is nothing against it.
-    """
+    """Without witnesses the Active cannot tell what it reaches while the standby is gone: nothing against it."""
     pair = Pair()
     for network in ("outside", "inside"):
         pair.break_now("hosts-down", network=network, lasts=30 * SECOND)
