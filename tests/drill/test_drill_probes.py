@@ -49,7 +49,7 @@ def valid_run(inject: bool) -> tuple[WireRecord, Window]:
         record, window = sandbox.run(lambda: measured_gap(inject))
         if not any(stalls(stream.sent, DATAGRAM_PERIOD, window) for stream in record.streams):
             return record, window
-    pytest.skip("the machine is too busy: five runs in a row were void")
+    pytest.fail("nothing was measured: five runs in a row were void, the machine is too busy")
 
 
 def test_a_gap_of_known_length_is_measured_within_five_milliseconds() -> None:

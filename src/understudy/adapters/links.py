@@ -44,7 +44,6 @@ MACVLAN_MODES = {"private": 1, "vepa": 2, "bridge": 4}
 NDA_DST = 1
 NUD_KNOWN = 0x02 | 0x04 | 0x08 | 0x10  # reachable, stale, delay, probe
 FRA_DST, FRA_IIFNAME, FRA_GOTO, FRA_PRIORITY, FRA_TABLE, FRA_IP_PROTO, FRA_DPORT_RANGE = 1, 3, 4, 6, 15, 22, 24
-FR_ACTIONS = {"local": 1, "goto": 2, "blackhole": 6}  # FR_ACT_TO_TBL, FR_ACT_GOTO, FR_ACT_BLACKHOLE
 RT_TABLE_LOCAL = 255
 RTMGRP_LINK = 1
 SIOCGIFFLAGS, SIOCSIFFLAGS = 0x8913, 0x8914

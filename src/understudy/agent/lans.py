@@ -1,7 +1,8 @@
 """The sockets on the node's LANs, which outlive the core.
 
-The supervisor opens them and keeps them: the last close of a packet socket waits for the kernel's grace periods, 15 ms
-each, and a dead core would take 50 ms to be gone. Held here, its successor also finds what arrived in between.
+The supervisor opens them and keeps them: the last close of a packet socket waits for a grace period of the kernel, and
+a dead core that owned them would be gone only tens of milliseconds later. Held here, its successor also finds what
+arrived in between.
 """
 
 import socket

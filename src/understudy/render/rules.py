@@ -25,7 +25,6 @@ from understudy.units import Address, Family
 LOCAL_OUT_PREFERENCE = 5
 BLACKHOLE_PREFERENCE = 10
 LOCAL_PREFERENCE = 20
-KERNEL_LOCAL_PREFERENCE = 0
 
 PORT_LAST = 65_534
 """The kernel takes no rule that reaches 65535 (`fib_rule_port_range_valid`): a service there goes without."""

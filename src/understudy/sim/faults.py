@@ -17,9 +17,6 @@ from understudy.wire.heartbeat import Role
 
 Undo = Callable[[], None]
 
-RESTART_AFTER: Duration = 100 * MILLISECOND
-"""The service manager starts an agent anew."""
-
 
 _NO_NODE = NodeName("")
 _NO_NETWORK = NetworkName("")
