@@ -129,6 +129,11 @@ def _groups(
             ),
             advertise=model.advertise if advertise is None else advertise,
             preempt=model.preempt,
+            version=model.vrrp.version,
+            pseudo_header=model.vrrp.checksum == "rfc5798",
+            virtual_mac=model.vrrp.virtual_mac,
+            unicast=model.vrrp.unicast,
+            plain=model.vrrp.peer == "vrrp",
         )
         for number, (name, model) in enumerate(file.redundancy.items(), start=1)
     )

@@ -119,6 +119,21 @@ def _rule_of_nat(value: object) -> object:
     return value
 
 
+def _word(what: str, words: tuple[str, ...]) -> Callable[[object], str]:
+    """A parser of one of a few words."""
+
+    def parse(value: object) -> str:
+        text = scalars.text_of(value, what)
+        if text not in words:
+            raise refuse("E2116", f"{quoted(text)} is not a word for this", " or ".join(words))
+        return text
+
+    return parse
+
+
+CHECKSUMS = ("rfc9568", "rfc5798")
+VRRP_PEERS = ("understudy", "vrrp")
+
 _NAME_SCHEMA: dict[str, Any] = {"type": "string", "pattern": f"^{scalars.NAME}$"}
 
 Name = Annotated[str, *_scalar(scalars.parse_name, **_NAME_SCHEMA)]
@@ -167,6 +182,34 @@ class AttachmentModel(_Model):
     ] = None
 
 
+class VrrpModel(_Model):
+    """How the group speaks on its LANs, where another implementation or the network wants it otherwise."""
+
+    version: Annotated[
+        int,
+        *_scalar(lambda v: scalars.parse_integer(v, 2, 3), type="integer", minimum=2, maximum=3),
+        Field(description="3; 2 to migrate from a pair that still speaks it (IPv4, whole seconds)"),
+    ] = 3
+    checksum: Annotated[
+        str,
+        *_scalar(_word("the form of the checksum", CHECKSUMS), enum=list(CHECKSUMS)),
+        Field(
+            description="of version 3 over IPv4: rfc9568, or rfc5798 (with a pseudo-header: keepalived 2.2, FRR 8.4)"
+        ),
+    ] = "rfc9568"
+    virtual_mac: Annotated[
+        bool, *_BOOLEAN, Field(description="whether addresses answer with the virtual MAC, or with the port's own")
+    ] = True
+    unicast: Annotated[
+        bool, *_BOOLEAN, Field(description="whether advertisements go to the other node's address, not to the LAN")
+    ] = False
+    peer: Annotated[
+        str,
+        *_scalar(_word("the other node's software", VRRP_PEERS), enum=list(VRRP_PEERS)),
+        Field(description="understudy, or vrrp: another implementation, without our channel"),
+    ] = "understudy"
+
+
 class GroupModel(_Model):
     """Nodes that stand in for each other, and the addresses that move between them."""
 
@@ -196,6 +239,7 @@ class GroupModel(_Model):
     preempt: Annotated[
         bool, *_BOOLEAN, Field(description="whether the preferred node takes the addresses back when it returns")
     ] = False
+    vrrp: Annotated[VrrpModel, Field(description="how the group speaks, if not as RFC 9568 has it")] = VrrpModel()
 
 
 class CheckModel(_Model):

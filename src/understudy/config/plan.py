@@ -79,6 +79,14 @@ class Group:
     routers: tuple[Router, ...]
     advertise: Duration
     preempt: bool
+    version: int = 3
+    """Of VRRP: 3, or 2 for migration."""
+    pseudo_header: bool = False
+    """IPv4 of version 3: whether our checksums cover one (RFC 5798 as keepalived and FRR read it)."""
+    virtual_mac: bool = True
+    unicast: bool = False
+    plain: bool = False
+    """The other node runs another implementation: no channel, no hand-over, nothing but VRRP."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from understudy.config.plan import Group, Node, Plan, Router
 from understudy.core.settings import GroupSettings, NodeSettings, PeerSettings, RouterSettings, ServerSettings
-from understudy.units import CENTISECOND, SECOND, Address, NetworkName, NodeName, Priority
+from understudy.units import CENTISECOND, SECOND, Address, NetworkName, NodeName
 
 WITNESSES_MAX = 4
 """On one network: enough to tell a dead LAN from a dead machine, few enough to ask all of them at once."""
@@ -13,7 +13,7 @@ def node_settings(plan: Plan, name: NodeName) -> NodeSettings:
     nodes = {node.name: node for node in plan.nodes}
     node = nodes[name]
     groups = [group for group in plan.groups if name in group.nodes]
-    member_names = {member for group in groups for member in group.nodes if member != name}
+    member_names = {member for group in groups if not group.plain for member in group.nodes if member != name}
     peers = [other for other in plan.nodes if other.name in member_names]
     paths = {peer.name: _paths(plan, node, peer) for peer in peers}
     return NodeSettings(
@@ -23,7 +23,7 @@ def node_settings(plan: Plan, name: NodeName) -> NodeSettings:
         networks=tuple(network.name for network in plan.networks),
         paths=tuple(n.name for n in plan.networks if any(n.name in known for known in paths.values())),
         peers=tuple(PeerSettings(peer.name, peer.number, paths[peer.name]) for peer in peers),
-        groups=tuple(_group(group, name) for group in groups),
+        groups=tuple(_group(plan, group, name) for group in groups),
         servers=_servers(plan, groups),
         witnesses={
             network.name: seen
@@ -34,19 +34,20 @@ def node_settings(plan: Plan, name: NodeName) -> NodeSettings:
     )
 
 
-def _group(group: Group, name: NodeName) -> GroupSettings:
+def _group(plan: Plan, group: Group, name: NodeName) -> GroupSettings:
     return GroupSettings(
         name=group.name,
         number=group.number,
         advertise=group.advertise,
         preempt=group.preempt,
-        routers=tuple(_router(router, group, group.priorities[name]) for router in group.routers),
+        routers=tuple(_router(plan, router, group, name) for router in group.routers),
         peers=tuple(node for node in group.nodes if node != name),
         peer_priority={node: group.priorities[node] for node in group.nodes if node != name},
+        plain=group.plain,
     )
 
 
-def _router(router: Router, group: Group, priority: Priority) -> RouterSettings:
+def _router(plan: Plan, router: Router, group: Group, name: NodeName) -> RouterSettings:
     addresses: tuple[Address, ...] = tuple(interface.ip for interface in router.addresses)
     if router.link_local is not None:
         addresses = (router.link_local, *addresses)  # RFC 9568, section 5.2.9
@@ -54,10 +55,21 @@ def _router(router: Router, group: Group, priority: Priority) -> RouterSettings:
         network=router.network,
         family=router.family,
         vrid=router.vrid,
-        priority=priority,
+        priority=group.priorities[name],
         addresses=addresses,
         advertisement_interval_cs=group.advertise // CENTISECOND,
-        preempt_mode=False,  # one router must not move alone: the group decides
+        # One router must not move alone: the group decides, unless there is nobody to decide with.
+        preempt_mode=group.plain and group.preempt,
+        version=group.version,
+        pseudo_header=group.pseudo_header,
+        virtual_mac=group.virtual_mac,
+        unicast=tuple(
+            address
+            for other in plan.nodes
+            if group.unicast and other.name in group.nodes and other.name != name
+            for address in _addresses(other, router.network)
+            if address.version == router.family
+        ),
     )
 
 

@@ -89,6 +89,11 @@ class RoleSet:
 
 
 @dataclass(frozen=True, slots=True)
+class KernelRepaired:
+    """Something of ours in this kernel had been changed by others, and is as it should be again."""
+
+
+@dataclass(frozen=True, slots=True)
 class CheckFinished:
     """One health check of one server ended."""
 
@@ -125,6 +130,7 @@ Event = (
     | WitnessesLearned
     | AddressAnswered
     | RoleSet
+    | KernelRepaired
     | CheckFinished
     | SwitchoverCommanded
     | MaintenanceCommanded

@@ -115,7 +115,7 @@ class Evidence:
         It may have believed itself alone, and then have a long lease, once it missed us for `long_after`. Then we
         missed it for as long, unless only our words were lost: in that case it told us of its lease.
         """
-        if not self._settings.peers or not self._fence:
+        if not self._settings.peers or not self._fence or self._settings.plain:
             return False
         if now - self._peer.heard_at > long_after(self._settings.advertise) // 2 or now < self._peer.doubted_until:
             return True

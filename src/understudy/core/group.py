@@ -218,6 +218,12 @@ class Group:
             if not mute:
                 self.announcements.once_more(out)
 
+    def repaired(self, now: Instant, out: list[Effect]) -> None:
+        """This kernel's objects were restored: the lease may have been lost with them, and frames in between."""
+        if self.role is Role.ACTIVE and not self.handover.yields_port:
+            self.routers.refresh(now, out)
+            self.announcements.once_more(out)
+
     def role_set(self, now: Instant, event: RoleSet, out: list[Effect]) -> None:
         """The kernel took a role, or failed to."""
         if not self.holding.answers_order(event.token):

@@ -21,6 +21,7 @@ from understudy.core.events import (
     CheckFinished,
     Event,
     HeartbeatReceived,
+    KernelRepaired,
     LocalAddressLearned,
     MaintenanceCommanded,
     RoleSet,
@@ -106,6 +107,7 @@ class Node:
             WitnessesLearned: self._witnesses_learned,
             AddressAnswered: lambda now, event, out: self.groups[event.group].answered(now, event, out),
             RoleSet: lambda now, event, out: self.groups[event.group].role_set(now, event, out),
+            KernelRepaired: self._kernel_repaired,
             CheckFinished: lambda now, event, out: out.extend(self.health.handle(event)),
             SwitchoverCommanded: self._switchover,
             MaintenanceCommanded: self._maintenance,
@@ -314,6 +316,10 @@ class Node:
         lan = self.lans.get(event.network)
         if lan is not None and lan.learn(event.addresses):
             self.standing.news = True
+
+    def _kernel_repaired(self, now: Instant, event: KernelRepaired, out: list[Effect]) -> None:
+        for group in self._groups:
+            group.repaired(now, out)
 
     def _switchover(self, now: Instant, event: SwitchoverCommanded, out: list[Effect]) -> None:
         group = self.groups.get(event.group)

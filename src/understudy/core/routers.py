@@ -88,6 +88,11 @@ class Routers:
         for index, router in enumerate(self._routers):
             self._absorb(now, index, router.handle(now, Startup()), out)
 
+    def refresh(self, now: Instant, out: list[Effect]) -> None:
+        """Advertise now, whatever the timers say."""
+        for index, router in enumerate(self._routers):
+            self._absorb(now, index, router.handle(now, Refresh()), out)
+
     def adopt(self, now: Instant, out: list[Effect]) -> None:
         """Go on as Active where a core before us stopped."""
         for index, router in enumerate(self._routers):

@@ -35,6 +35,14 @@ class RouterSettings:
     """Centiseconds, 1-4095."""
     preempt_mode: bool = True
     accept_mode: bool = True
+    version: int = 3
+    """3, or 2 for migration (RFC 3768)."""
+    pseudo_header: bool = False
+    """Whether our checksums over IPv4 cover one: RFC 5798 as keepalived 2.2 and FRR 8.4 read it."""
+    virtual_mac: bool = True
+    """False: addresses sit on the port itself and answer with its MAC."""
+    unicast: tuple[Address, ...] = ()
+    """The other nodes' own addresses, if advertisements go there; empty: to the VRRP multicast group."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +59,8 @@ class GroupSettings:
     peers: tuple[NodeName, ...]
     """The other nodes of the group."""
     peer_priority: Mapping[NodeName, Priority]
+    plain: bool = False
+    """The other node runs another implementation of VRRP: there is no channel, and each router elects by the RFC."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,6 +78,8 @@ class Voice:
 
     def choose_lease(self, now: Instant, active_since: int, at_rest: bool, out: list[Effect]) -> None:
         """Look anew whether anybody could take over; never made longer in the middle of a promotion or hand-over."""
+        if self._settings.plain:
+            return  # nobody says whether a standby is there: it may always be
         if self._peer.ready:
             if self.lease is Lease.LONG:
                 self.set_lease(Lease.SHORT, f"{self._peer.name} stands by", out)
@@ -88,7 +90,7 @@ class Voice:
 
     def choice_due(self, active_since: int) -> int:
         """When silence alone makes the lease long."""
-        waits = self.lease is Lease.SHORT and not self._peer.fresh
+        waits = self.lease is Lease.SHORT and not self._peer.fresh and not self._settings.plain
         return self._alone_at(active_since) if waits else NEVER
 
     def set_lease(self, lease: Lease, reason: str, out: list[Effect]) -> None:
