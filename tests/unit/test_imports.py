@@ -16,6 +16,7 @@ ALLOWED = {
     "wire": {"units", "errors"},
     "core": {"units", "errors", "wire"},
     "config": {"units", "errors", "wire", "core"},
+    "migrate": {"units", "errors"},
     "render": {"units", "errors", "wire", "core", "config"},
     "adapters": {"units", "errors", "wire", "core", "config", "render"},
     "agent": {"units", "errors", "wire", "core", "config", "render", "adapters"},

@@ -11,6 +11,7 @@ from understudy.cli.output import ERROR, OK
 
 COMMANDS = (
     "init",
+    "import_",
     "check",
     "plan",
     "keygen",
