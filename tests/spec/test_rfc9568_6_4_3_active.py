@@ -165,3 +165,18 @@ def test_a_refresh_advertises_and_announces_again() -> None:
     assert machine.handle(at(1), Refresh()) == [SendAdvertisement(PRIORITY), AnnounceAddresses()]
     assert machine.next_deadline() == at(1 + INTERVAL)
     assert backup().handle(at(1), Refresh()) == []
+
+
+def test_a_router_that_goes_on_beside_a_higher_one_is_told_of_once() -> None:
+    """It does not hear us, or does not believe us; one advertisement that crossed ours is no sign of it."""
+    machine = active()
+    moments = [place * INTERVAL + 1 for place in range(8)]
+    told = [of_kind(machine.handle(at(moment), heard(99)), Mismatched) for moment in moments]
+    assert told == [[], [], [], [], [Mismatched("deaf", HIGHER)], [], [], []]
+
+
+def test_advertisements_that_crossed_ours_long_apart_make_nobody_deaf() -> None:
+    """A Backup that comes and goes advertises once each time before it hears us."""
+    machine = active()
+    for place in range(8):
+        assert of_kind(machine.handle(at(place * 3 * INTERVAL), heard(99)), Mismatched) == []

@@ -67,11 +67,12 @@ def test_the_receiver_must_verify_that_ttl_or_hop_limit_is_255(family: Family, t
     assert _refused(_packet(family, ttl=ttl)) == "ttl"
 
 
-@pytest.mark.parametrize("version", [0, 2, 4, 15])
+@pytest.mark.parametrize("version", [0, 1, 4, 15])
 @pytest.mark.parametrize("family", _FAMILIES)
 def test_the_receiver_must_verify_that_the_version_is_3(family: Family, version: int) -> None:
-    """Section 7.1."""
+    """Section 7.1; version 2 over IPv4 is read, and then refused by a router of version 3 (test_rfc3768)."""
     assert _refused(_changed(family, 0, version << 4 | 1)) == "version"
+    assert _refused(_changed(6, 0, 2 << 4 | 1)) == "version"
 
 
 @pytest.mark.parametrize("kind", [0, 2, 15])

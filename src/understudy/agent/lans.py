@@ -7,12 +7,14 @@ arrived in between.
 
 import socket
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv6Address
 
-from understudy.adapters.channel import PORT
+from understudy.adapters.channel import PORT, key_id
+from understudy.adapters.datagram import ChannelSocket
 from understudy.adapters.links import Links
 from understudy.adapters.packet import Port
+from understudy.adapters.unicast import UnicastPort, swallow
 from understudy.agent.options import AgentOptions, find_node
 from understudy.core.settings import NodeSettings
 from understudy.errors import OperatorError
@@ -28,9 +30,14 @@ class Lan:
     """Position in the file."""
     port: Port
     own: dict[int, Address]
-    """Our address by family (of IPv6 the link-local one, for asking)."""
-    channel: socket.socket | None
+    """Our address by family: what advertisements and questions are sent from.
+
+    Of IPv6 the link-local one (RFC 9568, section 5.1.2.1), unless advertisements are unicast: the peer knows the other.
+    """
+    channel: ChannelSocket | None
     """UDP socket of the node-to-node channel."""
+    swallowing: list[socket.socket] = field(default_factory=list)
+    """Held open for the kernel's sake, where advertisements are unicast: nobody reads them."""
 
 
 def kernel_jiffy() -> Duration:
@@ -42,9 +49,11 @@ def open_lans(
     options: AgentOptions, settings: NodeSettings, interfaces: dict[NetworkName, str]
 ) -> dict[NetworkName, Lan]:
     families: dict[NetworkName, set[Family]] = {}
+    unicast: dict[NetworkName, set[Address]] = {}
     for group in settings.groups:
         for router in group.routers:
             families.setdefault(router.network, set()).add(router.family)
+            unicast.setdefault(router.network, set()).update(router.unicast)
     names = dict.fromkeys((*families, *settings.paths))
     own: dict[NetworkName, dict[int, Address]] = {}
     for attachment in find_node(options.plan, options.node).attachments:
@@ -52,8 +61,10 @@ def open_lans(
     peers = {network: address for peer in settings.peers for network, address in peer.paths.items()}
     lans = {}
     for name in names:
-        port = Port(interfaces[name], frozenset(families.get(name, set())))
-        if 6 in families.get(name, set()):
+        known = _partners(options, name)
+        port = _port(interfaces[name], frozenset(families.get(name, set())), unicast.get(name, set()), known)
+        told = {address.version for address in unicast.get(name, set())}
+        if 6 in families.get(name, set()) and 6 not in told:
             own[name][6] = _link_local(port)
         channel = None
         if name in peers:
@@ -64,31 +75,46 @@ def open_lans(
                 for interface in attachment.addresses
                 if interface.version == peers[name].version
             )
-            channel = _channel_socket(source, interfaces[name])
-        lans[name] = Lan(name, settings.networks.index(name), port, own[name], channel)
+            channel = _channel_socket(source, interfaces[name], peers[name], key_id(options.key))
+        swallowing = [swallow(interfaces[name], 4 if version == 4 else 6) for version in sorted(told)]
+        lans[name] = Lan(name, settings.networks.index(name), port, own[name], channel, swallowing)
     return lans
 
 
-def _channel_socket(source: Address, interface: str) -> socket.socket:
-    family = socket.AF_INET if source.version == 4 else socket.AF_INET6
-    end = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
-    end.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode())
+def _port(interface: str, families: frozenset[Family], unicast: set[Address], known: set[Address]) -> Port:
+    return UnicastPort(interface, families, known, unicast) if unicast else Port(interface, families, known)
+
+
+def _partners(options: AgentOptions, network: NetworkName) -> set[Address]:
+    """The other nodes' own addresses on a network where a group of ours may hear them."""
+    plan = options.plan
+    members = {node for group in plan.groups if options.node in group.nodes for node in group.nodes} - {options.node}
+    return {
+        interface.ip
+        for node in plan.nodes
+        if node.name in members
+        for attachment in node.attachments
+        if attachment.network == network
+        for interface in attachment.addresses
+    }
+
+
+def _channel_socket(source: Address, interface: str, peer: Address, named: bytes) -> ChannelSocket:
     try:
-        end.bind((str(source), PORT))
+        return ChannelSocket(source, interface, peer, named)
     except OSError as error:
         raise OperatorError(
             "E5207",
             f"cannot use UDP port {PORT} on {source}: {error.strerror}",
             "another agent may be running on this node: understudy status",
         ) from error
-    end.setblocking(False)
-    return end
 
 
 def _link_local(port: Port) -> IPv6Address:
-    """The port's own link-local address, or the one its MAC would give it."""
-    for index, address, _ in Links().addresses():
-        if index == port.index and isinstance(address, IPv6Address) and address.is_link_local:
+    """The port's own link-local address, or the one its MAC would give it; never a virtual one left there."""
+    for held in Links().held():
+        address = held.interface.ip
+        if held.index == port.index and not held.is_ours and isinstance(address, IPv6Address) and address.is_link_local:
             return address
     mac = port.mac
     identifier = bytes((mac[0] ^ 2, *mac[1:3], 0xFF, 0xFE, *mac[3:]))

@@ -5,14 +5,16 @@ that is going. Then the lease lapses while the node believes that it serves, and
 taking over. `refused` names such LANs, for the node to count them as lost.
 """
 
+import contextlib
 from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv6Address
 
 from understudy.adapters.channel import PORT, Channel
+from understudy.adapters.unicast import UnicastPort, destination, readdressed
 from understudy.agent.journal import JournalSender
 from understudy.agent.lans import Lan
 from understudy.core.effects import Announce, AskAddresses, AskWitnesses, SendHeartbeat, SendVrrp
-from understudy.core.settings import NodeSettings
+from understudy.core.settings import NodeSettings, RouterSettings
 from understudy.render import farewell_mark, lease_long_mark, lease_short_mark
 from understudy.units import Address, GroupName, Instant, NetworkName
 from understudy.wire import arp, ndp
@@ -51,8 +53,13 @@ class Speaker:
                 mark = lease_long_mark(number)
             case Lease.NONE:
                 mark = farewell_mark(number)
+        router = self._groups[effect.group].routers[effect.router]
+        lan = self._lans[effect.network]
+        frame = effect.frame
+        if router.unicast or not router.virtual_mac:
+            frame = self._address(now, lan, router, frame)
         try:
-            self._lans[effect.network].port.send(effect.frame, mark)
+            lan.port.send(frame, mark)
         except OSError as error:
             self._complain(now, "send", effect.network, error)
             self._refusals[effect.network] = self._refusals.get(effect.network, 0) + 1
@@ -63,6 +70,18 @@ class Speaker:
         if (effect.group, effect.network) in self._unwritten:
             self._unwritten.discard((effect.group, effect.network))
             self._journal.write(now, {"kind": "advertised", "group": effect.group, "network": effect.network})
+
+    def _address(self, now: Instant, lan: Lan, router: RouterSettings, frame: bytes) -> bytes:
+        """With the MACs that the core cannot know: the unicast peer's and, without a virtual one, the port's."""
+        target: bytes | None = None
+        if router.unicast and isinstance(lan.port, UnicastPort):
+            peer = destination(frame)
+            target = lan.port.macs.get(peer)
+            question = lan.port.question(now, peer, lan.own.get(peer.version))
+            if question is not None:
+                with contextlib.suppress(OSError):  # The advertisement after it will tell.
+                    lan.port.send(question)
+        return readdressed(frame, target, None if router.virtual_mac else lan.port.mac)
 
     def send_heartbeat(self, now: Instant, effect: SendHeartbeat) -> None:
         """To every peer on every path."""
@@ -77,10 +96,10 @@ class Speaker:
                         pass  # A path may be down; its silence is noticed by the peer.
 
     def announce(self, now: Instant, effect: Announce) -> None:
-        """Gratuitous ARP and unsolicited neighbour advertisements from the virtual MAC."""
+        """Gratuitous ARP and unsolicited neighbour advertisements from the virtual MAC, or else the port's."""
         for router in self._groups[effect.group].routers:
-            mac = virtual_mac(router.vrid, router.family)
             port = self._lans[router.network].port
+            mac = virtual_mac(router.vrid, router.family) if router.virtual_mac else port.mac
             for address in router.addresses:
                 try:
                     if isinstance(address, IPv4Address):

@@ -4,7 +4,8 @@ A router whose port has no carrier sits in Initialize (RFC 9568, section 6.4.1) 
 proves that the Active is gone nor that it is there.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from understudy.core.effects import Dropped, Effect, Noted
 from understudy.core.reach import LanReach
@@ -33,17 +34,44 @@ from understudy.wire.vrrp import Advertisement
 Finding = ActiveDownExpired | Outranked
 """What a router reports instead of acting on it."""
 
+_MISMATCHES: Mapping[str, str] = MappingProxyType(
+    {
+        "interval": "another interval than ours",
+        "addresses": "other addresses than ours",
+        "owner": "addresses that we own",
+        "checksum": "with the other form of the checksum than ours: see `vrrp.checksum`",
+        "version": "in another version of VRRP than ours: see `vrrp.version`",
+        "unicast": "to one router, we to the LAN: see `vrrp.unicast`",
+        "multicast": "to the LAN, we to one router: see `vrrp.unicast`",
+        "stranger": "to us, and is not the other node of the file",
+        "deaf": "although we outrank it: it does not hear us, or does not believe what it hears",
+    }
+)
+"""What another router advertises, for the operator."""
+
 
 class Routers:
     """`index` is the position of a router in the group. `mute` keeps back whatever a router would send."""
 
     def __init__(self, settings: GroupSettings, lans: Sequence[LanReach], voice: Voice) -> None:
         self._name = settings.name
+        self._plain = settings.plain
         self._lans = lans
         self._voice = voice
+        self.checksums = {False: 0, True: 0}
+        """Advertisements over IPv4 in version 3 by the form of their checksum: whether it covered a pseudo-header."""
         self._routers = [VirtualRouter(router, autonomous=False) for router in settings.routers]
 
     # --- what happens to one of them
+
+    def refuses(
+        self, now: Instant, index: int, source: Address, advertisement: Advertisement, out: list[Effect]
+    ) -> bool:
+        """Whether it is none for us: another version, unicast or multicast against the file, a stranger's."""
+        effects = self._routers[index].refuse(source, advertisement)
+        if effects:
+            self._absorb(now, index, effects, out)
+        return bool(effects)
 
     def hear(
         self,
@@ -57,6 +85,8 @@ class Routers:
         mute: bool,
     ) -> Finding | None:
         """An advertisement arrived."""
+        if advertisement.pseudo_header is not None and advertisement.family == 4 and advertisement.version == 3:
+            self.checksums[advertisement.pseudo_header] += 1
         effects = self._routers[index].handle(now, AdvertisementReceived(source, advertisement, local))
         return self._absorb(now, index, effects, out, mute=mute) if effects else None
 
@@ -85,6 +115,7 @@ class Routers:
     # --- what happens to all
 
     def start(self, now: Instant, out: list[Effect]) -> None:
+        self._say_how(out)
         for index, router in enumerate(self._routers):
             self._absorb(now, index, router.handle(now, Startup()), out)
 
@@ -95,6 +126,7 @@ class Routers:
 
     def adopt(self, now: Instant, out: list[Effect]) -> None:
         """Go on as Active where a core before us stopped."""
+        self._say_how(out)
         for index, router in enumerate(self._routers):
             self._absorb(now, index, router.adopt(now, "adopted"), out)
 
@@ -124,6 +156,11 @@ class Routers:
     def skew_time_max(self) -> Duration:
         return max(router.skew_time for router in self._routers)
 
+    @property
+    def heard_at(self) -> int | None:
+        """When another router of ours was last heard on any LAN; all that is known of a peer without channel."""
+        return max((router.last_heard for router in self._routers if router.last_heard is not None), default=None)
+
     def all_silent(self) -> bool:
         """Every router whose port is up has waited its Active_Down_Interval in vain."""
         heard = False
@@ -141,6 +178,11 @@ class Routers:
             for router, lan in zip(self._routers, self._lans, strict=True)
             if lan.carrier
         )
+
+    def _say_how(self, out: list[Effect]) -> None:
+        if self._plain:
+            detail = "the other node has no channel: VRRP alone decides, nothing is handed over"
+            out.append(Noted("plain-vrrp", self._name, detail))
 
     def _absorb(
         self, now: Instant, index: int, effects: list[RouterEffect], out: list[Effect], *, mute: bool = False
@@ -161,7 +203,7 @@ class Routers:
                 case Discarded(reason):
                     out.append(Dropped(reason))
                 case Mismatched(what, source):
-                    out.append(Noted("mismatch", self._name, f"{source} advertises other {what} than ours"))
+                    out.append(Noted("mismatch", self._name, f"{source} advertises {_MISMATCHES[what]}"))
                 case _:
                     pass  # The group announces, answers and records for all its routers.
         return finding

@@ -38,7 +38,7 @@ class Voice:
         self._lans = lans
         self._peer = peer
         self._standing = standing
-        self._messages: dict[tuple[int, int, Lease], SendVrrp] = {}
+        self._messages: dict[tuple[int, int, Lease], tuple[SendVrrp, ...]] = {}
 
     # --- advertisements
 
@@ -47,15 +47,15 @@ class Voice:
         if not self._lans[index].carrier:
             return
         lease = self.lease if priority else Lease.NONE
-        message = self._messages.get((index, priority, lease)) or self._message(index, priority, lease)
-        if message is None:
+        messages = self._messages.get((index, priority, lease)) or self._compose(index, priority, lease)
+        if not messages:
             router = self._settings.routers[index]
             out.append(Noted("no-source", f"{router.network}/{router.family}", "no address to send from yet"))
             return
         if priority:
             self.sent_at = now
             self.lapses_at = now + self.lease_ns
-        out.append(message)
+        out += messages
 
     def say_farewell(self, now: Instant, out: list[Effect]) -> None:
         """Priority 0 on every LAN: the peer needs to wait only its skew (RFC 9568, section 6.4.3)."""
@@ -104,16 +104,32 @@ class Voice:
     def _alone_at(self, active_since: int) -> int:
         return max(self._peer.heard_at, active_since) + long_after(self._settings.advertise)
 
-    def _message(self, index: int, priority: int, lease: Lease) -> SendVrrp | None:
-        """Made once and kept, as it repeats; None while we have no address to send from."""
+    def _compose(self, index: int, priority: int, lease: Lease) -> tuple[SendVrrp, ...]:
+        """To the LAN, or to each unicast peer. Made once and kept, as it repeats; nothing while we have no address."""
         router = self._settings.routers[index]
         local = self.local[index]
         if local is None:
-            return None
+            return ()
         advertisement = Advertisement(
-            router.vrid, Priority(priority), router.advertisement_interval_cs, router.addresses, router.family
+            router.vrid,
+            Priority(priority),
+            router.advertisement_interval_cs,
+            router.addresses,
+            router.family,
+            router.version,
         )
-        frame = advertisement_frame(advertisement, local, virtual_mac(router.vrid, router.family))
-        message = SendVrrp(self._settings.name, index, router.network, frame, lease)
-        self._messages[index, priority, lease] = message
-        return message
+        mac = virtual_mac(router.vrid, router.family)
+        messages = tuple(
+            SendVrrp(
+                self._settings.name,
+                index,
+                router.network,
+                advertisement_frame(
+                    advertisement, local, mac, destination=destination, pseudo_header=router.pseudo_header
+                ),
+                lease,
+            )
+            for destination in router.unicast or (None,)
+        )
+        self._messages[index, priority, lease] = messages
+        return messages

@@ -14,6 +14,9 @@ Alone (`autonomous=True`) it is the router of the RFC. As a member of a group (`
 roles: it reports that its timer fired (`ActiveDownExpired`) or that another router outranks it (`Outranked`), and moves
 on `TakeOver` and `StandDown`, because addresses of one group move together.
 
+A router set to version 2 keeps to RFC 3768 where that differs: Skew_Time is a part of one second, the interval is never
+learned (an advertisement with another one is discarded), and an advertisement that loses is not answered.
+
 Two departures from the letter of the RFC. An advertisement from our own address is discarded without an answer: it is
 our own, come back through a loop, and answering it would start a storm. And the owner of the addresses (priority 255)
 takes part in the election, as erratum 8298 has it: two owners on one LAN resolve by address, none ignores the other.
@@ -23,8 +26,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, assert_never
 
+from understudy.core.hearing import Hearing
 from understudy.core.settings import RouterSettings
-from understudy.units import CENTISECOND, MILLISECOND, Address, Duration, Instant, Priority
+from understudy.units import CENTISECOND, MILLISECOND, SECOND, Address, Duration, Instant, Priority
 from understudy.wire.vrrp import PRIORITY_OWNER, PRIORITY_RELEASE, Advertisement
 
 
@@ -141,18 +145,21 @@ class Discarded:
     """An advertisement without influence, to be counted."""
 
     reason: str
-    """`lower-priority` (as Backup), `outranked` (as Active), `own`, `foreign` (VRID or family) or `not-started`."""
+    """`lower-priority` (as Backup), `outranked` (as Active), `own`, `foreign` (VRID or family), `not-started`, or what
+    our settings refuse: `vrrp-version`, `vrrp-unicast`, `vrrp-multicast`, `vrrp-stranger`, `vrrp-interval`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mismatched:
     """What another router advertises differs from our settings: worth a log line, once for each change (section 7.1).
 
-    The advertisement takes effect all the same.
+    The advertisement takes effect all the same, unless it is discarded besides.
     """
 
     what: str
-    """`interval`, `addresses`, or `owner` (we own the addresses, yet another router advertises them)."""
+    """`interval`, `addresses`, `checksum` (its form), `owner` (we own the addresses, yet another router advertises
+    them), `deaf` (it goes on although we outrank it: our advertisements do not reach it or are not believed), or with a
+    discarded one why: `version`, `unicast`, `multicast`, `stranger`, `interval`."""
     source: Address
 
 
@@ -177,9 +184,9 @@ class VirtualRouter:
         "_advertisement_interval",
         "_autonomous",
         "_deadline",
+        "_hearing",
         "_preempt",
         "_priority",
-        "_seen",
         "active_adver_interval",
         "active_down_interval",
         "active_priority",
@@ -192,8 +199,6 @@ class VirtualRouter:
     )
 
     _deadline: Instant | None
-    _seen: Advertisement | None
-    """The latest advertisement that was compared with our settings."""
     state: State
     active_adver_interval: Duration
     """Learned from the Active; our own interval until one was heard."""
@@ -214,6 +219,7 @@ class VirtualRouter:
         owner = settings.priority == PRIORITY_OWNER
         self._preempt: Final = settings.preempt_mode or owner  # section 6.1: the owner always preempts
         self._accept: Final = settings.accept_mode or owner  # section 6.4.3 (650)
+        self._hearing: Final = Hearing(settings)
         self._advertisement_interval: Final = settings.advertisement_interval_cs * CENTISECOND
         self.state = State.INITIALIZE
         self._forget()
@@ -284,10 +290,17 @@ class VirtualRouter:
             return [Discarded("foreign")]
         if int(event.source) == int(event.local):
             return [Discarded("own")]
+        known = advertisement is self._hearing.seen
+        if not known or self.settings.unicast:
+            refused = self.refuse(event.source, advertisement)
+            if refused:
+                return refused
         self.last_heard = now
         self.active_source = event.source
         self.active_priority = priority
-        effects: list[Effect] = [] if advertisement is self._seen else self._compare(event)
+        effects: list[Effect] = []
+        if not known:
+            effects += (Mismatched(what, event.source) for what in self._hearing.differences(advertisement))
 
         if self.state is State.BACKUP:
             if priority == PRIORITY_RELEASE:  # (425)
@@ -312,23 +325,21 @@ class VirtualRouter:
                 effects += self._become_backup(now, "outranked", cause)
             else:
                 effects.append(Outranked(event.source, priority))
-        else:  # (770): the answer corrects the sender and every bridge that followed it; the Adver_Timer runs on
-            effects += (Discarded("outranked"), SendAdvertisement(self._priority))
+        else:
+            effects.append(Discarded("outranked"))
+            if self._hearing.finds_deaf(now, advertisement):
+                effects.append(Mismatched("deaf", event.source))
+            if self.settings.version == 3:
+                # (770): the answer corrects the sender and every bridge that followed it; the Adver_Timer runs on
+                effects.append(SendAdvertisement(self._priority))
         return effects
 
-    def _compare(self, event: AdvertisementReceived) -> list[Effect]:
-        """Tell the operator what differs from our settings (section 7.1), without letting it decide anything."""
-        advertisement, before = event.advertisement, self._seen
-        self._seen = advertisement
-        interval_cs, addresses = advertisement.interval_cs, advertisement.addresses
-        effects: list[Effect] = []
-        if before is None and self._priority == PRIORITY_OWNER:  # erratum 8298
-            effects.append(Mismatched("owner", event.source))
-        if interval_cs != self.settings.advertisement_interval_cs and (not before or before.interval_cs != interval_cs):
-            effects.append(Mismatched("interval", event.source))
-        if addresses != self.settings.addresses and (not before or before.addresses != addresses):
-            effects.append(Mismatched("addresses", event.source))
-        return effects
+    def refuse(self, source: Address, advertisement: Advertisement) -> list[Effect]:
+        """What becomes of an advertisement that our settings do not take; nothing if they take it."""
+        why, news = self._hearing.refusal(source, advertisement)
+        if not why:
+            return []
+        return [Discarded(f"vrrp-{why}"), Mismatched(why, source)] if news else [Discarded(f"vrrp-{why}")]
 
     def _learn(self, advertisement: Advertisement) -> None:
         interval = advertisement.interval_cs * CENTISECOND
@@ -336,9 +347,10 @@ class VirtualRouter:
             self._set_intervals(interval)
 
     def _set_intervals(self, active_adver_interval: Duration) -> None:
-        """Section 6.1: the two times that follow from the Active's interval."""
+        """Section 6.1: the two times that follow from the Active's interval (RFC 3768: from one second)."""
         self.active_adver_interval = active_adver_interval
-        self.skew_time = (256 - self._priority) * active_adver_interval // 256
+        unit = active_adver_interval if self.settings.version == 3 else SECOND
+        self.skew_time = (256 - self._priority) * unit // 256
         self.active_down_interval = 3 * active_adver_interval + self.skew_time
 
     # --- moves ---
@@ -369,6 +381,7 @@ class VirtualRouter:
         moved = Moved(self.state, new, reason, cause)
         self.state = new
         self.expired = False
+        self._hearing.forget_rival()
         return moved
 
     def _advertise(self, now: Instant) -> SendAdvertisement:
@@ -378,7 +391,7 @@ class VirtualRouter:
     def _forget(self) -> None:
         """As in Initialize: no timer, nobody heard, our own interval."""
         self._deadline = None
-        self._seen = None
+        self._hearing.forget()
         self.expired = False
         self.last_heard = self.active_source = self.active_priority = None
         self._set_intervals(self._advertisement_interval)

@@ -1,6 +1,7 @@
 """VRRP advertisements from and to bytes; the checks of RFC 9568, section 7.1, are in tests/spec."""
 
 from contextlib import suppress
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
 
 import pytest
@@ -72,6 +73,30 @@ def test_ipv6_comes_back_as_sent_in_a_whole_frame(advertisement: Advertisement, 
     assert decoded.pseudo_header is True
 
 
+@settings(max_examples=60, deadline=None)
+@given(_advertisements(4), st.ip_addresses(v=4), st.integers(1, 255))
+def test_version_2_comes_back_as_sent(advertisement: Advertisement, source: IPv4Address, seconds: int) -> None:
+    """In whole seconds, with eight bytes behind the addresses, and whatever checksum was asked for in one form."""
+    sent = replace(advertisement, version=2, interval_cs=seconds * 100)
+    payload = encode(sent, source, GROUP_IPV4, pseudo_header=True)
+    assert len(payload) == 8 + 4 * len(sent.addresses) + 8
+    decoded = decode(payload, family=4, source=source, destination=GROUP_IPV4)
+    assert decoded == sent
+    assert decoded.pseudo_header is False
+
+
+def test_a_unicast_advertisement_comes_back_as_unicast() -> None:
+    """One router in the packet and in its checksum; the frame goes to the group's MAC until a better one is known."""
+    advertisement = Advertisement(Vrid(7), Priority(100), 100, (IPv4Address("10.0.0.1"),), 4)
+    target = IPv4Address("192.168.1.9")
+    frame = advertisement_frame(advertisement, _SOURCE, virtual_mac(Vrid(7), 4), destination=target, pseudo_header=True)
+    packet = parse_frame(frame)
+    decoded = decode_packet(packet)
+    assert (packet.destination, frame[:6]) == (target, bytes.fromhex("01005e000012"))
+    assert (decoded.unicast, decoded.pseudo_header) == (True, True)
+    assert not decode_packet(parse_frame(advertisement_frame(advertisement, _SOURCE, bytes(6)))).unicast
+
+
 def test_a_known_ipv6_advertisement() -> None:
     """Bytes worked out by hand: VRID 7, priority 254, 10 cs, fe80::200:5eff:fe00:207 from fe80::2 to ff02::12."""
     advertisement = Advertisement(Vrid(7), Priority(254), 10, (virtual_link_local(Vrid(7)),), 6)
@@ -114,13 +139,18 @@ def test_more_than_a_trailer_is_refused() -> None:
     ("packet", "reason"),
     [
         (Packet(4, _SOURCE, GROUP_IPV4, 51, 255, b""), "protocol"),
-        (Packet(4, _SOURCE, IPv4Address("192.168.1.9"), PROTOCOL, 255, b""), "destination"),
+        (Packet(4, _SOURCE, IPv4Address("224.0.0.1"), PROTOCOL, 255, b""), "destination"),
+        (Packet(4, _SOURCE, IPv4Address("255.255.255.255"), PROTOCOL, 255, b""), "destination"),
         (Packet(6, _SOURCE6, IPv6Address("ff02::1"), PROTOCOL, 255, b""), "destination"),
+        (Packet(4, _SOURCE, IPv4Address("192.168.1.9"), PROTOCOL, 254, b""), "ttl"),
+        (Packet(4, _SOURCE, IPv4Address("192.168.1.9"), PROTOCOL, 255, b""), "truncated"),
         (Packet(4, _SOURCE, GROUP_IPV4, PROTOCOL, 255, b""), "truncated"),
     ],
 )
-def test_packets_that_are_not_for_the_vrrp_group_are_refused(packet: Packet, reason: str) -> None:
-    """Each with a word for the counter."""
+def test_packets_that_are_neither_for_the_vrrp_group_nor_for_one_router_are_refused(
+    packet: Packet, reason: str
+) -> None:
+    """Each with a word for the counter; one router's own address is no excuse for a packet from afar."""
     with pytest.raises(DecodeError) as error:
         decode_packet(packet)
     assert error.value.reason == reason
@@ -137,7 +167,13 @@ def test_the_same_bytes_give_the_same_advertisement_object() -> None:
 
 
 @settings(max_examples=400, deadline=None)
-@given(st.one_of(st.binary(max_size=120), st.binary(max_size=80).map(lambda tail: b"\x31\x07\x64\x01" + tail)))
+@given(
+    st.one_of(
+        st.binary(max_size=120),
+        st.binary(max_size=80).map(lambda tail: b"\x31\x07\x64\x01" + tail),
+        st.binary(max_size=80).map(lambda tail: b"\x21\x07\x64\x01" + tail),
+    )
+)
 def test_any_bytes_give_an_advertisement_or_a_decode_error(payload: bytes) -> None:
     """Nothing that a neighbour sends ends the agent."""
     sources: dict[Family, Address] = {4: _SOURCE, 6: _SOURCE6}

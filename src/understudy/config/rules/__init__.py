@@ -10,6 +10,7 @@ from understudy.config.rules.objectives import check_objectives
 from understudy.config.rules.scope import Entry, Scope
 from understudy.config.rules.services import check_services
 from understudy.config.rules.translation import check_translation, translating_groups
+from understudy.config.rules.vrrp import check_vrrp
 
 __all__ = ["Entry", "Scope", "cross_check", "translating_groups"]
 
@@ -18,6 +19,7 @@ RULES: tuple[Callable[[Scope], Iterator[Problem]], ...] = (
     check_nodes,
     check_owners,
     check_groups,
+    check_vrrp,
     check_services,
     check_translation,
     check_objectives,
