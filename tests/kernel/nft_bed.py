@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from ipaddress import ip_address
 from typing import TypeVar
 
+from understudy.adapters.links import Links
 from understudy.adapters.nftables import Nft
 from understudy.config import load_plan
 from understudy.config.plan import Plan
@@ -47,6 +48,7 @@ services:
 nat:
   - {source: inside, to: outside}
 """
+WITHOUT_MAC = PAIR.replace(b"advertise: 50ms", b"advertise: 50ms\n    vrrp: {virtual_mac: false}")
 OUTSIDE_CLIENT = "203.0.113.100"
 INSIDE_CLIENT = "10.9.0.50"
 
@@ -99,9 +101,11 @@ class Gateway:
         if rules:
             for rule in self.config.rules:
                 self.machine.sh(f"ip -{rule.family} rule add {' '.join(rule.arguments)}")
-            for family in (4, 6):
+            for family in {rule.family for rule in self.config.rules}:
                 self.machine.sh(f"ip -{family} rule del pref 0")
         for link in self.config.links:
+            if not link.is_macvlan:
+                continue
             self.machine.sh(
                 f"ip link add {link.name} link {link.parent} address {link.mac} type macvlan mode {link.mode}"
             )
@@ -110,20 +114,17 @@ class Gateway:
 
     def activate(self) -> None:
         self.nft.run(grant_lease(1, 60 * SECOND))
-        for link in self.config.links:
-            for address in link.addresses:
-                nodad = " nodad" if link.family == 6 else ""
-                self.machine.sh(f"ip addr replace {address} dev {link.name}{nodad}")
-            self.machine.sh(f"ip link set {link.name} up")
+        self.take()
         for address in self.config.addresses:
-            frame = gratuitous(address.mac, str(address.address.ip))
-            if frame:
-                self.send(address.parent, frame, 0)
+            mac = address.mac or link_address(self.machine, address.parent)
+            self.send(address.parent, gratuitous(mac, str(address.address.ip)), 0)
+
+    def take(self) -> None:
+        self.machine.run(lambda: Links().take(self.config.links))
 
     def deactivate(self) -> None:
         self.nft.run(revoke_lease(1))
-        for link in self.config.links:
-            self.machine.sh(f"ip link set {link.name} down\nip addr flush dev {link.name}")
+        self.machine.run(lambda: Links().release(self.config.links))
 
     def send(self, port: str, frame: bytes, mark: int) -> bool:
         """Whether the frame left: a packet socket is told ENOBUFS if the egress gate dropped it."""
@@ -181,11 +182,15 @@ class Bed:
             machine.sh(f"ip addr add {address} dev {network}{' nodad' if ':' in address else ''}")
 
 
-def bed(**gateway_options: bool) -> Bed:
-    built = Bed(load_plan(PAIR))
+def bed(file: bytes = PAIR, **gateway_options: bool) -> Bed:
+    built = Bed(load_plan(file))
     for gateway in built.gateways.values():
         gateway.configure(**gateway_options)
     return built
+
+
+def link_address(machine: Machine, port: str) -> str:
+    return machine.output(f"ip -br link show {port}").split()[2]
 
 
 def mac_bytes(mac: str) -> bytes:

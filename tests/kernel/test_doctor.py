@@ -44,6 +44,17 @@ def test_missing_packages_are_named() -> None:
     assert not rows["macvlan"]["ok"]
 
 
+def test_a_guard_that_anybody_may_flush_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Control: without an owner the table goes with the flush. That row fails, which is none that is required."""
+    render = checks.render_guard
+    monkeypatch.setattr(checks, "render_guard", lambda *given: render(*given).replace("flags owner;", ""))
+    (failed,) = (row for row in checks.examine() if not row.ok and row.name not in ("rootless lab", *PRIVILEGES))
+    assert (failed.name, failed.required) == ("rule set guard", False)
+
+
+PRIVILEGES = ("capabilities", "real-time priority")
+
+
 def test_a_lease_that_is_not_refreshed_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """Control: with a mark that the table does not know the row fails, and only that row."""
     monkeypatch.setattr(checks, "lease_long_mark", lambda group: 5)

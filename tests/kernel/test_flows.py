@@ -19,8 +19,8 @@ Outcome = tuple[int, int]
 class World:
     """The bed with gw1 Active, connections balanced to the servers and connections from inside through source NAT."""
 
-    def __init__(self, **options: bool) -> None:
-        self.bed: Bed = bed(**options)
+    def __init__(self, file: bytes = PAIR, **options: bool) -> None:
+        self.bed: Bed = bed(file, **options)
         self.servers = [listen(self.bed.machines[name], "0.0.0.0", 8080) for name in ("web1", "web2", "web3")]
         self.outside = listen(self.bed.client, "0.0.0.0", 9000)
         self.bed.gateways["gw1"].activate()

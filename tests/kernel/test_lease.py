@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from ipaddress import IPv6Address, ip_address
 
-from nft_bed import Bed, Gateway, Machine, advertisement, bed, icmpv6, in_sandbox, mac_bytes
+from nft_bed import Bed, Gateway, Machine, advertisement, bed, icmpv6, in_sandbox, link_address, mac_bytes
 
 from understudy.render import grant_lease, lease_long_mark, lease_short_mark, render_node, revoke_lease
 from understudy.units import MILLISECOND, SECOND
@@ -58,10 +58,6 @@ def ask(asker: Machine, port: str, frame: bytes, answer: Callable[[bytes], str |
             if found:
                 return found
     return None
-
-
-def link_address(machine: Machine, port: str) -> str:
-    return machine.output(f"ip -br link show {port}").split()[2]
 
 
 def pings(asker: Machine, target: str) -> bool:

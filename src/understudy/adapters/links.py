@@ -2,6 +2,9 @@
 
 Set-up is idempotent: what is there already and right is left alone, so that applying again changes nothing. Taking and
 releasing addresses are a few system calls without any dump, because they are on the path of a promotion.
+
+A macvlan is ours by name and MAC, and so is what it carries. A port is the operator's: ours there are the addresses
+that carry our protocol number (IFA_PROTO, Linux 5.18), whichever file they were taken from, and no others.
 """
 
 import errno
@@ -11,7 +14,7 @@ import re
 import socket
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address, ip_interface
 from pathlib import Path
 
@@ -33,7 +36,7 @@ from understudy.adapters.netlink import (
     attributes,
     messages,
 )
-from understudy.adapters.rules import Rules
+from understudy.adapters.rules import OURS, Rules
 from understudy.errors import EnvironmentFailure
 from understudy.render.model import Link, RoutingRule, Sysctl
 from understudy.units import Address, Interface
@@ -42,6 +45,7 @@ RTM_GETLINK, RTM_DELADDR, RTM_GETADDR, RTM_GETNEIGH = 18, 21, 22, 30
 IFLA_LINK, IFLA_INFO_KIND, IFLA_INFO_DATA, IFLA_MACVLAN_MODE = 5, 1, 2, 1
 MACVLAN_MODES = {"private": 1, "vepa": 2, "bridge": 4}
 NDA_DST = 1
+IFA_CACHEINFO, IFA_PROTO = 6, 11
 NUD_KNOWN = 0x02 | 0x04 | 0x08 | 0x10  # reachable, stale, delay, probe
 FRA_DST, FRA_IIFNAME, FRA_GOTO, FRA_PRIORITY, FRA_TABLE, FRA_IP_PROTO, FRA_DPORT_RANGE = 1, 3, 4, 6, 15, 22, 24
 RT_TABLE_LOCAL = 255
@@ -53,6 +57,8 @@ _OUR_NAME = re.compile(r"us\d+n\d+v[46]", re.ASCII)
 _LINK = struct.Struct("=BxHiII")
 _ADDRESS = struct.Struct("=BBBBI")
 _NEIGHBOUR = struct.Struct("=BxxxiHBB")
+_DEPRECATED = struct.pack("=IIII", 0, 0xFFFF_FFFF, 0, 0)
+"""An `ifa_cacheinfo`: preferred for no time, valid for ever. Such an IPv6 address is nobody's choice of a source."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +76,16 @@ class PresentLink:
         """By its name (render.links) and by the MAC address of a virtual router (RFC 9568, section 7.3)."""
         virtual = self.mac[:4] == b"\x00\x00\x5e\x00" and self.mac[4:5] in (b"\x01", b"\x02")
         return virtual and _OUR_NAME.fullmatch(self.name) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class HeldAddress:
+    """An address that the kernel holds."""
+
+    index: int
+    interface: Interface
+    is_ours: bool
+    """By the protocol number that we give to addresses on ports."""
 
 
 class Links:
@@ -95,12 +111,17 @@ class Links:
 
     def addresses(self) -> Iterator[tuple[int, Address, int]]:
         """Index of the link, address, prefix length."""
+        for held in self.held():
+            yield held.index, held.interface.ip, held.interface.network.prefixlen
+
+    def held(self) -> Iterator[HeldAddress]:
+        """Every address of this namespace."""
         for payload in self._route.dump(RTM_GETADDR, _ADDRESS.pack(socket.AF_UNSPEC, 0, 0, 0, 0)):
             _, length, _, _, index = _ADDRESS.unpack_from(payload)
             details = attributes(payload, _ADDRESS.size)
             raw = details.get(IFA_LOCAL) or details.get(IFA_ADDRESS)
             if raw:
-                yield index, ip_address(raw), length
+                yield HeldAddress(index, ip_interface((raw, length)), details.get(IFA_PROTO) == bytes([OURS]))
 
     def neighbours(self, index: int) -> list[Address]:
         """Neighbours of a link whose MAC the kernel knows."""
@@ -124,6 +145,13 @@ class Links:
             raise EnvironmentFailure("read flags of", name, os.strerror(error.errno or 0)) from error
         return int(struct.unpack_from("16sh", answer)[1])
 
+    def are_answering(self, links: Sequence[Link]) -> bool:
+        """Whether all that `take` does to them is done: macvlans up, addresses on the ports."""
+        if not all(self.flags(link.name) & IFF_UP for link in links):
+            return False
+        on_ports = {(self._index(link.name), each) for link in links if not link.is_macvlan for each in link.addresses}
+        return not on_ports or on_ports <= {(each.index, each.interface) for each in self.held()}
+
     # --- changing
 
     def set_up(self, name: str, *, up: bool) -> None:
@@ -142,13 +170,14 @@ class Links:
     def apply(self, links: Sequence[Link], sysctls: Sequence[Sysctl], rules: Sequence[RoutingRule]) -> None:
         """Make the kernel hold exactly these virtual links, sysctls and rules of ours. Raises EnvironmentFailure.
 
-        A new link is down and without addresses. One that is up, because an agent before this one served, stays up.
+        A new link is down and without addresses. One that is up, because an agent before this one served, stays up, and
+        the file's addresses stay on their ports.
         """
         for path, value in sysctls:
             write_sysctl(path, value)
         self._rules.apply(rules)
         present = {link.name: link for link in self.links()}
-        wanted = {link.name for link in links}
+        wanted = {link.name for link in links if link.is_macvlan}
         for stale in present.values():
             if stale.is_ours and stale.name not in wanted:
                 self._delete_link(stale)
@@ -156,28 +185,31 @@ class Links:
             there = present.get(link.name)
             parent = present.get(link.parent)
             if parent is None:
-                raise EnvironmentFailure("add macvlan", link.name, f"its port {link.parent} is gone")
+                raise EnvironmentFailure("set up", link.name, f"its port {link.parent} is gone")
+            if link.mode is None:
+                continue
             if there is not None and (there.mac, there.parent) != (_mac(link), parent.index):
                 if not there.is_ours:
                     raise EnvironmentFailure("add macvlan", link.name, "a link of this name is there and is not ours")
                 self._delete_link(there)
                 there = None
             if there is None:
-                self._add_macvlan(link, parent.index)
+                self._add_macvlan(link, link.mode, parent.index)
             for path, value in link.sysctls:
                 write_sysctl(path, value)
         self._drop_addresses(links)
 
     def take(self, links: Sequence[Link]) -> None:
-        """Answer: addresses, then up. Raises EnvironmentFailure at the first that fails."""
+        """Answer: addresses, then up. Raises EnvironmentFailure at the first that fails. A port is left as it is."""
         for link in links:
             index = self._index(link.name)
             if index is None:
                 raise EnvironmentFailure("bring up", link.name, "there is no such link")
             # IPv6 forgets the addresses of a link that goes down; what is there already is fine.
-            wanted = [add_address(index, address, link.name) for address in link.addresses]
+            wanted = [_add_address(index, address, link) for address in link.addresses]
             self._route.commit(wanted, tolerate=(errno.EEXIST,))
-            self.set_up(link.name, up=True)
+            if link.is_macvlan:
+                self.set_up(link.name, up=True)
 
     def release(self, links: Sequence[Link]) -> None:
         """Be silent: down, then no addresses. Tries all of them, then raises EnvironmentFailure for the first.
@@ -188,7 +220,8 @@ class Links:
         failure: EnvironmentFailure | None = None
         for link in links:
             try:
-                self.set_up(link.name, up=False)
+                if link.is_macvlan:
+                    self.set_up(link.name, up=False)
                 index = self._index(link.name)
                 if index is not None:
                     gone = [_delete_address(index, address, link.name) for address in link.addresses]
@@ -199,23 +232,27 @@ class Links:
             raise failure
 
     def remove(self) -> None:
-        """Take all our links and rules away: the links first, as nothing of ours answers then. Foreign ones stay."""
+        """Take all that is ours away, the rules last, as nothing of ours answers then. What is foreign stays."""
         for link in self.links():
             if link.is_ours:
                 self._delete_link(link)
+        self._drop_addresses(())
         self._rules.remove()
 
     def _drop_addresses(self, links: Sequence[Link]) -> None:
-        """What no link of ours shall hold: anything on one that is down, and what the file does not name."""
-        wanted = {link.name: link for link in links}
-        ours = {link.index: (link, wanted[link.name]) for link in self.links() if link.name in wanted}
-        for index, address, length in self.addresses():
-            if index in ours:
-                present, link = ours[index]
-                held = ip_interface((address, length))
-                if held not in link.addresses or not present.up:
-                    request = _delete_address(index, held, link.name)
-                    self._route.commit([request], tolerate=(errno.EADDRNOTAVAIL,))
+        """What nothing of ours shall hold: anything on a macvlan that is down, and what the file does not name."""
+        present = {link.index: link for link in self.links()}
+        macvlans = {link.name for link in links if link.is_macvlan}
+        wanted = {(link.name, address) for link in links for address in link.addresses}
+        for held in self.held():
+            link = present.get(held.index)
+            if link is None:
+                continue
+            named = (link.name, held.interface) in wanted
+            stale = not (named and link.up) if link.name in macvlans else held.is_ours and not named
+            if stale:
+                request = _delete_address(held.index, held.interface, link.name)
+                self._route.commit([request], tolerate=(errno.EADDRNOTAVAIL,))
 
     def _index(self, name: str) -> int | None:
         try:
@@ -223,8 +260,8 @@ class Links:
         except OSError:
             return None
 
-    def _add_macvlan(self, link: Link, parent: int) -> None:
-        mode = attribute(IFLA_MACVLAN_MODE, struct.pack("=I", MACVLAN_MODES[link.mode]))
+    def _add_macvlan(self, link: Link, mode: str, parent: int) -> None:
+        details = attribute(IFLA_MACVLAN_MODE, struct.pack("=I", MACVLAN_MODES[mode]))
         payload = (
             _LINK.pack(socket.AF_UNSPEC, 0, 0, 0, 0)
             + attribute(IFLA_IFNAME, link.name.encode() + b"\0")
@@ -232,7 +269,7 @@ class Links:
             + attribute(IFLA_ADDRESS, bytes.fromhex(link.mac.replace(":", "")))
             + attribute(
                 IFLA_LINKINFO | NLA_F_NESTED,
-                attribute(IFLA_INFO_KIND, b"macvlan") + attribute(IFLA_INFO_DATA | NLA_F_NESTED, mode),
+                attribute(IFLA_INFO_KIND, b"macvlan") + attribute(IFLA_INFO_DATA | NLA_F_NESTED, details),
             )
         )
         self._route.commit([Request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, payload, "add macvlan", link.name)])
@@ -275,6 +312,15 @@ def write_sysctl(path: str, value: str) -> None:
             file.write_text(value)
     except OSError as error:
         raise EnvironmentFailure("set sysctl", path, os.strerror(error.errno or 0)) from error
+
+
+def _add_address(index: int, address: Interface, link: Link) -> Request:
+    request = add_address(index, address, link.name)
+    if link.is_macvlan:
+        return request
+    ours = attribute(IFA_PROTO, bytes([OURS]))
+    lifetime = attribute(IFA_CACHEINFO, _DEPRECATED) if address.version == 6 else b""
+    return replace(request, payload=request.payload + lifetime + ours)
 
 
 def _delete_address(index: int, address: Interface, name: str) -> Request:

@@ -23,7 +23,9 @@ from understudy.render.model import RoutingRule
 from understudy.units import Family
 
 OURS = 117
-"""FRA_PROTOCOL of our rules: `ip rule` shows it as `proto 117`. Not taken in iproute2's rt_protos."""
+"""FRA_PROTOCOL of our rules: `ip rule` shows it as `proto 117`. Not taken in iproute2's rt_protos.
+
+Also IFA_PROTO of our addresses on ports (`adapters.links`), where the kernel itself uses 1 to 3."""
 RTM_NEWRULE, RTM_DELRULE, RTM_GETRULE = 32, 33, 34
 FRA_DST, FRA_IIFNAME, FRA_GOTO, FRA_PRIORITY = 1, 3, 4, 6
 FRA_TABLE, FRA_PROTOCOL, FRA_IP_PROTO, FRA_DPORT_RANGE = 15, 21, 22, 24

@@ -7,6 +7,13 @@ ones.
 Addresses are there only while the group is Active. They are host prefixes: the connected route stays on the parent, so
 that forwarded and own traffic leaves with the port's own MAC, and nothing leaves from the virtual one but answers about
 virtual addresses.
+
+Without virtual MAC (`virtual_mac: false`: clouds and ports with port security take frames from one MAC only) the
+addresses go to the port itself, as host prefixes again: an address with the network's length would be a secondary of
+the node's own, go with it, and bring a second connected route. A host prefix is no source for the node's own traffic
+either: routes prefer the address whose network they came with, `arp_announce=2` one that includes the target, and IPv6
+addresses are deprecated from the start (`adapters.links`). The virtual link-local address is the same as with a virtual
+MAC, so that hosts that use it as their next hop keep it whichever way the file says.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,18 +32,22 @@ def link_name(plan: Plan, group: Group, router: Router) -> str:
     return f"us{group.number}n{position}v{router.family}"
 
 
+def _name(plan: Plan, group: Group, router: Router, interfaces: Mapping[NetworkName, str]) -> str:
+    return link_name(plan, group, router) if group.virtual_mac else interfaces[router.network]
+
+
 def render_links(plan: Plan, groups: Sequence[Group], interfaces: Mapping[NetworkName, str]) -> tuple[Link, ...]:
     return tuple(
         Link(
-            name=(name := link_name(plan, group, router)),
+            name=(name := _name(plan, group, router, interfaces)),
             parent=interfaces[router.network],
-            mac=router.mac,
-            mode="private",
+            mac=router.mac if group.virtual_mac else "",
+            mode="private" if group.virtual_mac else None,
             group=group.name,
             network=router.network,
             family=router.family,
             addresses=tuple(ip_interface(address) for address in virtual_addresses(router)),
-            sysctls=link_sysctls(name, router.family),
+            sysctls=link_sysctls(name, router.family) if group.virtual_mac else (),
         )
         for group in groups
         for router in group.routers
@@ -51,8 +62,8 @@ def render_addresses(
             group=group.name,
             network=router.network,
             address=address,
-            mac=router.mac,
-            link=link_name(plan, group, router),
+            mac=router.mac if group.virtual_mac else "",
+            link=_name(plan, group, router, interfaces),
             parent=interfaces[router.network],
         )
         for group in groups

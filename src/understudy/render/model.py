@@ -11,17 +11,24 @@ Sysctl = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A macvlan that carries one virtual MAC. It exists always; only while the group is Active here, it is up.
+    """What carries a group's addresses on one network in one family: a macvlan, or the port itself.
+
+    A macvlan carries one virtual MAC. It exists always; only while the group is Active here, it is up.
 
     Becoming Active: add the addresses, then set it up. Leaving: set it down, then delete them. A link that is merely
     down keeps its IPv4 addresses local: a Backup would talk to itself instead of to the Active, and would drop what
     comes from a virtual address as a martian. (An IPv6 link-local address, on the other hand, would not survive.)
+
+    Without virtual MAC there is no macvlan: `name` and `parent` are the port, which is the operator's. Addresses come
+    and go with the role, marked as ours, and nothing else of it is touched.
     """
 
     name: str
     parent: str
     mac: str
-    mode: Literal["private"]
+    """The virtual MAC; empty without."""
+    mode: Literal["private"] | None
+    """Of the macvlan; None without."""
     group: GroupName
     network: NetworkName
     family: Family
@@ -29,6 +36,10 @@ class Link:
     """Host prefixes (/32, /128): the connected route stays on the parent. IPv6 addresses are added with `nodad`."""
     sysctls: tuple[Sysctl, ...]
     """Written after the link is made and before it is up for the first time."""
+
+    @property
+    def is_macvlan(self) -> bool:
+        return self.mode is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +51,7 @@ class VirtualAddress:
     address: Interface
     """With the prefix length of the network, as in the file."""
     mac: str
+    """The virtual MAC; empty where the port's own stands in for it."""
     link: str
     parent: str
 
@@ -89,7 +101,7 @@ class NodeConfig:
     """Everything that one node's kernel shall hold.
 
     Apply in this order: `ruleset` (loads conntrack, whose sysctls exist only then), `sysctls`, `rules`, then each of
-    `links` with its own sysctls, left down and without addresses.
+    `links` with its own sysctls: macvlans left down, none with addresses.
     """
 
     node: NodeName
@@ -100,3 +112,5 @@ class NodeConfig:
     rules: tuple[RoutingRule, ...]
     """In the order in which to add them; then the kernel's own rule at preference 0 goes (see `render.rules`)."""
     addresses: tuple[VirtualAddress, ...]
+    guard: str = ""
+    """nft text of the table that holds while `ruleset` is missing (`render.guard`); goes with its keeper."""

@@ -9,7 +9,7 @@ from understudy.units import Family
 
 
 def node_sysctls(families: tuple[Family, ...], parents: tuple[str, ...]) -> tuple[Sysctl, ...]:
-    """Settings of the whole node and of the ports below its virtual MACs."""
+    """Settings of the whole node and of the ports of its groups."""
     settings: list[Sysctl] = []
     if 4 in families:
         settings.append(("net/ipv4/ip_forward", "1"))
@@ -26,7 +26,8 @@ def node_sysctls(families: tuple[Family, ...], parents: tuple[str, ...]) -> tupl
     if 4 in families:
         for parent in parents:
             settings += [
-                # A port answers ARP for its own addresses only: or clients learn its MAC for a virtual address.
+                # A port answers ARP for its own addresses only: or clients learn its MAC for a virtual address that is
+                # on a macvlan, or on another port.
                 (f"net/ipv4/conf/{parent}/arp_ignore", "1"),
                 # ... and asks with an address of its own, not with a virtual one: clients learn from requests as well.
                 (f"net/ipv4/conf/{parent}/arp_announce", "2"),

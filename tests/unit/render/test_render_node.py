@@ -71,16 +71,25 @@ def readable(config: NodeConfig) -> str:
     lines += [f"sysctl {path} = {value}" for path, value in config.sysctls]
     lines += [f"ip -{rule.family} rule add {' '.join(rule.arguments)}" for rule in config.rules]
     for link in config.links:
-        lines.append(f"ip link add {link.name} link {link.parent} address {link.mac} type macvlan mode {link.mode}")
+        made = f"ip link add {link.name} link {link.parent} address {link.mac} type macvlan mode {link.mode}"
+        lines.append(made if link.is_macvlan else f"port {link.name}")
         lines += [f"  sysctl {path} = {value}" for path, value in link.sysctls]
         lines += [f"  address {address}" for address in link.addresses]
     return "\n".join(lines) + "\n"
 
 
-@pytest.mark.parametrize("name", [*(path.stem for path in EXAMPLES), "dual"])
+def without_mac() -> Plan:
+    """The same on the ports' own MACs."""
+    return load_plan(DUAL.replace(b"advertise: 1s", b"advertise: 1s\n    vrrp: {virtual_mac: false}"))
+
+
+WRITTEN = {"dual": dual, "dual-without-mac": without_mac}
+
+
+@pytest.mark.parametrize("name", [*(path.stem for path in EXAMPLES), *WRITTEN])
 def test_a_gateways_kernel_holds_exactly_this(name: str) -> None:
-    """Every object of the first gateway of each example, and of a file with both families and a named interface."""
-    plan = dual() if name == "dual" else load_plan(ROOT / "examples" / f"{name}.yaml")
+    """Every object of the first gateway of each example, and of files with both families and a named interface."""
+    plan = WRITTEN[name]() if name in WRITTEN else load_plan(ROOT / "examples" / f"{name}.yaml")
     said = readable(render_node(plan, plan.groups[0].nodes[0]))
     expected = GOLDEN / f"{name}.txt"
     if os.environ.get("UNDERSTUDY_GOLDEN_UPDATE"):
@@ -120,6 +129,26 @@ def test_names_of_links_fit_the_kernel_and_are_distinct() -> None:
     names = [link.name for link in render_node(dual(), GW1).links]
     assert len(set(names)) == len(names) == 4
     assert max(map(len, names)) <= 15
+
+
+def test_without_virtual_mac_the_ports_carry_the_same_addresses() -> None:
+    """No macvlan and no virtual MAC anywhere; addresses, balancer, NAT and routing rules do not change."""
+    with_mac, without = render_node(dual(), GW1), render_node(without_mac(), GW1)
+    assert not [link for link in without.links if link.is_macvlan or link.mac or link.sysctls]
+    assert {link.name for link in without.links} == {"eth0.7", "inside"}
+    assert "00:00:5e" not in without.ruleset
+    assert [link.addresses for link in without.links] == [link.addresses for link in with_mac.links]
+    assert without.ruleset.partition("table inet")[2] == with_mac.ruleset.partition("table inet")[2]
+    assert (without.rules, without.sysctls) == (with_mac.rules, with_mac.sysctls)
+
+
+def test_unicast_adds_the_mark_and_changes_nothing_else() -> None:
+    """With a virtual MAC and `unicast`, the table knows advertisements by their mark besides."""
+    plan = load_plan(DUAL.replace(b"advertise: 1s", b"advertise: 1s\n    vrrp: {unicast: true}"))
+    plain, unicast = (render_node(each, GW1).ruleset.splitlines() for each in (dual(), plan))
+    assert not [line for line in plain if line not in unicast]
+    new = {line.strip().split(" vmap ")[0] for line in unicast if line not in plain and "vmap" in line}
+    assert new == {"ip protocol 112 meta mark", "ip6 nexthdr 112 meta mark"}
 
 
 def test_an_open_gate_is_a_drills_control_and_differs_in_the_gate_alone() -> None:
