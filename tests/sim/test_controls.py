@@ -9,6 +9,7 @@ import pytest
 
 from understudy.config import load_plan
 from understudy.core import routers as routers_module
+from understudy.core.disbelief import Disbelief, Verdict
 from understudy.core.effects import Effect, Finish, Moved, SendHeartbeat, SendVrrp, SetRole
 from understudy.core.events import Event, HeartbeatReceived, Tick
 from understudy.core.evidence import Evidence
@@ -171,7 +172,7 @@ def test_a_kernel_that_answers_for_a_backup_is_seen() -> None:
     core = pair.machine("gw1").core
     assert core is not None
     out: list[Effect] = []
-    core.groups[pair.group]._stand_down(Instant(pair.world.now), "test", "on purpose", out)
+    core.groups[pair.group]._stand_down(Instant(pair.world.now), "test", "test", "on purpose", out)
     for effect in out:
         if isinstance(effect, Moved):
             pair.world._moved(pair.machine("gw1"), effect)
@@ -186,6 +187,35 @@ def test_a_role_change_with_nothing_wrong_is_seen() -> None:
     assert core is not None
     core.groups[pair.group].switchover(Instant(pair.world.now), [])
     assert violated(lambda: pair.run_for(SECOND)) == "calm"
+
+
+def test_a_node_that_believes_everybody_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An advertisement of priority 254, forged once: the Active stands down though the channel says better."""
+    monkeypatch.setattr(Disbelief, "judge", lambda self, *situation: Verdict.BELIEVE)
+    pair = stage()
+    pair.break_now("forged-advertisements", network="outside", lasts=SECOND, amount=SECOND, target="higher")
+    assert violated(lambda: pair.run_for(SECOND)) == "forgery"
+
+
+def test_a_node_that_takes_what_it_left_is_seen() -> None:
+    """Preemption that the file does not ask for: the node of the higher priority returns and asks for the group."""
+    pair = stage()
+    pair.machine("gw1").settings = replace(
+        pair.machine("gw1").settings, groups=(replace(pair.machine("gw1").settings.groups[0], preempt=True),)
+    )
+    pair.run_for(9 * SECOND)
+    pair.break_now("node-return", "gw1", lasts=9 * SECOND)
+    assert violated(lambda: pair.run_for(15 * SECOND)) == "node-return"
+
+
+def test_a_return_that_interrupts_the_service_is_seen() -> None:
+    """The Active stops answering for a moment because the other is back."""
+    pair = stage()
+    pair.run_for(9 * SECOND)
+    pair.break_now("node-return", "gw1", lasts=9 * SECOND)
+    pair.run_for(10 * SECOND)
+    other = pair.machine("gw2")
+    assert violated(lambda: pair.world.hands.flush(other)) == "node-return"
 
 
 def test_endless_role_changes_are_seen() -> None:

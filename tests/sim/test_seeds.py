@@ -61,3 +61,14 @@ def test_the_pair_survives_at_the_fastest_interval_of_the_bench() -> None:
 def test_two_groups_of_both_families_with_preemption_survive() -> None:
     """Four virtual routers a group, opposite priorities, one group that goes home by itself."""
     run_seeds(TWO_GROUPS, None, range(8), 300)
+
+
+def test_a_pair_that_goes_home_survives() -> None:
+    """Preemption, with hold-down between the windows: the node of the higher priority may come back minutes later."""
+    file = PAIR.read_text().replace("advertise: 100ms", "advertise: 100ms\n    preempt: true").encode()
+    run_seeds(file, None, range(6), 300)
+
+
+def test_the_smallest_pair_survives() -> None:
+    """One LAN: whoever loses its port loses the channel with it."""
+    run_seeds(ROOT / "examples" / "one-network.yaml", None, range(12), 600)

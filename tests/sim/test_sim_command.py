@@ -31,6 +31,8 @@ def test_a_run_without_violation_ends_with_0_and_names_its_figures() -> None:
     assert document["speed"] == document["simulated_s"] / document["wall_s"]
     assert sum(document["faults"].values()) > 0
     assert {"role_changes", "events"} <= set(document)
+    assert document["rows_walked"]["serves"] >= 2
+    assert document["rows_walked"]["held-down"] == 0
 
 
 def test_a_violation_ends_with_2_and_its_replay_shows_the_same(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -60,13 +62,26 @@ def test_a_full_trace_holds_every_event() -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [(PAIR, "--advertise", "soon"), (PAIR, "--seed", "1", "--trace", "everything"), ("/nowhere.yaml",)],
+    [
+        (PAIR, "--seeds", "some"),
+        (PAIR, "--seeds", "9-3"),
+        (PAIR, "--advertise", "soon"),
+        (PAIR, "--seed", "1", "--trace", "everything"),
+        ("/nowhere.yaml",),
+    ],
 )
 def test_what_cannot_be_run_ends_with_1(arguments: tuple[str, ...]) -> None:
     """With a code and a sentence, not a traceback."""
     result = run(*arguments)
     assert result.exit_code == 1
     assert "Traceback" not in result.output
+
+
+def test_a_part_of_the_seeds_is_the_same_as_in_the_whole() -> None:
+    """`--seeds 2-3` runs what `--seeds 4` runs last: a long campaign can be divided and resumed."""
+    part, whole = (json.loads(run(PAIR, "--seeds", n, "--seconds", "100", "--json", "-").stdout) for n in ("2-3", "4"))
+    assert (part["seeds"], part["first_seed"]) == (2, 2)
+    assert part["digests"] == whole["digests"][2:]
 
 
 def test_another_interval_can_be_rehearsed() -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from understudy.cli.output import console, emit_json, guarded
+from understudy.cli.output import LANGUAGE_VARIABLE, check_language, console, emit_json, guarded
 from understudy.errors import OperatorError
 
 SCHEMA = "understudy.explain/1"
@@ -21,16 +21,22 @@ def register(app: typer.Typer) -> None:
 
 @guarded
 def explain(
-    group: Annotated[str | None, typer.Argument(help="The group, if there are several.")] = None,
+    group: Annotated[
+        str | None,
+        typer.Argument(metavar="GROUP | FILE", help="The group, if there are several; with --table, the file."),
+    ] = None,
     *,
     json_output: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
     cluster: Annotated[str | None, typer.Option(help="Of this cluster, if several answer here.")] = None,
     run_dir: Annotated[Path | None, typer.Option(help="Where the agents' journals are.")] = None,
-    table: Annotated[bool, typer.Option("--table", help="The decision's table instead: who holds when.")] = False,
+    table: Annotated[
+        bool, typer.Option("--table", help="The decision's table instead: who holds when, with the FILE's figures.")
+    ] = False,
+    lang: Annotated[str, typer.Option(envvar=LANGUAGE_VARIABLE, help="Of the table's sentences: en or ko.")] = "en",
 ) -> None:
     """The causal chain of the last transition: what was heard, what was decided by which rule, what was done."""
     if table:
-        _explain_table(json_output)
+        _explain_table(Path(group) if group is not None else None, json_output, check_language(lang))
         return
     events = _events(run_dir, cluster)
     moves = [
@@ -62,10 +68,18 @@ def sentence(event: dict[str, Any]) -> str:
     """One event in words."""
     match event["kind"]:
         case "moved":
-            return f"{event['old']} -> {event['new']}: {event['reason']} ({event['cause']})"
+            by = f", row {event['row']}" if event.get("row") else ""
+            return f"{event['old']} -> {event['new']}: {event['reason']} ({event['cause']}){by}"
         case "took_over_step":
             detail = f": {event['detail']}" if event.get("detail") else ""
             return f"step {event['step']} {event['phase']}{detail}"
+        case "decided":
+            return f"decides by {event['row']}: {event['sentence']}"
+        case "decided":
+            return f"decided by {event['row']}: {event['sentence']}"
+        case "drift" | "drift-alarm":
+            told = " ".join(str(event[name]) for name in ("what", "who", "error") if event.get(name))
+            return f"{event['kind']}: {told}"
         case "expired":
             return f"Active_Down_Timer fired on {event['network']} (IPv{event['family']}): no advertisement heard"
         case "lease":
@@ -80,18 +94,17 @@ def sentence(event: dict[str, Any]) -> str:
             return f"{kind} {rest}".rstrip()
 
 
-def _explain_table(json_output: bool) -> None:
-    from understudy.core.decision import TABLE
+def _explain_table(file: Path | None, json_output: bool, lang: str) -> None:
+    from understudy.cli.table import describe, figures, lines
+    from understudy.config import load_plan
 
-    rows = [
-        {"number": number, "role": row.role.name.lower(), "action": row.action.value, "sentence": row.sentence}
-        for number, row in enumerate(TABLE, start=1)
-    ]
+    plan = load_plan(file) if file is not None else None
     if json_output:
-        emit_json("understudy.explain-table/1", {"rows": rows})
+        groups = figures(plan) if plan is not None else []
+        emit_json("understudy.explain-table/2", {"file": file, "groups": groups, "rows": list(describe(plan))})
         return
-    for row in rows:
-        console().print(f"{row['number']:>3}  {row['role']:<10}  {row['action']:<22}  {row['sentence']}", markup=False)
+    for line in lines(plan, lang):
+        console().print(line, markup=False)
 
 
 def _events(run_dir: Path | None, cluster: str | None) -> list[dict[str, Any]]:

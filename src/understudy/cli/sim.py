@@ -3,6 +3,7 @@
 import json
 import shlex
 import sys
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -30,7 +31,7 @@ def register(app: typer.Typer) -> None:
 def sim(
     file: Annotated[Path, typer.Argument(help="The cluster's file.")] = Path("understudy.yaml"),
     *,
-    seeds: Annotated[int, typer.Option(min=1, help="How many seeds: 0 up to this.")] = 20,
+    seeds: Annotated[str, typer.Option(help="How many seeds, from 0; or which: 100-199.")] = "20",
     seconds: Annotated[float, typer.Option(min=1, help="Simulated seconds a seed.")] = 600.0,
     seed: Annotated[int | None, typer.Option(min=0, help="Replay this one and print its trace.")] = None,
     advertise: Annotated[str | None, typer.Option(help="Advertisement interval in place of the file's: 1s.")] = None,
@@ -44,6 +45,7 @@ def sim(
     from understudy.config import load_plan
     from understudy.sim.simulate import simulate
 
+    numbers = _numbers(seeds)
     if trace not in ("story", "full"):
         raise OperatorError(BAD_OPTION, f"--trace is story or full, not {trace!r}")
     plan = load_plan(file, _interval(advertise))
@@ -54,8 +56,8 @@ def sim(
         show = None if json_output == Path("-") else lambda line: void(sys.stdout.write(line + "\n"))
         outcomes.append(simulate(plan, seed, seconds, show=show, keep="all" if trace == "full" else "story"))
     else:
-        with _Progress(seeds) as progress:
-            for number in range(seeds):
+        with _Progress(len(numbers)) as progress:
+            for number in numbers:
                 outcomes.append(simulate(plan, number, seconds))
                 progress.tell(outcomes)
     replay = ["understudy", "sim", str(file), "--seconds", f"{seconds:g}"]
@@ -73,6 +75,17 @@ def sim(
     sys.exit(CHANGED if result["violations"] else OK)
 
 
+def _numbers(text: str) -> range:
+    """`20` or `100-199`."""
+    first, dash, last = text.partition("-")
+    if not (first.isdecimal() and (last.isdecimal() if dash else True)):
+        raise OperatorError(BAD_OPTION, f"--seeds is a number or a range, not {text!r}", "--seeds 20, --seeds 100-199")
+    numbers = range(int(first), int(last) + 1) if dash else range(int(first))
+    if not numbers:
+        raise OperatorError(BAD_OPTION, f"--seeds {text} is no seed at all")
+    return numbers
+
+
 def _interval(text: str | None) -> "Duration | None":
     from understudy.units import parse_duration
 
@@ -85,14 +98,19 @@ def _interval(text: str | None) -> "Duration | None":
 
 
 def _summary(outcomes: "list[Outcome]", seconds: float, replay: list[str]) -> dict[str, Any]:
-    faults: dict[str, int] = {}
+    from understudy.core.decision import TABLE
+    from understudy.core.forced import FORCED
+
+    faults: Counter[str] = Counter()
+    rows = Counter({row.name: 0 for row in (*TABLE, *FORCED)})
     for outcome in outcomes:
-        for kind, count in outcome.faults.items():
-            faults[kind] = faults.get(kind, 0) + count
+        faults.update(outcome.faults)
+        rows.update(outcome.rows)
     simulated_s = sum(outcome.simulated_ns for outcome in outcomes) / 1e9
     wall_s = sum(outcome.wall_s for outcome in outcomes)
     return {
         "seeds": len(outcomes),
+        "first_seed": outcomes[0].seed,
         "seconds": seconds,
         "violations": [
             {
@@ -109,6 +127,7 @@ def _summary(outcomes: "list[Outcome]", seconds: float, replay: list[str]) -> di
         "wall_s": wall_s,
         "speed": simulated_s / wall_s if wall_s else 0.0,
         "faults": dict(sorted(faults.items())),
+        "rows_walked": dict(rows),
         "role_changes": sum(outcome.role_changes for outcome in outcomes),
         "events": sum(outcome.events for outcome in outcomes),
         "planned_overlap_ms_max": max((outcome.overlap_planned_ns_max for outcome in outcomes), default=0) / 1e6,
@@ -135,6 +154,8 @@ def _report(file: Path, outcomes: "list[Outcome]", result: dict[str, Any]) -> It
     )
     kinds = ", ".join(f"{kind} {number}" for kind, number in result["faults"].items())
     yield f"  faults        {sum(result['faults'].values())}{': ' if kinds else ''}{kinds}"
+    walked = sum(times > 0 for times in result["rows_walked"].values())
+    yield f"  rows walked   {walked} of {len(result['rows_walked'])} of the decision's table"
     yield f"  role changes  {result['role_changes']}"
     yield f"  overlap       {result['planned_overlap_ms_max']:.1f} ms at most in a hand-over"
     yield f"  digest        {' '.join(result['digests'][:4])}{' ...' if count > 4 else ''}"

@@ -1,141 +1,310 @@
 """Who holds a group's addresses: one table from what is heard to what is done, a sentence a row, the first match wins.
 
 The group as a whole moves. A single silent LAN never splits it; it goes to the node that reaches more.
+
+A row is data: the values of the situation (core.situation) that it wants, what this node does, who holds the group
+then and within which bound, and who answers meanwhile. So the table is printed (`understudy explain FILE --table`),
+its totality proved by enumeration, and every row counted in the simulator and in drills by its stable name. Moves that
+are not looked up, since what happened leaves no choice, are the rows of core.forced.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from enum import Enum
-
+from understudy.core.handover import OFFER_DEADLINE
+from understudy.core.rows import AT_ONCE, DETECTION, HAND_OVER, Action, Bound, Row, Who
+from understudy.core.situation import Patience, PeerIs, Reaches, View
 from understudy.wire.heartbeat import Role
 
-
-class Action(Enum):
-    STAY = "stay"
-    TAKE_OVER = "take over"
-    OFFER = "offer to the peer"
-    STAND_DOWN = "stand down"
-    REQUEST = "request from the peer"
-
-
-class PeerIs(Enum):
-    """What the channel says of the other node."""
-
-    GONE = "gone"
-    """No heartbeat on any path for almost three intervals, or never one."""
-    STANDING_BY = "standing by"
-    ACTIVE = "active"
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """All that the decision looks at."""
-
-    role: Role
-    eligible: bool
-    """Not in maintenance, not stopping, not held down after a failure."""
-    port_up: bool
-    """At least one port of the group has carrier."""
-    silent: bool
-    """The Active_Down_Timer of every router whose port is up has fired."""
-    peer: PeerIs
-    peer_eligible: bool
-    reach: int
-    peer_reach: int
-    settled: bool
-    """That the peer reaches more is our own loss, or has lasted for two intervals: no passing difference after a LAN
-    came back, which one node notices before the other."""
-    preempts: bool
-    """Preemption is configured, this node's priority is higher, and the operator did not move the group away."""
-    peer_requests: bool
-    rival: bool = False
-    """Both nodes are Active, and no hand-over explains it."""
-    ranks_first: bool = True
-    """This node has the higher priority."""
-    rival_is_deaf: bool = False
-    """The rival has gone on for four intervals in which it would have stood down had it heard this node."""
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    role: Role
-    when: Callable[[View], bool]
-    action: Action
-    sentence: str
-    reason: str = ""
-    """A few words for the record when the action changes the role."""
-
+_NO, _YES = (False,), (True,)
+_GONE, _RIVAL, _DEAF = PeerIs.GONE, PeerIs.RIVAL, PeerIs.DEAF_RIVAL
+_READY = (PeerIs.READY, PeerIs.ASKING)
+_HOLDS = (PeerIs.ACTIVE, _RIVAL, _DEAF)
+_LESS = (Reaches.LESS,)
+_NOT_LESS = (Reaches.AS_MUCH, Reaches.MORE)
+_NOT_MORE = (Reaches.LESS, Reaches.AS_MUCH)
 
 TABLE: tuple[Row, ...] = (
     Row(
+        "last-port-lost",
         Role.ACTIVE,
-        lambda v: not v.port_up and not (v.peer is PeerIs.STANDING_BY and v.peer_eligible and v.peer_reach > v.reach),
+        Action.OFFER,
+        "No port of the group has carrier and the peer reaches more: hand over through the network that is left.",
+        "그룹의 모든 포트에 링크가 없고 상대가 더 많이 닿는다: 남은 망으로 넘겨준다.",
+        {"port_up": _NO, "peer": _READY, "reaches": _LESS},
+        Who.PEER,
+        HAND_OVER,
+        Who.NOBODY,
+    ),
+    Row(
+        "no-carrier",
+        Role.ACTIVE,
         Action.STAND_DOWN,
         "No port of the group has carrier: there is nobody to serve.",
-        "no carrier",
+        "그룹의 어느 포트에도 링크가 없다: 서비스할 상대가 없다.",
+        {"port_up": _NO},
+        Who.PEER,
+        DETECTION,
+        Who.NOBODY,
+        reason="no carrier",
+        lab=("link-down",),
     ),
     Row(
+        "rival-outranks",
         Role.ACTIVE,
-        lambda v: v.rival and not v.ranks_first,
         Action.STAND_DOWN,
         "Both nodes hold the group and the peer has the higher priority: stand down.",
-        "outranked",
+        "두 노드가 모두 그룹을 잡고 있고 상대의 우선순위가 높다: 내려놓는다.",
+        {"peer": (_RIVAL, _DEAF), "ranks_first": _NO},
+        Who.PEER,
+        AT_ONCE,
+        Who.BOTH,
+        reason="outranked",
+        lab=("partition",),
     ),
     Row(
+        "rival-is-deaf",
         Role.ACTIVE,
-        lambda v: v.rival and v.rival_is_deaf,
         Action.STAND_DOWN,
         "Both nodes hold the group and the peer does not hear this one, though it is heard: only this node can yield.",
-        "peer is deaf",
+        "두 노드가 모두 그룹을 잡고 있고, 상대는 들리지만 이쪽을 듣지 못한다: 이 노드만 양보할 수 있다.",
+        {"peer": (_DEAF,)},
+        Who.PEER,
+        Bound(intervals=4),
+        Who.BOTH,
+        reason="peer is deaf",
+        lab=("one-way-loss",),
     ),
     Row(
+        "rival-yields",
         Role.ACTIVE,
-        lambda v: not v.eligible and v.peer is PeerIs.STANDING_BY and v.peer_eligible,
+        Action.STAY,
+        "Both nodes hold the group and this one has the higher priority: the peer yields as soon as it hears it.",
+        "두 노드가 모두 그룹을 잡고 있고 이 노드의 우선순위가 높다: 상대가 듣는 즉시 양보한다.",
+        {"peer": (_RIVAL,)},
+        Who.THIS,
+        Bound(intervals=4),
+        Who.BOTH,
+        lab=("partition",),
+    ),
+    Row(
+        "rest-hand-over",
+        Role.ACTIVE,
         Action.OFFER,
         "This node is to rest and the peer is ready: hand over.",
+        "이 노드는 쉬어야 하고 상대는 준비되었다: 넘겨준다.",
+        {"eligible": _NO, "peer": _READY},
+        Who.PEER,
+        HAND_OVER,
+        Who.THIS,
     ),
     Row(
+        "peer-reaches-more",
         Role.ACTIVE,
-        lambda v: v.peer is PeerIs.STANDING_BY and v.peer_eligible and v.peer_reach > v.reach and v.settled,
         Action.OFFER,
         "The peer reaches more of the group's networks: hand over.",
+        "상대가 그룹의 망에 더 많이 닿는다: 넘겨준다.",
+        {"peer": _READY, "reaches": _LESS, "settled": _YES},
+        Who.PEER,
+        Bound(intervals=4, fixed=OFFER_DEADLINE),
+        Who.THIS,
+        lab=("link-down", "link-silent", "flap"),
     ),
     Row(
+        "peer-asks",
         Role.ACTIVE,
-        lambda v: v.peer is PeerIs.STANDING_BY and v.peer_eligible and v.peer_requests and v.peer_reach >= v.reach,
         Action.OFFER,
         "The peer has the higher priority and asks for the group: hand over.",
+        "상대의 우선순위가 높고 그룹을 요청한다: 넘겨준다.",
+        {"peer": (PeerIs.ASKING,), "reaches": _NOT_MORE},
+        Who.PEER,
+        HAND_OVER,
+        Who.THIS,
+        lab=("node-return",),
     ),
-    Row(Role.ACTIVE, lambda _: True, Action.STAY, "This node serves and nobody serves better."),
-    Row(Role.BACKUP, lambda v: not v.eligible, Action.STAY, "This node rests: it never becomes Active."),
-    Row(Role.BACKUP, lambda v: not v.port_up, Action.STAY, "No port of the group has carrier: nothing to serve."),
     Row(
+        "peer-reaches-more-held-down",
+        Role.ACTIVE,
+        Action.STAY,
+        "The peer has come to reach more, but the group has moved too often lately: it waits for a longer quiet time.",
+        "상대가 더 많이 닿게 되었지만 최근 그룹이 너무 자주 옮겨 다녔다: 더 오래 잠잠해진 뒤에 옮긴다.",
+        {"peer": _READY, "reaches": _LESS, "patience": (Patience.HOLD_DOWN,)},
+        Who.THIS,
+        AT_ONCE,
+        Who.THIS,
+        lab=("flap",),
+    ),
+    Row(
+        "peer-reaches-more-just-now",
+        Role.ACTIVE,
+        Action.STAY,
+        "The peer reaches more, but only since less than two intervals: it may be a passing difference.",
+        "상대가 더 많이 닿지만 두 주기가 되지 않았다: 잠깐의 차이일 수 있다.",
+        {"peer": _READY, "reaches": _LESS},
+        Who.THIS,
+        Bound(intervals=2),
+        Who.THIS,
+        lab=("link-silent",),
+    ),
+    Row(
+        "serves-for-want-of-another",
+        Role.ACTIVE,
+        Action.STAY,
+        "This node is to rest, but nobody could take over: it goes on.",
+        "이 노드는 쉬어야 하지만 이어받을 노드가 없다: 계속한다.",
+        {"eligible": _NO},
+    ),
+    Row(
+        "serves-alone",
+        Role.ACTIVE,
+        Action.STAY,
+        "The peer is not heard: this node serves alone, soon under the long lease.",
+        "상대가 들리지 않는다: 혼자 서비스하며 곧 긴 임대를 쓴다.",
+        {"peer": (_GONE,)},
+        lab=("node-power-loss", "agent-kill", "agent-freeze", "partition"),
+    ),
+    Row(
+        "serves",
+        Role.ACTIVE,
+        Action.STAY,
+        "This node serves and nobody serves better.",
+        "이 노드가 서비스하고 있고 더 나은 노드가 없다.",
+        lab=("none",),
+    ),
+    Row(
+        "rests",
         Role.BACKUP,
-        lambda v: not v.silent and v.preempts and v.peer is PeerIs.ACTIVE and v.reach >= v.peer_reach,
+        Action.STAY,
+        "This node rests: it never becomes Active.",
+        "이 노드는 쉰다: Active가 되지 않는다.",
+        {"eligible": _NO},
+        Who.PEER,
+        AT_ONCE,
+        Who.PEER,
+    ),
+    Row(
+        "no-port",
+        Role.BACKUP,
+        Action.STAY,
+        "No port of the group has carrier: nothing to serve.",
+        "그룹의 어느 포트에도 링크가 없다: 서비스할 것이 없다.",
+        {"port_up": _NO},
+        Who.PEER,
+        AT_ONCE,
+        Who.PEER,
+    ),
+    Row(
+        "asks-back",
+        Role.BACKUP,
         Action.REQUEST,
         "This node has the higher priority and reaches as much: ask the Active to hand over.",
+        "이 노드의 우선순위가 높고 같은 만큼 닿는다: Active에게 넘겨달라고 요청한다.",
+        {
+            "silent": _NO,
+            "preempts": _YES,
+            "peer": _HOLDS,
+            "reaches": _NOT_LESS,
+            "patience": (Patience.NONE,),
+        },
+        Who.THIS,
+        HAND_OVER,
+        Who.PEER,
+        lab=("node-return",),
     ),
-    Row(Role.BACKUP, lambda v: not v.silent, Action.STAY, "An Active is heard on at least one LAN."),
     Row(
+        "held-down",
         Role.BACKUP,
-        lambda v: v.peer is PeerIs.ACTIVE,
+        Action.STAY,
+        "The group has moved too often lately: this node asks for it only after a longer quiet time.",
+        "최근 그룹이 너무 자주 옮겨 다녔다: 더 오래 잠잠해진 뒤에 요청한다.",
+        {
+            "silent": _NO,
+            "preempts": _YES,
+            "peer": _HOLDS,
+            "reaches": _NOT_LESS,
+            "patience": (Patience.HOLD_DOWN,),
+        },
+        Who.PEER,
+        AT_ONCE,
+        Who.PEER,
+        lab=("flap",),
+    ),
+    Row(
+        "asks-back-soon",
+        Role.BACKUP,
+        Action.STAY,
+        "This node has the higher priority and asks for the group once it has reached as much for a second.",
+        "이 노드의 우선순위가 높다: 1초 동안 같은 만큼 닿으면 그룹을 요청한다.",
+        {"silent": _NO, "preempts": _YES, "peer": _HOLDS, "reaches": _NOT_LESS},
+        Who.PEER,
+        AT_ONCE,
+        Who.PEER,
+        lab=("node-return", "flap"),
+    ),
+    Row(
+        "hears-active",
+        Role.BACKUP,
+        Action.STAY,
+        "An Active is heard on at least one LAN.",
+        "적어도 한 LAN에서 Active가 들린다.",
+        {"silent": _NO},
+        Who.PEER,
+        AT_ONCE,
+        Who.PEER,
+        lab=("none",),
+    ),
+    Row(
+        "channel-says-active",
+        Role.BACKUP,
         Action.STAY,
         "The peer says over the channel that it holds the group: only its advertisements are lost here.",
+        "상대가 채널로 그룹을 잡고 있다고 말한다: 여기서 광고만 잃어버린 것이다.",
+        {"peer": _HOLDS},
+        Who.PEER,
+        AT_ONCE,
+        Who.PEER,
+        lab=("packet-loss", "packet-corrupt"),
     ),
     Row(
+        "peer-takes-over",
         Role.BACKUP,
-        lambda v: v.peer is PeerIs.STANDING_BY and v.peer_eligible and v.peer_reach > v.reach,
         Action.STAY,
         "Nobody serves, but the peer reaches more: it takes over.",
+        "아무도 서비스하지 않지만 상대가 더 많이 닿는다: 상대가 이어받는다.",
+        {"peer": _READY, "reaches": _LESS},
+        Who.PEER,
+        DETECTION,
+        Who.NOBODY,
     ),
-    Row(Role.BACKUP, lambda _: True, Action.TAKE_OVER, "No Active is heard anywhere: take over.", "no Active is heard"),
-    Row(Role.INITIALIZE, lambda _: True, Action.STAY, "Not started yet."),
+    Row(
+        "takes-over-asking",
+        Role.BACKUP,
+        Action.TAKE_OVER,
+        "No Active is heard, but another kernel may still answer: ask the LANs, take over when nobody does.",
+        "Active가 들리지 않지만 다른 커널이 아직 응답할 수 있다: LAN에 물어보고 아무도 없으면 이어받는다.",
+        {"doubt": _YES},
+        Who.THIS,
+        Bound(intervals=3, skews=1, questions=True),
+        Who.LEASE,
+        reason="no Active is heard",
+        lab=("both-agents-kill", "partition"),
+    ),
+    Row(
+        "takes-over",
+        Role.BACKUP,
+        Action.TAKE_OVER,
+        "No Active is heard anywhere: take over.",
+        "어디에서도 Active가 들리지 않는다: 이어받는다.",
+        {},
+        Who.THIS,
+        DETECTION,
+        Who.LEASE,
+        reason="no Active is heard",
+        lab=("node-power-loss", "agent-kill", "agent-freeze", "agent-pause"),
+    ),
 )
 
 
 def decide(view: View) -> Row:
-    """The first row that matches."""
+    """The first row that matches; of a node that has started."""
     for row in TABLE:
-        if row.role is view.role and row.when(view):
+        if row.matches(view):
             return row
     raise AssertionError(f"no row for {view}")

@@ -109,6 +109,18 @@ class Moved:
     new: Role
     reason: str
     cause: str
+    row: str = ""
+    """Name of the row that decided it: of the decision's table (core.decision), or of the moves without choice
+    (core.forced)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """Another row of the decision's table is in force than before."""
+
+    group: GroupName
+    row: str
+    sentence: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +170,7 @@ Effect = (
     | Persist
     | Finish
     | Moved
+    | Decided
     | Step
     | LeaseChanged
     | Noted

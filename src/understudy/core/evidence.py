@@ -6,15 +6,17 @@ Three things count only after they have lasted: that the peer reaches more (`set
 
 from collections.abc import Sequence
 
-from understudy.core.decision import PeerIs, View
 from understudy.core.lease import long_after
 from understudy.core.peer import PeerView
 from understudy.core.reach import LanReach
 from understudy.core.routers import Routers, elapsed
 from understudy.core.settings import GroupSettings, NodeSettings
-from understudy.core.timers import NEVER
-from understudy.units import Instant, Priority
+from understudy.core.situation import Patience, PeerIs, Reaches, View
+from understudy.core.timers import LONG_AGO, NEVER
+from understudy.units import Duration, Instant, Priority
 from understudy.wire.heartbeat import Body, GroupState, Lease, Phase, Reach, Role
+
+_NOBODY = (Reach.DOWN, Reach.SILENT)
 
 
 class Evidence:
@@ -41,6 +43,8 @@ class Evidence:
         """The peer has begun to reach more: when that will have lasted long enough to move the group for it."""
         self._settled = False
         self._reach_before = 0
+        self._fell_at: int = LONG_AGO
+        """When we reached less than before."""
         self.rival_at: int = NEVER
         """Both nodes are Active: when the peer's lower priority should long have made it stand down."""
         self.vacant_at: int = NEVER
@@ -50,45 +54,48 @@ class Evidence:
 
     # --- the whole of it
 
-    def weigh(self, now: Instant, role: Role, phase: Phase) -> None:
-        """Notice what begins or ends now; before `view` when a decision hangs on it."""
+    def weigh(self, now: Instant, role: Role, phase: Phase, hold: Duration) -> None:
+        """Notice what begins or ends now; before `view` when a decision hangs on it. `hold` is the hold-down's."""
         rival_at = min(self.rival_at, now + 4 * self._settings.advertise)
         self.rival_at = rival_at if self.has_rival(role, phase) else NEVER
-        self._compare_reach(now, role)
+        self._compare_reach(now, role, hold)
 
-    def view(self, now: Instant, role: Role, phase: Phase, *, eligible: bool, yielded: bool) -> View:
-        """The situation as the decision sees it. `yielded`: the operator moved the group away from here."""
-        theirs = self.theirs
-        body = self._peer.body
-        if not self._peer.fresh or theirs is None or body is None:
-            peer, peer_eligible, peer_reach, peer_requests = PeerIs.GONE, False, 0, False
-        else:
-            peer = PeerIs.ACTIVE if theirs.role is Role.ACTIVE else PeerIs.STANDING_BY
-            # A peer that has just fallen silent everywhere is dead, not better connected.
-            speaks = now - self._peer.heard_at < self._settings.advertise * 3 // 2
-            peer_eligible = speaks and self._peer.ready and theirs.role is not Role.INITIALIZE
-            peer_reach = self._reach_of(body)
-            peer_requests = theirs.phase is Phase.REQUESTING and theirs.target == self._node_number
+    def view(
+        self, now: Instant, role: Role, phase: Phase, *, eligible: bool, yielded: bool, patience: Patience, doubt: bool
+    ) -> View:
+        """The situation as the decision sees it. `yielded`: the operator moved the group away from here; `doubt`:
+        besides what is known here, something speaks against believing in silence.
+        """
         return View(
             role=role,
             eligible=eligible,
             port_up=self.port_up,
             silent=self.nobody_heard(),
-            peer=peer,
-            peer_eligible=peer_eligible,
-            reach=self._reach(role),
-            peer_reach=peer_reach,
+            peer=self._peer_is(now, role, phase),
+            reaches=self._compared(role),
             settled=self._settled,
-            preempts=self._settings.preempt and not yielded and self._ranks_first,
-            peer_requests=peer_requests,
-            rival=self.has_rival(role, phase),
             ranks_first=self._ranks_first,
-            rival_is_deaf=self.rival_at <= now,
+            preempts=self._settings.preempt and not yielded and self._ranks_first,
+            patience=patience,
+            doubt=doubt or self.peer_may_answer(now),
         )
+
+    def level(self, role: Role) -> bool:
+        """A Backup that reaches as much as the Active, which says that it is."""
+        theirs = self.theirs
+        active = self._peer.fresh and theirs is not None and theirs.role is Role.ACTIVE
+        return active and role is Role.BACKUP and self._compared(role) is not Reaches.LESS
 
     @property
     def port_up(self) -> bool:
-        return any(lan.carrier for lan in self._lans)
+        """A port of the group has carrier; beside a plain peer, which nobody can ask what it reaches, every port."""
+        up = [lan.carrier for lan in self._lans]
+        return all(up) if self._settings.plain else any(up)
+
+    @property
+    def cut_off(self) -> bool:
+        """Nobody is reached on any LAN of the group, and there was somebody to ask on one with carrier."""
+        return all(lan.reach in _NOBODY for lan in self._lans) and self.port_up
 
     def moved(self) -> None:
         """This node has changed its role: who holds the group is found out anew."""
@@ -121,6 +128,21 @@ class Evidence:
             return True
         theirs = self.theirs
         return theirs is not None and now < self._peer.heard_at + theirs.lease_ns
+
+    def _peer_is(self, now: Instant, role: Role, phase: Phase) -> PeerIs:
+        theirs = self.theirs
+        if not self._peer.fresh or theirs is None:
+            return PeerIs.GONE
+        if theirs.role is Role.ACTIVE:
+            if not self.has_rival(role, phase):
+                return PeerIs.ACTIVE
+            return PeerIs.DEAF_RIVAL if self.rival_at <= now else PeerIs.RIVAL
+        # A peer that has just fallen silent everywhere is dead, not better connected.
+        speaks = now - self._peer.heard_at < self._settings.advertise * 3 // 2
+        if not speaks or not self._peer.ready or theirs.role is Role.INITIALIZE:
+            return PeerIs.RESTING
+        asks = theirs.phase is Phase.REQUESTING and theirs.target == self._node_number
+        return PeerIs.ASKING if asks else PeerIs.READY
 
     # --- silence
 
@@ -161,20 +183,31 @@ class Evidence:
         self.settles_at, self._settled = NEVER, True
         return True
 
-    def _compare_reach(self, now: Instant, role: Role) -> None:
+    def _compare_reach(self, now: Instant, role: Role, hold: Duration) -> None:
         """Notice when the peer begins to reach more: our loss counts at once, its gain after two intervals.
+
+        In a hold-down its gain counts only after that, unless we have just lost something, or lack carrier: without
+        either, we serve now as well as we did before.
 
         Only a peer that is heard reaches anything: what it said before it fell silent is no measure for us.
         """
         reach = self._reach(role)
-        body = self._peer.body
-        if body is None or not self._peer.fresh or self._reach_of(body) <= reach:
+        if reach < self._reach_before:
+            self._fell_at = now
+        if self._compared(role) is not Reaches.LESS:
             self.settles_at, self._settled = NEVER, False
         elif reach < self._reach_before:
             self.settles_at, self._settled = NEVER, True
         elif not self._settled and self.settles_at == NEVER:
-            self.settles_at = now + 2 * self._settings.advertise
+            lacks = now - self._fell_at < 4 * self._settings.advertise or not all(lan.carrier for lan in self._lans)
+            self.settles_at = now + max(2 * self._settings.advertise, 0 if lacks else hold)
         self._reach_before = reach
+
+    def _compared(self, role: Role) -> Reaches:
+        body = self._peer.body
+        if body is None or not self._peer.fresh:
+            return Reaches.MORE
+        return Reaches.compared(self._reach(role), self._reach_of(body))
 
     def _reach(self, role: Role) -> int:
         """Ours. Nobody to ask is no evidence against a node that serves: a peer that only returns takes nothing."""

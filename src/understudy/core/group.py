@@ -11,6 +11,8 @@ each other's moves:
     promotion       the steps that lead to Active, with the fence     core.promotion
     handover        offer, overlap, request                           core.handover
     holding         links and addresses in the kernel, the farewell   core.holding
+    disbelief       which advertisements are somebody else's          core.disbelief
+    holddown        patience with a group that moves too often        core.holddown
 
 Guarantees, checked by the simulator after every event:
  1. A node whose own advertisement is older than its lease becomes Backup before it does anything else (resume guard).
@@ -22,25 +24,32 @@ Guarantees, checked by the simulator after every event:
 from typing import assert_never
 
 from understudy.core.announcements import Announcements
-from understudy.core.decision import Action, View, decide
-from understudy.core.effects import Effect, Moved, Noted, Step
+from understudy.core.decision import decide
+from understudy.core.disbelief import Disbelief, Verdict
+from understudy.core.effects import Decided, Dropped, Effect, Moved, Noted, Step
 from understudy.core.events import AddressAnswered, RoleSet
 from understudy.core.evidence import Evidence
 from understudy.core.handover import Handover
+from understudy.core.holddown import FALSE_ALARMS, HoldDown
 from understudy.core.holding import ROLE_DEADLINE, Holding
 from understudy.core.peer import PeerView, Standing
 from understudy.core.promotion import FAILOVER_STEPS, HOLD_DOWN, Promotion
 from understudy.core.reach import LanReach
 from understudy.core.routers import Routers
+from understudy.core.rows import Action, Row
 from understudy.core.settings import GroupSettings, NodeSettings
+from understudy.core.situation import View
 from understudy.core.timers import NEVER
 from understudy.core.voice import Voice
 from understudy.core.vrrp import Outranked
-from understudy.units import MILLISECOND, Address, Duration, Instant, NetworkName
+from understudy.units import MILLISECOND, SECOND, Address, Duration, Instant, NetworkName
 from understudy.wire.heartbeat import GroupState, Lease, Phase, Role
 from understudy.wire.vrrp import Advertisement
 
 __all__ = ["FAILOVER_STEPS", "Group"]
+
+_BY_SILENCE = frozenset({"takes-over", "takes-over-asking"})
+_BY_YIELDING = frozenset({"rival-outranks", "rival-is-deaf", "outranked-on-a-lan"})
 
 
 class Group:
@@ -62,6 +71,10 @@ class Group:
         self.transitions = 0
         self.considering = "not started"
         """The sentence of the decision in force."""
+        self.row = ""
+        """And its name."""
+        self.decided: dict[str, int] = {}
+        """How often each row of the decision's table came into force, and each move without choice was made."""
         self._node = node
         self._peer = peer
         self._standing = standing
@@ -72,7 +85,13 @@ class Group:
         self.handover = Handover(settings, node, peer, standing)
         self.holding = Holding(settings.name)
         self.announcements = Announcements(settings.name)
+        self.disbelief = Disbelief(settings, node, peer)
+        self.holddown = HoldDown()
         self._promotion: Promotion | None = None
+        self._became_by = ""
+        """The row that made the present role."""
+        self._offered_by = ""
+        """The row that made the latest offer."""
         self._held_down_until: int = NEVER
 
     # --- what the node reads
@@ -114,7 +133,7 @@ class Group:
             self.announcements.due,
             self.holding.due,
             handover.until,
-            handover.ask_at,
+            self.holddown.due,
             evidence.settles_at,
             self._held_down_until,
         )
@@ -123,7 +142,9 @@ class Group:
         elif self.role is Role.BACKUP:
             due = min(due, evidence.vacant_at)
         elif self.role is Role.ACTIVE and handover.phase is Phase.NONE:
-            due = min(due, self.voice.choice_due(self.since), handover.retry_at, evidence.rival_at)
+            due = min(due, handover.retry_at, evidence.rival_at)
+            if not evidence.cut_off:
+                due = min(due, self.voice.choice_due(self.since))
         return Instant(due)
 
     # --- what happens to it
@@ -132,11 +153,11 @@ class Group:
         """Begin as Backup, or go on as Active when this kernel still answers by our predecessor's lease."""
         if held:
             self.voice.set_lease(Lease.SHORT, "adopted", out)
-            self._move(now, Role.ACTIVE, "adopted", "the kernel still answers under our lease", out)
+            self._move(now, Role.ACTIVE, "adopted", "adopted", "the kernel still answers under our lease", out)
             self.routers.adopt(now, out)
             self.holding.take(out)
         else:
-            self._move(now, Role.BACKUP, "started", "the agent began", out)
+            self._move(now, Role.BACKUP, "started", "started", "the agent began", out)
             self.holding.release(out)
             self.routers.start(now, out)
 
@@ -145,21 +166,55 @@ class Group:
         if now > self.voice.lapses_at:
             silent_for = (now - self.voice.sent_at) / MILLISECOND
             cause = f"last advertisement {silent_for:.0f} ms ago, the lease has expired"
-            self._stand_down(now, "resume guard", cause, out, lapsed=True)
+            self._stand_down(now, "resume-guard", "resume guard", cause, out, lapsed=True)
 
-    def heard(self, now: Instant, index: int, source: Address, advertisement: Advertisement, out: list[Effect]) -> None:
-        """An advertisement of one of the group's routers arrived."""
+    def heard(self, now: Instant, index: int, source: Address, advertisement: Advertisement, out: list[Effect]) -> bool:
+        """An advertisement for one of the group's routers arrived. True if it is another node's, and believed."""
         local = self.voice.local[index] or self.settings.routers[index].addresses[0]
-        if advertisement.priority and source != local:
+        if source == local:
+            self.routers.hear(now, index, source, advertisement, out, local=local, mute=True)
+            return False
+        if self.routers.refuses(now, index, source, advertisement, out):
+            return False
+        verdict = self.disbelief.judge(now, index, advertisement, self.role, self.handover.phase, self.evidence.theirs)
+        if verdict is not Verdict.BELIEVE:
+            self._disbelieve(now, index, source, advertisement, verdict, out)
+            return verdict is Verdict.UNANSWERED
+        if advertisement.priority:
             self.evidence.somebody_holds()
             self.handover.hear_successor(out)
         mute = self.handover.yields_port
         finding = self.routers.hear(now, index, source, advertisement, out, local=local, mute=mute)
-        if not isinstance(finding, Outranked):
-            return
-        if self.role is Role.ACTIVE and self.handover.phase in (Phase.NONE, Phase.REQUESTING):
+        if not isinstance(finding, Outranked) or self.role is not Role.ACTIVE:
+            return True
+        if self.handover.phase in (Phase.NONE, Phase.REQUESTING):
             cause = f"{finding.source} advertises priority {finding.priority}"
-            self._stand_down(now, "outranked", cause, out)
+            self._stand_down(now, "outranked-on-a-lan", "outranked", cause, out)
+        return True
+
+    def _disbelieve(
+        self,
+        now: Instant,
+        index: int,
+        source: Address,
+        advertisement: Advertisement,
+        verdict: Verdict,
+        out: list[Effect],
+    ) -> None:
+        """Count it and go on. An Active corrects the switch that learned the virtual MAC's port from it."""
+        if verdict is Verdict.UNANSWERED:
+            out.append(Dropped("vrrp-unanswered"))
+            return
+        if verdict is Verdict.FORGED:
+            out.append(Dropped("vrrp-contradicts-channel"))
+            if self.disbelief.to_be_told(now):
+                self._count("contradicts-channel")
+                detail = f"{source} advertises priority {advertisement.priority}; {self._peer.name} does not"
+                out.append(Noted("vrrp-contradicts-channel", self.settings.name, detail))
+        # Not in a hand-over: it may be the successor's, ahead of its word, and an answer would turn the port back.
+        offering = self.handover.phase is Phase.OFFERING
+        if self.role is Role.ACTIVE and not offering and self.disbelief.may_answer(now, index):
+            self.voice.advertise(now, index, self.settings.routers[index].priority, out)
 
     def tick(self, now: Instant, out: list[Effect]) -> None:
         """Time has passed."""
@@ -190,9 +245,7 @@ class Group:
                 reconsider = True
             reconsider |= evidence.rival_at <= now
         elif self.role is Role.BACKUP:
-            if handover.ask_at <= now:
-                handover.look_later(now)
-                reconsider = True
+            reconsider |= self.holddown.tick(now)
             evidence.tick_vacancy(now)
             reconsider |= self._promotion is None and evidence.nobody_heard()
         if reconsider:
@@ -204,6 +257,12 @@ class Group:
         if theirs is not None and self._peer.fresh:
             self._follow_handover(now, theirs, out)
             self.evidence.hear_peer(now, theirs, self.role)
+        self.reconsider(now, out)
+        if self.role is Role.ACTIVE:
+            self._choose_lease(now, out)
+
+    def reach_changed(self, now: Instant, out: list[Effect]) -> None:
+        """This node reaches more or less than a moment ago."""
         self.reconsider(now, out)
         if self.role is Role.ACTIVE:
             self._choose_lease(now, out)
@@ -264,6 +323,7 @@ class Group:
         if theirs.role is not Role.BACKUP:
             return f"{self._peer.name} is {theirs.role.name.lower()}, not a standby"
         self.handover.yielded = True
+        self._offered_by = ""
         self.handover.offer(now, "the operator asked for a switchover", out)
         return ""
 
@@ -272,7 +332,7 @@ class Group:
         self.holding.stop(now)
         self.reconsider(now, out)
         if self.role is Role.ACTIVE and self.handover.phase is not Phase.OFFERING:
-            self._stand_down(now, "stopped", "the agent was asked to end", out, farewell=True)
+            self._stand_down(now, "stopped", "stopped", "the agent was asked to end", out, farewell=True)
 
     # --- the decision
 
@@ -281,30 +341,35 @@ class Group:
         if self.role is Role.INITIALIZE:
             return
         handover, promotion = self.handover, self._promotion
-        self.evidence.weigh(now, self.role, handover.phase)
+        self.evidence.weigh(now, self.role, handover.phase, self.holddown.hold(now))
+        if self.settings.preempt:
+            self.holddown.compare(now, self.evidence.level(self.role))
         view = self.view(now)
         row = decide(view)
         if promotion is not None:
             if row.action is Action.STAND_DOWN:
-                self._stand_down(now, row.reason, row.sentence, out)
+                self._decided(row, out)
+                self._stand_down(now, row.name, row.reason, row.sentence, out)
             elif self.role is Role.BACKUP:
                 able = view.eligible and view.port_up
                 if not able or (not promotion.token and row.action is not Action.TAKE_OVER):
                     self._cancel_promotion(out, row.sentence)
             return
-        self.considering = row.sentence
+        self._decided(row, out)
         match row.action:
             case Action.STAY:
                 pass
             case Action.TAKE_OVER:
-                self._take_over(now, row.reason, self.evidence.what_is_silent(now), 0, out)
+                self._take_over(now, row.name, row.reason, self.evidence.what_is_silent(now), 0, out)
             case Action.OFFER:
                 if handover.phase is Phase.NONE and handover.may_offer(now):
+                    self._offered_by = row.name
                     handover.offer(now, row.sentence, out)
                 elif handover.phase is Phase.NONE and not view.port_up:
-                    self._stand_down(now, "no carrier", row.sentence, out)
+                    self._stand_down(now, row.name, "no carrier", row.sentence, out)
             case Action.STAND_DOWN:
-                self._stand_down(now, row.reason, row.sentence, out)
+                # A plain peer learns of it by a farewell or not at all.
+                self._stand_down(now, row.name, row.reason, row.sentence, out, farewell=self.settings.plain)
             case Action.REQUEST:
                 handover.request(now, row.sentence, out)
             case _:
@@ -312,19 +377,35 @@ class Group:
 
     def view(self, now: Instant) -> View:
         """The situation as the decision sees it."""
+        asks = self._node.fence and not self.settings.plain
         return self.evidence.view(
-            now, self.role, self.handover.phase, eligible=not self._rests(now), yielded=self.handover.yielded
+            now,
+            self.role,
+            self.handover.phase,
+            eligible=not self._rests(now),
+            yielded=self.handover.yielded,
+            patience=self.holddown.patience,
+            doubt=asks and (self.holddown.doubts(now) or self.disbelief.suspects(now)),
         )
+
+    def _decided(self, row: Row, out: list[Effect]) -> None:
+        if row.name != self.row:
+            self.row, self.considering = row.name, row.sentence
+            self._count(row.name)
+            out.append(Decided(self.settings.name, row.name, row.sentence))
+
+    def _count(self, name: str) -> None:
+        self.decided[name] = self.decided.get(name, 0) + 1
 
     def _rests(self, now: Instant) -> bool:
         return self._standing.maintenance or self._standing.stopping or now < self._held_down_until < NEVER
 
     # --- becoming Active
 
-    def _take_over(self, now: Instant, reason: str, cause: str, token: int, out: list[Effect]) -> None:
+    def _take_over(self, now: Instant, row: str, reason: str, cause: str, token: int, out: list[Effect]) -> None:
         if self.holding.release_at != NEVER:
             self.holding.release(out)  # what lingers of the last time must not answer before we advertise again
-        self._promotion = Promotion(self.settings, token, reason, cause)
+        self._promotion = Promotion(self.settings, token, row, reason, cause)
         out.append(Step(self.settings.name, "promotion", "started", cause))
         self._advance(now, self._promotion, out)
 
@@ -344,8 +425,8 @@ class Group:
         name = self.settings.name
         match promotion.step:
             case "fence":
-                if self.evidence.peer_may_answer(now):
-                    out.append(Step(name, "fence", "started", "a lease of another node may still be alive: ask"))
+                if promotion.row == "takes-over-asking":
+                    out.append(Step(name, "fence", "started", "another kernel may still answer: ask"))
                     promotion.ask(now, out)
                     return False
                 out.append(Step(name, "fence", "done", "nobody else's kernel can still answer"))
@@ -358,7 +439,7 @@ class Group:
                     return False
                 self.voice.set_lease(Lease.SHORT, "Active", out)
                 self.handover.yielded = False
-                self._move(now, Role.ACTIVE, promotion.reason, promotion.cause, out)
+                self._move(now, Role.ACTIVE, promotion.row, promotion.reason, promotion.cause, out)
                 self.routers.take_over(now, promotion.reason, out)
                 out.append(Step(name, "advertise", "done"))
             case "addresses":
@@ -388,7 +469,7 @@ class Group:
         self._held_down_until = now + HOLD_DOWN
         out.append(Step(self.settings.name, "promotion", "failed", error))
         if self.role is Role.ACTIVE:
-            self._stand_down(now, "promotion failed", error, out, farewell=True)
+            self._stand_down(now, "promotion-failed", "promotion failed", error, out, farewell=True)
         else:
             self._cancel_promotion(out, error)
 
@@ -408,7 +489,8 @@ class Group:
             self._consider_offer(now, theirs, out)
         elif self.role is Role.ACTIVE and handover.taken_by(theirs):
             # Also when we had given up waiting: the successor answers already, and two must not.
-            self._stand_down(now, f"handed over to {peer}", handover.cause, out, lingers=True)
+            row = self._offered_by or "handed-over"
+            self._stand_down(now, row, f"handed over to {peer}", handover.cause, out, lingers=True)
         elif handover.phase is Phase.TAKEN and theirs.role is not Role.ACTIVE:
             handover.end()
             out.append(Step(name, "handover", "done", f"{peer} stopped answering"))
@@ -418,23 +500,23 @@ class Group:
             # It gave up waiting although we answer: it does not hear us, and only we can step back.
             cause = f"{peer} withdrew its offer and goes on"
             out.append(Step(name, "handover", "failed", cause))
-            self._stand_down(now, "offer withdrawn", cause, out)
+            self._stand_down(now, "offer-withdrawn", "offer withdrawn", cause, out)
 
     def _consider_offer(self, now: Instant, theirs: GroupState, out: list[Effect]) -> None:
         busy = self._promotion is not None or self.role is not Role.BACKUP
         if not busy and not self._rests(now) and self.evidence.port_up:
             self.handover.take(theirs.token)
             cause = "the Active offered the group"
-            self._take_over(now, f"handed over by {self._peer.name}", cause, theirs.token, out)
+            self._take_over(now, "offer-taken", f"handed over by {self._peer.name}", cause, theirs.token, out)
 
     def _offer_failed(self, now: Instant, out: list[Effect]) -> None:
         taken = self.handover.yields_port
         self.handover.fail(now, out)
         if taken:
             # It advertises although its word never came: it answers, and cannot hear us say that we do too.
-            self._stand_down(now, f"{self._peer.name} serves", "it advertises after our offer", out)
+            self._stand_down(now, "successor-heard", f"{self._peer.name} serves", "it advertises after our offer", out)
         elif self._standing.stopping:
-            self._stand_down(now, "stopped", "the agent was asked to end", out, farewell=True)
+            self._stand_down(now, "stopped", "stopped", "the agent was asked to end", out, farewell=True)
         else:
             self._choose_lease(now, out)
 
@@ -443,6 +525,7 @@ class Group:
     def _stand_down(
         self,
         now: Instant,
+        row: str,
         reason: str,
         cause: str,
         out: list[Effect],
@@ -467,7 +550,8 @@ class Group:
             self.holding.drop_farewell()
         self.voice.fall_silent()
         self.routers.stand_down(now, reason, out)
-        self._move(now, Role.BACKUP, reason, cause, out)
+        self._tell_false_alarm(now, row, out)
+        self._move(now, Role.BACKUP, row, reason, cause, out)
 
     def _say_farewell(self, now: Instant, out: list[Effect]) -> None:
         """Once this kernel no longer answers."""
@@ -477,18 +561,38 @@ class Group:
 
     # --- below
 
-    def _move(self, now: Instant, role: Role, reason: str, cause: str, out: list[Effect]) -> None:
-        out.append(Moved(now, self.settings.name, self.role, role, reason, cause))
+    def _move(self, now: Instant, role: Role, row: str, reason: str, cause: str, out: list[Effect]) -> None:
+        out.append(Moved(now, self.settings.name, self.role, role, reason, cause, row))
+        if row != self.row:
+            self._count(row)
+        self._became_by, self.row = row, ""
         if self.role is not Role.INITIALIZE:
             self.transitions += 1
+            if self.holddown.moved(now):
+                length = self.holddown.length // SECOND
+                detail = f"moved too often: it goes where it is better served only after {length} s of quiet"
+                out.append(Noted("hold-down", self.settings.name, detail))
         self.role = role
         self.since = now
         self.reason = reason
         self.cause = cause
         self._standing.news = True
         self.evidence.moved()
-        self.handover.became(role, now)
+        self.handover.became()
+
+    def _tell_false_alarm(self, now: Instant, row: str, out: list[Effect]) -> None:
+        """Whoever yields after a take-over had given up an Active that lived."""
+        if self.settings.plain:
+            return  # A plain peer takes the group by outranking us, and its kernel answers on when it is killed.
+        if self._became_by in _BY_SILENCE and row in _BY_YIELDING and self.holddown.false_alarm(now):
+            detail = f"an Active that lived was replaced {FALSE_ALARMS} times: the LANs are asked before the next time"
+            out.append(Noted("hold-down", self.settings.name, detail))
 
     def _choose_lease(self, now: Instant, out: list[Effect]) -> None:
+        """The long lease is for the last node standing; one that reaches nobody stands nowhere (core.lease)."""
         at_rest = self.handover.phase is Phase.NONE and self._promotion is None
-        self.voice.choose_lease(now, self.since, at_rest, out)
+        if not self.evidence.cut_off:
+            self.voice.choose_lease(now, self.since, at_rest, out)
+        elif self.voice.lease is Lease.LONG and not self.handover.yields_port:
+            self.voice.set_lease(Lease.SHORT, "nobody is reached on any LAN", out)
+            self.routers.refresh(now, out)

@@ -15,7 +15,7 @@ from understudy.core.peer import PeerView, Standing
 from understudy.core.settings import GroupSettings, NodeSettings
 from understudy.core.timers import NEVER
 from understudy.units import MILLISECOND, SECOND, Duration, Instant
-from understudy.wire.heartbeat import GroupState, Phase, Role
+from understudy.wire.heartbeat import GroupState, Phase
 
 OFFER_DEADLINE: Duration = 500 * MILLISECOND
 OFFER_BACKOFF: Duration = SECOND
@@ -35,11 +35,8 @@ class Handover:
         """When the present phase has lasted too long."""
         self.retry_at: int = NEVER
         """When to offer again after an offer that was not taken."""
-        self.ask_at: int = NEVER
-        """When a Backup that preempts looks whether it should ask."""
         self.yielded = False
         """The operator moved the group away: it is not asked back."""
-        self._may_ask_from: int = 0
         self._offered: int | None = None
         """Token of our latest offer since we became Active."""
         self._successor_heard = False
@@ -103,8 +100,8 @@ class Handover:
         self._enter(Phase.TAKEN, now + OVERLAP_MAX, token=token)
 
     def request(self, now: Instant, why: str, out: list[Effect]) -> None:
-        """Ask to be offered the group, unless we have not been Backup for long."""
-        if self.phase is Phase.NONE and now >= self._may_ask_from:
+        """Ask to be offered the group."""
+        if self.phase is Phase.NONE:
             self._enter(Phase.REQUESTING, now + OFFER_DEADLINE, target=self._peer.number)
             out.append(Step(self._settings.name, "handover", "requested", why))
 
@@ -114,17 +111,10 @@ class Handover:
         """No hand-over is under way any more."""
         self._enter(Phase.NONE, NEVER)
 
-    def became(self, role: Role, now: Instant) -> None:
-        """Forget what belonged to the role before."""
-        self.retry_at = self.ask_at = NEVER
+    def became(self) -> None:
+        """The role has changed: forget what belonged to the one before."""
+        self.retry_at = NEVER
         self._offered = None
-        if role is Role.BACKUP:
-            self._may_ask_from = now + PREEMPT_DELAY
-            self.look_later(now)
-
-    def look_later(self, now: Instant) -> None:
-        if self._settings.preempt:
-            self.ask_at = now + PREEMPT_DELAY
 
     def _enter(self, phase: Phase, until: int, *, target: int = 0, token: int | None = None) -> None:
         if phase is not self.phase or target != self.target:

@@ -8,7 +8,9 @@ must end before the standby's Active_Down_Timer does, so that a frozen or killed
 
 The kernel rounds a timeout down to a jiffy and starts it when the frame leaves, before the standby receives it; two
 jiffies cover the granularity of its garbage collection. When no standby could take over anyway, a short lease would
-only cut what the kernel could still carry: then the lease is long. A standby learns from the heartbeat which one is in
+only cut what the kernel could still carry: then the lease is long. Not so on a node that reaches nobody on any LAN: it
+carries nothing, the other may serve meanwhile, and were its agent to die, its kernel would answer beside the other for
+as long as the lease lives once the cut has healed. A standby learns from the heartbeat which one is in
 force, and asks on the LAN before it takes over from a node whose lease may still be alive (core.promotion, `fence`).
 """
 

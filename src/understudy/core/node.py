@@ -180,8 +180,8 @@ class Node:
             self._due = None
         if not advertisement.priority:
             self._due = None  # a farewell is the one packet that brings a deadline forward
-        group.heard(now, index, packet.source, advertisement, out)
-        if packet.source != group.voice.local[index] and self.lans[network].heard(now):
+        believed = group.heard(now, index, packet.source, advertisement, out)
+        if believed and self.lans[network].heard(now):
             self._reach_changed(now, out)
 
     def _heartbeat_received(self, now: Instant, event: HeartbeatReceived, out: list[Effect]) -> None:
@@ -345,7 +345,7 @@ class Node:
     def _reach_changed(self, now: Instant, out: list[Effect]) -> None:
         self.standing.news = True
         for group in self._groups:
-            group.reconsider(now, out)
+            group.reach_changed(now, out)
 
     def _take_hints(self, body: Body) -> None:
         """Remember whom the peer could ask on each LAN: we may ask them too."""

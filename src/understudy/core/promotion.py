@@ -28,19 +28,25 @@ FENCE_QUESTIONS = 3
 """Several, since a question or an answer may be lost."""
 
 
+def ask_window(advertise: Duration) -> Duration:
+    """For the questions of one round of the fence and their answers."""
+    return max(20 * MILLISECOND, min(advertise // 2, 100 * MILLISECOND))
+
+
 class Promotion:
     """How far one promotion has come. The group does the steps; the fence, which is patient, is kept here."""
 
-    def __init__(self, settings: GroupSettings, token: int, reason: str, cause: str) -> None:
-        """`token` is the offer's in a hand-over, 0 in a failover."""
+    def __init__(self, settings: GroupSettings, token: int, row: str, reason: str, cause: str) -> None:
+        """`token` is the offer's in a hand-over, 0 in a failover; `row` names the decision."""
         self.token = token
+        self.row = row
         self.reason = reason
         self.cause = cause
         self.due: int = NEVER
         """When the step that waits has waited long enough."""
         self._settings = settings
         self._left = list(HANDOVER_STEPS if token else FAILOVER_STEPS)
-        self._ask_window = max(20 * MILLISECOND, min(settings.advertise // 2, 100 * MILLISECOND))
+        self._ask_window = ask_window(settings.advertise)
         self._questions = 0
         """How often the LANs were asked in the present round of the fence."""
         self._answered_by = ""

@@ -144,7 +144,12 @@ class LanReach:
         return max(self._interval, _PACE_SLOW)
 
     def _window(self) -> Duration:
-        """How long a sign of life counts: two and a half intervals, or three questions at the slow pace."""
+        """How long a sign of life counts: two and a half intervals, or three questions at the slow pace.
+
+        A sign that has counted for nothing already does not count again because the pace has slowed down.
+        """
+        if self.reach is not _REACHED:
+            return self._interval * 5 // 2
         slow = self._quiet_since > self.heard_at and self._asked_at - self._quiet_since >= _HURRY - _PACE_SLOW
         return max(self._interval * 5 // 2, 3 * _PACE_SLOW if slow else 0)
 

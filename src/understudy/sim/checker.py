@@ -14,6 +14,8 @@
     sequence           Heartbeats of one core are numbered upwards.
     calm               No role changes while nothing has been wrong for a while.
     flap               A node changes its role at most twice for each thing that begins or ends, and a few more times.
+    forgery            No role changes by an advertisement that the channel contradicts while the channel works.
+    node-return        A node that only returns changes no role and lets nobody wait; with preemption, each node's once.
     clock              Time passes: after a Tick the next deadline lies ahead.
     stops              An agent that is asked to end does so in time.
     no-exception       Nothing that arrives raises.
@@ -23,8 +25,10 @@ They map to I1, I3, I4, I7 and I8 of the list that Understudy promises; `answeri
 facts of the simulated world that no core can see.
 """
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from understudy.core.disbelief import SUSPICION
 from understudy.core.effects import Moved, SendVrrp
 from understudy.core.handover import OFFER_DEADLINE, OVERLAP_MAX
 from understudy.sim.machine import Machine
@@ -34,6 +38,8 @@ from understudy.wire.heartbeat import Lease, Phase, Role
 if TYPE_CHECKING:
     from understudy.sim.world import World
 
+LATE_WORD: Duration = 40 * MILLISECOND
+"""From a successor's advertisement to its word over the channel, of which some may be lost."""
 SILENT_WITHIN: Duration = 100 * MILLISECOND
 """From ceasing to be Active to a silent kernel whose hands are not busy."""
 
@@ -59,6 +65,14 @@ class Overlap:
         self.planned = planned
 
 
+@dataclass(slots=True)
+class _Return:
+    """A node is back, and how often whose role has changed since."""
+
+    node: NodeName
+    changes: dict[tuple[NodeName, GroupName], int]
+
+
 class Checker:
     """Judges the world; `disturbed` tells it what the faults do, everything else it sees for itself."""
 
@@ -75,6 +89,8 @@ class Checker:
         """From here on nothing is wrong any more and everything has settled."""
         self.noisy = False
         """A LAN loses frames: reach may change by chance."""
+        self._return: _Return | None = None
+        self._disturbed_at = 0
         self._changes: dict[tuple[NodeName, GroupName], int] = {}
         self._budget = 6
         self._numbers = {group.name: group.number for group in world.plan.groups}
@@ -82,6 +98,8 @@ class Checker:
             group.name: tuple(dict.fromkeys(router.network for router in group.routers)) for group in world.plan.groups
         }
         self._advertise = {group.name: group.advertise for group in world.plan.groups}
+        self._preempts = {group.name: group.preempt for group in world.plan.groups}
+        self._first = {group.name: max(group.nodes, key=group.priorities.__getitem__) for group in world.plan.groups}
         self._members = {group.name: group.nodes for group in world.plan.groups}
 
     def violation(self, invariant: str, message: str) -> Violation:
@@ -89,7 +107,29 @@ class Checker:
 
     def disturbed(self) -> None:
         self.disturbances += 1
-        self.calm_from = None
+        self.calm_from = self._return = None
+        self._disturbed_at = self._world.now
+
+    def begins(self) -> None:
+        """Something is about to be broken: no longer only a node's return."""
+        self._return = None
+
+    def returning(self, machine: Machine) -> None:
+        """A node comes back, and nothing else is wrong; watched until something else begins."""
+        world = self._world
+        if world.now - self._disturbed_at < 4 * SECOND + 20 * max(self._advertise.values()):
+            return
+        for name in self._members:
+            others = [m for m in self._members_of(name) if m is not machine]
+            if not all(m.running and m.roles.get(name) is Role.ACTIVE and m.kernel.answering.get(name) for m in others):
+                return
+            if any(m.kernel.busy_until > world.now for m in others):
+                return
+        # What ends it is told after this: the end of the very fault.
+        world.at(world.now, self._watch_return, _Return(machine.name, {}))
+
+    def _watch_return(self, watched: "_Return") -> None:
+        self._return = watched
 
     # --- one-answers, answers-as-active
 
@@ -102,6 +142,8 @@ class Checker:
                 "answers-as-active", f"{machine.name} begins to answer for {group}, but its core is not Active"
             )
         both = [m for m in self._members_of(group) if m.kernel.answering.get(group)]
+        if not both and self._return is not None:
+            raise self.violation("node-return", f"nobody answers for {group} since {self._return.node} is back")
         overlap = self.overlaps.get(group)
         if len(both) < 2:
             if overlap is not None:
@@ -110,6 +152,10 @@ class Checker:
             earlier = next(m for m in both if m is not machine)
             planned = self._planned(machine, earlier, group)
             excuse = "hand-over" if planned else self._excuse(machine, earlier, group)
+            if not excuse and world.now - machine.kernel.repaired_at < 5 * MILLISECOND:
+                excuse = (
+                    "what had been taken from one is back"  # it held the group all along; who yields is settled now
+                )
             if not excuse and (gives_up or earlier.kernel.ending.get(group)):
                 excuse = "the hands of one are about to end its lease"
             if not excuse:
@@ -134,6 +180,8 @@ class Checker:
             # Nobody there advertised or changed its kernel: a port came back to a node frozen or killed under a long
             # lease, after the other had asked in vain.
             return "a port of a node without agent came back"
+        if (new.misconfigured or old.misconfigured) and not (new.core is not None and new.core.peer.fresh):
+            return "the two run different files, and no channel says so"
         evidence = world.network.evidence[old.name, new.name]
         asked = world.network.evidence[new.name, old.name]
         interval = self._advertise[group]
@@ -206,9 +254,12 @@ class Checker:
         machine.last_sent[name] = (now, now + length + 2 * machine.settings.jiffy)
         since = machine.offering.get(name)
         if since is not None:
+            # Among forgeries the successor's word is waited for: it is repeated every few milliseconds.
+            forged = now - self._world.attacker.forged_at < 2 * SUSPICION
+            until = now - LATE_WORD if forged else now
             for other in self._members_of(name):
                 heard = self._world.network.evidence[other.name, machine.name] if other is not machine else None
-                if heard is not None and heard.advertised_at.get(name, -1) > since:
+                if heard is not None and since < heard.advertised_at.get(name, -1) <= until:
                     raise self.violation(
                         "yields-port", f"{machine.name} advertises {name} after it heard its successor {other.name}"
                     )
@@ -241,10 +292,14 @@ class Checker:
             when = world.now + SILENT_WITHIN + 2 * machine.kernel.slow
             changes = machine.role_changes[group]
             world.at(when, self._silent_yet, machine, group, machine.life, changes)
-        if self.calm_from is not None and world.now >= self.calm_from:
+        self._judge_return(machine, group)
+        self._judge_forgery(machine, effect)
+        if self.calm_from is not None and world.now >= self.calm_from and not self._goes_home(group):
             raise self.violation(
                 "calm", f"{machine.name} becomes {effect.new.name} for {group} with nothing wrong: {effect.cause}"
             )
+        if self._forged_alone(group):
+            return
         key = (machine.name, group)
         self._changes[key] = self._changes.get(key, 0) + 1
         if self._changes[key] > self._budget + 2 * self.disturbances and not self.noisy:
@@ -253,9 +308,45 @@ class Checker:
                 f"{machine.name} changed its role {self._changes[key]} times, things changed {self.disturbances}",
             )
 
+    def _judge_return(self, machine: Machine, group: GroupName) -> None:
+        watched = self._return
+        if watched is None:
+            return
+        key = (machine.name, group)
+        watched.changes[key] = watched.changes.get(key, 0) + 1
+        wanted = 1 if self._preempts[group] and self._first[group] == watched.node else 0
+        if watched.changes[key] > wanted:
+            raise self.violation("node-return", f"{machine.name} changes its role for {group}: {watched.node} returned")
+
+    def _judge_forgery(self, machine: Machine, effect: Moved) -> None:
+        """Who stands down for an advertisement must have had one of a true Active, unless the channel is silent."""
+        if effect.row != "outranked-on-a-lan" or machine.core is None or not machine.core.peer.fresh:
+            return
+        heard = [
+            self._world.network.evidence[other.name, machine.name].advertised_at.get(effect.group, -1)
+            for other in self._members_of(effect.group)
+            if other is not machine
+        ]
+        recent = self._world.now - 2 * self._advertise[effect.group] - 50 * MILLISECOND
+        if self._world.attacker.forged_at > recent > max(heard, default=-1):
+            raise self.violation("forgery", f"{machine.name} stands down for {effect.group}: {effect.cause}")
+
+    def _forged_alone(self, group: GroupName) -> bool:
+        """A node whose peer is not heard follows RFC 9568, also where a stranger leads it, and the peer follows it."""
+        recent = self._world.now - 10 * self._advertise[group] - SECOND
+        if self._world.attacker.forged_at < recent:
+            return False
+        return not all(m.core is not None and m.core.peer.fresh for m in self._members_of(group))
+
+    def _goes_home(self, group: GroupName) -> bool:
+        """A hold-down has ended: the node of the higher priority takes back what it had to leave, however late."""
+        cores = [machine.core for machine in self._members_of(group)]
+        return self._preempts[group] and any(core is not None and core.groups[group].holddown.length for core in cores)
+
     def new_round(self) -> None:
         """Count role changes and disturbances afresh."""
         self._changes.clear()
+        self._budget = 2  # more at first: two nodes that start may take some moves to agree
         self.disturbances = 0
         self.noisy = False
 

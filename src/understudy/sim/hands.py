@@ -7,11 +7,11 @@ Whether a machine answers is judged anew after anything that it depends on has c
 from typing import TYPE_CHECKING
 
 from understudy.core.effects import Quieten, RevokeLease, SetRole
-from understudy.core.events import RoleSet
+from understudy.core.events import KernelRepaired, RoleSet
 from understudy.core.timers import NEVER
 from understudy.sim.kernel import Command
 from understudy.sim.machine import Machine, Process
-from understudy.units import GroupName, Instant, NetworkName, NodeName
+from understudy.units import MILLISECOND, GroupName, Instant, NetworkName, NodeName
 from understudy.wire.heartbeat import Lease
 
 if TYPE_CHECKING:
@@ -49,11 +49,29 @@ class Hands:
         for command in commands:
             self._done(machine, command, machine.kernel.hands)
 
+    def flush(self, machine: Machine) -> None:
+        """Somebody's command takes our rules or addresses away, and with the rules every lease."""
+        machine.kernel.missing += 1
+        machine.kernel.lease_until.clear()
+        self.look_at_all(machine)
+
+    def repair(self, machine: Machine, life: int) -> None:
+        """The hands have put back what was missing; whoever sleeps repairs when he wakes."""
+        kernel, world = machine.kernel, self._world
+        if machine.process is Process.FROZEN:
+            world.at(world.now + 5 * MILLISECOND, self.repair, machine, life)
+        elif kernel.missing:
+            kernel.missing = 0
+            kernel.repaired_at = world.now
+            world.arrive(machine, KernelRepaired(), -1)
+
     # --- what the kernel answers for
 
     def refresh(self, machine: Machine, group: GroupName, lease: Lease) -> None:
         """An advertisement leaves the port: the lease begins anew."""
         kernel, world = machine.kernel, self._world
+        if kernel.missing:
+            return
         kernel.refreshed_at[group] = world.now
         until = kernel.lease_until[group] = world.now + machine.lease_lengths[group, lease]
         if not kernel.answering.get(group):
@@ -81,6 +99,7 @@ class Hands:
         return bool(
             kernel.links_up.get(group)
             and group not in kernel.quiet
+            and not kernel.missing
             and kernel.lease_until.get(group, -1) > self._world.now
             and machine.process is not Process.OFF
             and any(network.has_carrier(machine.name, name) for name in self._networks[machine.name, group])

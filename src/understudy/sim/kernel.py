@@ -36,6 +36,9 @@ class Kernel:
     lease_until: dict[GroupName, int] = field(default_factory=dict)
     quiet: set[GroupName] = field(default_factory=set)
     """Nothing leaves from the virtual MAC of these: they are not answered for."""
+    missing: int = 0
+    """How many faults have flushed the rules, with which the lease goes, and deleted the addresses; until repaired."""
+    repaired_at: int = -1
     refreshed_at: dict[GroupName, int] = field(default_factory=dict)
     answering: dict[GroupName, bool] = field(default_factory=dict)
     """As last judged by the world: links up, lease alive, a port with carrier."""
@@ -58,6 +61,7 @@ class Kernel:
         self.links_up.clear()
         self.lease_until.clear()
         self.quiet.clear()
+        self.missing = 0
         self.drop_commands()
 
     def drop_commands(self) -> None:

@@ -28,6 +28,7 @@ class Machine:
 
     __slots__ = (
         "core",
+        "disk_full",
         "epoch",
         "finishing_since",
         "inbox",
@@ -39,6 +40,7 @@ class Machine:
         "life",
         "local",
         "maintenance",
+        "misconfigured",
         "name",
         "offered",
         "offering",
@@ -55,6 +57,8 @@ class Machine:
 
     def __init__(self, settings: NodeSettings, local: dict[tuple[NetworkName, Family], Address]) -> None:
         self.settings = settings
+        self.misconfigured: NodeSettings | None = None
+        """The right settings, while it runs by others."""
         self.name = settings.name
         self.index = settings.number
         self.local = local
@@ -68,6 +72,8 @@ class Machine:
         self.epoch = 0
         self.maintenance = False
         """In the node's store."""
+        self.disk_full = 0
+        """How many faults make its store refuse."""
         self.stopping = False
         self.inbox: list[Event] = []
         self.tick_time: int = 1 << 62
@@ -88,6 +94,15 @@ class Machine:
         self.offering: dict[GroupName, int] = {}
         """Since when it offers a group, while it does."""
         self.role_changes: dict[GroupName, int] = dict.fromkeys((g.name for g in settings.groups), 0)
+
+    def misconfigure(self, settings: NodeSettings | None) -> None:
+        """By which settings its next core runs; None for the right ones again."""
+        if settings is None:
+            assert self.misconfigured is not None
+            self.settings, self.misconfigured = self.misconfigured, None
+        else:
+            self.misconfigured, self.settings = self.settings, settings
+        self.lease_lengths = lease_lengths(self.settings)
 
     @property
     def running(self) -> bool:

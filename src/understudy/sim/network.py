@@ -28,6 +28,10 @@ class Lan:
     """What holds for every frame on it. `loss`, `duplicate` and `reorder` are probabilities."""
 
     loss: float = 0.0
+    vrrp_loss: float = 0.0
+    """Of advertisements alone."""
+    vrrp_corrupt: float = 0.0
+    """Of advertisements that arrive with a byte changed."""
     duplicate: float = 0.0
     reorder: float = 0.0
     delay: Duration = DELAY
@@ -64,6 +68,8 @@ class Network:
         self.lans = {name: Lan() for name in networks}
         self.ports: dict[tuple[NodeName, NetworkName], Port] = {}
         self.cuts: dict[tuple[NetworkName, NodeName, NodeName], int] = {}
+        self.channel_cuts: dict[tuple[NodeName, NodeName], int] = {}
+        """Ways on which heartbeats are dropped on every path, and nothing else."""
         self.hosts_down: dict[NetworkName, int] = {}
         self.evidence: dict[tuple[NodeName, NodeName], Evidence] = {}
         self._open: dict[tuple[NetworkName, NodeName, NodeName], bool] = {}
@@ -94,6 +100,28 @@ class Network:
         if rng.random() < lan.duplicate:
             return (arrival, arrival + int(rng.random() * 5 * MILLISECOND))
         return (arrival,)
+
+    def carry_heartbeat(
+        self, now: Instant, network: NetworkName, source: NodeName, target: NodeName
+    ) -> tuple[int, ...]:
+        """As `carry`, of a datagram of the channel."""
+        if self.channel_cuts and self.channel_cuts.get((source, target)):
+            self.evidence[source, target].lost_at[network] = now
+            return ()
+        return self.carry(now, network, source, target)
+
+    def spoils(self, now: Instant, network: NetworkName, source: NodeName, target: NodeName) -> bool:
+        """Whether an advertisement is lost for being one."""
+        lan = self.lans[network]
+        if not lan.vrrp_loss or self._rng.random() >= lan.vrrp_loss:
+            return False
+        self.evidence[source, target].lost_at[network] = now
+        return True
+
+    def hears(self, node: NodeName, network: NetworkName) -> bool:
+        """Whether a frame of somebody else on the LAN reaches the node."""
+        port = self.ports.get((node, network))
+        return port is not None and not port.down and not port.deaf
 
     def ask_host(self, network: NetworkName, node: NodeName) -> int | None:
         """How long a host on the LAN takes to answer the node; None if question or answer is lost."""

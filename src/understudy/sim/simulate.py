@@ -8,7 +8,8 @@ from typing import Any
 
 from understudy.config.plan import Plan
 from understudy.sim.checker import Violation, settle_time
-from understudy.sim.faults import Dice, Injector
+from understudy.sim.dice import Dice
+from understudy.sim.faults import Injector
 from understudy.sim.trace import format_lines
 from understudy.sim.world import World
 from understudy.units import SECOND
@@ -37,6 +38,8 @@ class Outcome:
     events: int = 0
     role_changes: int = 0
     faults: dict[str, int] = field(default_factory=dict)
+    rows: dict[str, int] = field(default_factory=dict)
+    """How often each row of the decision's table came into force."""
     overlap_planned_ns_max: int = 0
     digest: int = 0
     broken: Broken | None = None
@@ -74,6 +77,7 @@ def simulate(
     outcome.events = world.events
     outcome.role_changes = world.checker.role_changes
     outcome.faults = injector.injected
+    outcome.rows = world.rows_walked()
     outcome.overlap_planned_ns_max = world.checker.overlap_planned_max
     outcome.digest = world.digest & (1 << 64) - 1
     return outcome

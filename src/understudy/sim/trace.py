@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from understudy.core.effects import AskAddresses, Dropped, LeaseChanged, Moved, Noted, Step
+from understudy.core.effects import AskAddresses, Decided, Dropped, LeaseChanged, Moved, Noted, Step
 from understudy.units import MILLISECOND
 
 Line = tuple[int, str, str, Any]
@@ -27,6 +27,8 @@ def describe(what: Any) -> str:
             return f"{group}: {step} {phase}" + (f" ({detail})" if detail else "")
         case LeaseChanged(group, lease, length, reason):
             return f"{group}: {lease.name} {length / MILLISECOND:g} ms ({reason})"
+        case Decided(group, row, sentence):
+            return f"{group}: {row}: {sentence}"
         case Noted(kind, subject, detail):
             return f"{kind} {subject} {detail}".strip()
         case Dropped(reason):

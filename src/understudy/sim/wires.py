@@ -4,6 +4,8 @@ The very bytes of the wire travel; only the channel's encryption is left out. On
 the checker judges what a node could have known (sim.network).
 """
 
+from dataclasses import replace
+from random import Random
 from typing import TYPE_CHECKING
 from zlib import crc32
 
@@ -24,6 +26,8 @@ class Wires:
 
     def __init__(self, world: "World") -> None:
         self._world = world
+        self.overheard: dict[NetworkName, dict[NodeName, bytes]] = {}
+        """The latest advertisement of each node on each LAN: what somebody there could send once more."""
         self._packets: dict[tuple[NetworkName, bytes], VrrpReceived] = {}
         """Parsed once, as they repeat."""
         self._vrrp_peers: dict[tuple[NodeName, NetworkName], list[tuple[Machine, Evidence]]] = {}
@@ -62,8 +66,16 @@ class Wires:
         event = self._packets.get((network, frame))
         if event is None:
             event = self._packets[network, frame] = VrrpReceived(network, parse_frame(frame))
-        now, carry = Instant(world.now), world.network.carry
+        self.overheard.setdefault(network, {})[machine.name] = frame
+        now, carry, spoils = Instant(world.now), world.network.carry, world.network.spoils
+        lan = world.network.lans[network]
         for target, evidence in self._vrrp_peers[machine.name, network]:
+            if spoils(now, network, machine.name, target.name):
+                continue
+            if lan.vrrp_corrupt and world.rng.random() < lan.vrrp_corrupt:
+                evidence.lost_at[network] = now
+                world.at(now + lan.delay, self._arrive_from_a_stranger, target, _spoiled(event, world.rng))
+                continue
             for arrival in carry(now, network, machine.name, target.name):
                 if active:
                     world.at(arrival, self._arrive_advertisement, target, event, evidence, now, effect.group)
@@ -74,7 +86,7 @@ class Wires:
         world, payload, name = self._world, effect.payload, machine.name
         world.digest = hash((world.digest, crc32(payload)))
         world.checker.speaking(machine, payload)
-        now, carry = Instant(world.now), world.network.carry
+        now, carry = Instant(world.now), world.network.carry_heartbeat
         for network, target, evidence in self._heartbeat_paths[name]:
             for arrival in carry(now, network, name, target.name):
                 event = HeartbeatReceived(network, machine.index, payload)
@@ -101,6 +113,14 @@ class Wires:
                     arguments = (machine, target, effect.group, router.network, router.addresses[0], evidence)
                     world.at(arrival, self._asked, *arguments)
 
+    def inject(self, network: NetworkName, frame: bytes) -> None:
+        """A frame of somebody else on the LAN, to every machine there."""
+        world = self._world
+        event = VrrpReceived(network, parse_frame(frame))
+        for machine in world.machines.values():
+            if machine.process is not Process.DEAD and world.network.hears(machine.name, network):
+                world.at(world.now + world.network.lans[network].delay, self._arrive_from_a_stranger, machine, event)
+
     # --- what arrives
 
     def _arrive(self, machine: Machine, event: Event, evidence: Evidence, sent: int) -> None:
@@ -110,6 +130,12 @@ class Wires:
         if machine.process is Process.RUNNING:
             self._world.handle(machine, event)
         elif machine.process is not Process.DEAD and len(machine.inbox) < INBOX_MAX:
+            machine.inbox.append(event)
+
+    def _arrive_from_a_stranger(self, machine: Machine, event: Event) -> None:
+        if machine.process is Process.RUNNING:
+            self._world.handle(machine, event)
+        elif machine.process in (Process.FROZEN, Process.STARTING) and len(machine.inbox) < INBOX_MAX:
             machine.inbox.append(event)
 
     def _arrive_advertisement(
@@ -137,6 +163,13 @@ class Wires:
             evidence.question_lost_at = world.now
         for arrival in arrivals[:1]:
             world.at(arrival, world.arrive, asker, AddressAnswered(group, address), -1)
+
+
+def _spoiled(event: VrrpReceived, rng: Random) -> VrrpReceived:
+    """One byte of the payload is another."""
+    payload = bytearray(event.packet.payload)
+    payload[rng.randrange(len(payload))] ^= 1 << rng.randrange(8)
+    return VrrpReceived(event.network, replace(event.packet, payload=bytes(payload)))
 
 
 def _attached(machine: Machine) -> dict[NetworkName, None]:

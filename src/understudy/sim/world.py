@@ -18,6 +18,7 @@ from understudy.config.plan import Plan
 from understudy.core.effects import (
     AskAddresses,
     AskWitnesses,
+    Decided,
     Dropped,
     Finish,
     LeaseChanged,
@@ -44,6 +45,7 @@ from understudy.core.node import Node
 from understudy.core.settings import NodeSettings
 from understudy.core.timers import NEVER
 from understudy.sim.addresses import hosts_of, local_addresses
+from understudy.sim.attacker import Attacker
 from understudy.sim.checker import Checker, Violation
 from understudy.sim.hands import Hands
 from understudy.sim.machine import Machine, Process
@@ -113,7 +115,9 @@ class World:
         self.servers = Servers(self, plan)
         self.wires = Wires(self)
         self.hands = Hands(self)
+        self.attacker = Attacker(self)
         self.checker = Checker(self, check_all=check_all)
+        self._decided: dict[str, int] = {}
         self._carry_out: dict[type, Callable[[Machine, Any], None]] = {
             SendVrrp: self.wires.send_vrrp,
             SendHeartbeat: self.wires.send_heartbeat,
@@ -125,6 +129,7 @@ class World:
             Persist: self._persist,
             Finish: self._finish,
             Moved: self._moved,
+            Decided: lambda machine, effect: self.note(machine.name, "decided", effect),
             Step: self._step,
             LeaseChanged: lambda machine, effect: self.note(machine.name, "lease", effect),
             Noted: lambda machine, effect: self.note(machine.name, "noted", effect),
@@ -329,9 +334,19 @@ class World:
         if machine.process is Process.STARTING and machine.life == life:
             self.start(machine)
 
+    def rows_walked(self) -> dict[str, int]:
+        """How often each row of the decision's table came into force, and each move without choice was made."""
+        walked = dict(self._decided)
+        for machine in self.machines.values():
+            _add_rows(machine, walked)
+        return walked
+
     # --- effects out of a core
 
     def _persist(self, machine: Machine, effect: Persist) -> None:
+        if machine.disk_full:
+            self.note(machine.name, "store", "refuses: no space left")
+            return
         machine.maintenance = effect.maintenance
 
     def _finish(self, machine: Machine, effect: Finish) -> None:
@@ -355,6 +370,7 @@ class World:
     # --- below
 
     def _end(self, machine: Machine, process: Process, why: str) -> None:
+        _add_rows(machine, self._decided)
         machine.process = process
         machine.life += 1
         machine.core = None
@@ -364,3 +380,10 @@ class World:
         machine.inbox.clear()
         machine.tick_time, machine.tick_number = NEVER, -1
         self.note(machine.name, "processes", why)
+
+
+def _add_rows(machine: Machine, to: dict[str, int]) -> None:
+    if machine.core is not None:
+        for group in machine.core.groups.values():
+            for name, times in group.decided.items():
+                to[name] = to.get(name, 0) + times

@@ -87,3 +87,10 @@ def test_the_most_telling_neighbours_are_asked_first() -> None:
     assert not reach.learn(others[:2])
     reach.take_hint((WITNESS, *others[2:]))
     assert reach.candidates() == (*others[:2], WITNESS, others[2])
+
+
+def test_a_silent_lan_is_not_reached_again_by_asking_less_often() -> None:
+    """The slower pace makes a sign of life count longer; one that has counted for nothing already stays so."""
+    reach = lan(WITNESS)
+    assert run(reach, 1200 * MILLISECOND, answer=True) == []
+    assert [state for _, state, _ in run(reach, 60 * SECOND)] == [Reach.SILENT]

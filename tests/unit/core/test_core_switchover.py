@@ -147,7 +147,7 @@ def test_a_peer_that_stood_down_is_succeeded_after_the_skew_alone() -> None:
     core = pair.core("gw1")
     out = []  # type: ignore[var-annotated]
     pair.run_for(SECOND)
-    core.groups[pair.group]._stand_down(Instant(pair.world.now), "test", "on purpose", out)
+    core.groups[pair.group]._stand_down(Instant(pair.world.now), "test", "test", "on purpose", out)
     for effect in out:
         pair.world._carry_out.get(type(effect), lambda machine, effect: None)(pair.machine("gw1"), effect)
     pair.run_for(10 * SKEW + KERNEL + 100 * MILLISECOND)
@@ -197,7 +197,7 @@ def test_a_successor_whose_kernel_refuses_leaves_the_group_where_it_is() -> None
 def test_an_active_that_dies_while_it_hands_over_is_succeeded() -> None:
     """The successor goes on with what was offered."""
     pair = Pair()
-    pair.break_now("kernel-slow", "gw2", amount=300 * MILLISECOND, lasts=2 * SECOND)
+    pair.break_now("slow-kernel", "gw2", amount=300 * MILLISECOND, lasts=2 * SECOND)
     pair.break_now("switchover", target="edge")
     pair.run_for(MILLISECOND)
     pair.break_now("node-power-loss", "gw1", lasts=30 * SECOND)
