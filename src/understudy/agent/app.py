@@ -21,6 +21,7 @@ from understudy.agent.store import Store
 from understudy.core.effects import SendHeartbeat
 from understudy.core.events import (
     CheckFinished,
+    KernelRepaired,
     LocalAddressLearned,
     MaintenanceCommanded,
     Started,
@@ -56,8 +57,10 @@ def run_core(
     checks: socket.socket,
     journal_end: socket.socket,
     generation: int,
+    *,
+    announce: bool = False,
 ) -> None:
-    """The core process: returns when everything is handed over."""
+    """The core process: returns when everything is handed over. `announce`: the LANs do not know all addresses yet."""
     journal = JournalSender(journal_end, options.node)
     node = Node(settings, epoch=epoch, maintenance=Store(options.store_path).load().maintenance)
     channel = Channel(options.key, settings.number, epoch, frozenset(peer.number for peer in settings.peers))
@@ -73,6 +76,8 @@ def run_core(
             if server.binding not in up:  # The kernel knows a dead server from the core before this one.
                 for _ in range(server.fall):
                     driver.feed(CheckFinished(server.binding, False, "was down before the restart"))
+        if announce and held:  # Answered after the addresses were taken, since hands work in order.
+            driver.ask_hands({"op": "survey"}, lambda survey: driver.feed(KernelRepaired()))
 
     # First of all: while the hands look at the kernel, the rest is made ready.
     driver.ask_hands({"op": "survey"}, begin)

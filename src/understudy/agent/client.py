@@ -1,5 +1,6 @@
 """Ask agents over their control sockets. Imports nothing heavy: `status` is a whole process of at most 200 ms."""
 
+import contextlib
 import json
 import os
 import socket
@@ -13,15 +14,32 @@ RUN_DIR = Path("/run/understudy")
 REPLY_MAX = 1 << 22
 TIMEOUT_S = 2.0
 SOCKET = "control.sock"
+RELOAD_SOCKET = "reload.sock"
+RELOAD_TIMEOUT_S = 40.0
 
 
 def ask(path: Path, command: str, timeout_s: float = TIMEOUT_S, **fields: Any) -> dict[str, Any]:
     """One command, one answer. Raises OperatorError if nobody answers there."""
+    return _exchange(path, json.dumps({"command": command, **fields}).encode() + b"\n", timeout_s)
+
+
+def reload(run_dir: Path, name: str, text: bytes, *, dry_run: bool = False) -> dict[str, Any]:
+    """Give the agent of `run_dir` the text of a file to run from now on; `name` is for its messages.
+
+    The answer has `error` if the file was not taken; then nothing has changed. Raises OperatorError as `ask` does.
+    """
+    header = {"command": "reload", "name": name, "size": len(text), "dry_run": dry_run}
+    return _exchange(run_dir / RELOAD_SOCKET, json.dumps(header).encode() + b"\n" + text, RELOAD_TIMEOUT_S)
+
+
+def _exchange(path: Path, question: bytes, timeout_s: float) -> dict[str, Any]:
     data = b""
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as end:
             _connect(end, path, timeout_s)
-            end.sendall(json.dumps({"command": command, **fields}).encode() + b"\n")
+            # Who refuses at once may not read the whole question: the answer is there all the same.
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                end.sendall(question)
             while not data.endswith(b"\n") and len(data) < REPLY_MAX:
                 piece = end.recv(1 << 16)
                 if not piece:

@@ -3,7 +3,8 @@ trusted.
 
 The socket is the owner's only (mode 0600): whoever may open it may move addresses. Nothing here waits, since the
 process that advertises does this beside: an answer that does not fit the client's socket at once is kept and sent on
-when there is room, until the client's time is over.
+when there is room, until the client's time is over. A second has room for so many clients; later ones wait their turn
+in the kernel's queue, or a program that asks in a loop would take the time of the advertisements.
 """
 
 import contextlib
@@ -20,6 +21,12 @@ from understudy.units import SECOND, Instant
 
 REQUEST_MAX = 4096
 CLIENTS_MAX = 32
+CLIENTS_A_SECOND = 400
+"""Each costs 0.2 ms."""
+BACKLOG = 128
+"""Clients that wait in the kernel's queue; a later one is told to come again (EAGAIN)."""
+READS_MAX = 32
+"""Pieces in which a request may come: it fits one."""
 PATIENCE = 10 * SECOND
 """From connecting to the last byte of the answer."""
 Reply = dict[str, Any]
@@ -31,6 +38,7 @@ class _Client:
     connection: socket.socket
     since: int
     received: bytes = b""
+    reads: int = 0
     asked: bool = False
     """It has had its question: nothing more is read from it."""
     answer: bytes = b""
@@ -44,6 +52,9 @@ class Control:
         self._path = path
         self._handler = handler
         self._clients: dict[socket.socket, _Client] = {}
+        self._room = CLIENTS_A_SECOND
+        self.refused: dict[str, int] = {}
+        """Clients that were not served, by reason."""
         self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         with contextlib.suppress(FileNotFoundError):
             path.unlink()
@@ -57,12 +68,13 @@ class Control:
             ) from error
         finally:
             os.umask(mask)
-        self.listener.listen(CLIENTS_MAX)
+        self.listener.listen(BACKLOG)
         self.listener.setblocking(False)
 
     def readers(self) -> list[socket.socket]:
         """What to wait for until it can be read."""
-        return [self.listener, *(client.connection for client in self._clients.values() if not client.asked)]
+        asking = [client.connection for client in self._clients.values() if not client.asked]
+        return [self.listener, *asking] if self._room > 0 else asking
 
     def writers(self) -> list[socket.socket]:
         """Clients that took only a part of their answer."""
@@ -82,9 +94,10 @@ class Control:
             self._read(client)
 
     def expire(self, now: Instant) -> None:
-        """Let go of clients that said nothing, or do not take their answer."""
+        """Let go of clients that said nothing, or do not take their answer. To be called once a second."""
+        self._room = CLIENTS_A_SECOND
         for client in [client for client in self._clients.values() if now - client.since > PATIENCE]:
-            self._forget(client)
+            self._refuse(client, "control-slow")
 
     def close(self) -> None:
         for client in list(self._clients.values()):
@@ -98,9 +111,11 @@ class Control:
             connection, _ = self.listener.accept()
         except OSError:
             return
+        self._room -= 1
         connection.setblocking(False)
         if len(self._clients) >= CLIENTS_MAX:
-            self._forget(min(self._clients.values(), key=lambda client: (client.asked, client.since)))
+            oldest = min(self._clients.values(), key=lambda client: (client.asked, client.since))
+            self._refuse(oldest, "control-displaced")
         self._clients[connection] = _Client(connection, now)
 
     def _read(self, client: _Client) -> None:
@@ -111,11 +126,14 @@ class Control:
         except OSError:
             data = b""
         client.received += data
+        client.reads += 1
         line, newline, _ = client.received.partition(b"\n")
         if newline:
             self._ask(client, line)
-        elif not data or len(client.received) >= REQUEST_MAX:
-            self._forget(client)
+        elif not data:
+            self._refuse(client, "control-torn")
+        elif len(client.received) >= REQUEST_MAX or client.reads >= READS_MAX:
+            self._refuse(client, "control-oversized")
 
     def _ask(self, client: _Client, line: bytes) -> None:
         client.asked = True
@@ -128,9 +146,11 @@ class Control:
         try:
             request = json.loads(line)
         except (ValueError, RecursionError):
+            self._count("control-json")
             answer({"error": "the request is no JSON"})
             return
         if not isinstance(request, dict) or not isinstance(request.get("command"), str):
+            self._count("control-request")
             answer({"error": 'a request is an object with a "command"'})
             return
         self._handler(request, answer)
@@ -144,6 +164,13 @@ class Control:
             client.answer = b""
         if not client.answer:
             self._forget(client)
+
+    def _refuse(self, client: _Client, reason: str) -> None:
+        self._count(reason)
+        self._forget(client)
+
+    def _count(self, reason: str) -> None:
+        self.refused[reason] = self.refused.get(reason, 0) + 1
 
     def _forget(self, client: _Client) -> None:
         self._clients.pop(client.connection, None)

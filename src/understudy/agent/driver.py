@@ -41,6 +41,7 @@ from understudy.core.events import (
     CarrierChanged,
     CheckFinished,
     Event,
+    KernelRepaired,
     RoleSet,
     StopCommanded,
     Tick,
@@ -93,6 +94,8 @@ class Driver:
         self.control: Control | None = None
         self.dropped: dict[str, int] = {}
         self.sent_late_max_ns = 0
+        self.drift: dict[str, Any] = {"count": 0, "last": None, "alarms": []}
+        """What others changed in this kernel, as the hands tell it (`agent.drift`)."""
         self.finished = False
         self._wake, self._asked_to_stop = socket.socketpair()
         for end in (self._wake, self._asked_to_stop):
@@ -107,7 +110,7 @@ class Driver:
         self._journal = journal
         self._generation = generation
         self._by_port = {lan.port.socket: lan for lan in lans.values()}
-        self._by_channel = {lan.channel: lan for lan in lans.values() if lan.channel is not None}
+        self._by_channel: dict[object, Lan] = {lan.channel: lan for lan in lans.values() if lan.channel is not None}
         self._by_index = {lan.port.index: lan for lan in lans.values()}
         self._virtual: dict[Address, tuple[str, NetworkName]] = {
             address: (group.name, router.network)
@@ -258,6 +261,11 @@ class Driver:
 
     def _read_hands(self) -> None:
         while (answer := self._next_answer()) is not None:
+            if "drift" in answer:
+                self.drift = answer["drift"]
+            if answer["op"] == "drift":
+                self._take_drift(answer)
+                continue
             if answer.get("generation") != self._generation:
                 continue  # to the core before this one
             self._answered += 1
@@ -266,6 +274,13 @@ class Driver:
                 waiting.pop(0)(answer)
             if "error" in answer:
                 self._note("error", answer["op"], answer["error"])
+
+    def _take_drift(self, told: Message) -> None:
+        """What the hands found and did unasked: whichever core reads it first, it is said once."""
+        for line in told["lines"]:
+            self._journal.write(Instant(time.monotonic_ns()), line)
+        if told["restored"]:
+            self.feed(KernelRepaired())
 
     def _next_answer(self) -> Message | None:
         try:
@@ -298,6 +313,7 @@ class Driver:
         self._housekeeping_at = now + HOUSEKEEPING_EVERY
         self._journal.alive()
         self._watch_hands()
+        self._watch_floods()
         if self.control is not None:
             self.control.expire(Instant(now))
         if now >= self._ports_at:
@@ -307,6 +323,17 @@ class Driver:
             lonely = any(not lan.candidates() for lan in self.node.lans.values())
             self._neighbours_at = now + (HOUSEKEEPING_EVERY if lonely else NEIGHBOURS_EVERY)
             self.ask_hands({"op": "neighbours"}, self._learn_neighbours)
+
+    def _watch_floods(self) -> None:
+        """Filters that shed a flood open again here, and what they shed is counted and told."""
+        for lan in self.lans.values():
+            for sieve in (lan.port.sieve, *((lan.channel.sieve,) if lan.channel is not None else ())):
+                for kind, begins in sieve.news():
+                    detail = "only a share is looked at" if begins else "over"
+                    self._note("flood", f"{kind} on {lan.network}", detail)
+                for reason, count in sieve.shed.items():
+                    self.dropped[reason] = self.dropped.get(reason, 0) + count
+                sieve.shed.clear()
 
     def _watch_hands(self) -> None:
         stuck = self._asked > self._answered == self._answered_before

@@ -2,6 +2,7 @@
 
 What may wait (a busy kernel, a big rule set, a slow disk) waits here, so that it never delays an advertisement, and a
 crash of the C library behind it does not take the core along. Commands are carried out in order; each is answered.
+Between them it watches that the kernel stays as they left it, and says unasked what it put right (`agent.drift`).
 """
 
 import select
@@ -10,11 +11,13 @@ import time
 
 from understudy.adapters.links import Links
 from understudy.adapters.nftables import Nft
+from understudy.agent.drift import Drift
+from understudy.agent.lans import kernel_jiffy
 from understudy.agent.messages import Message, receive, send
 from understudy.agent.options import AgentOptions
 from understudy.agent.store import Store, Stored
 from understudy.errors import EnvironmentFailure, OperatorError
-from understudy.render import pair_changes, quieten, revoke_lease, unquieten
+from understudy.render import pair_changes, quieten, render_node, revoke_lease, unquieten
 from understudy.render.model import NodeConfig
 from understudy.units import NetworkName
 
@@ -35,10 +38,13 @@ class Hands:
             for service in options.plan.services
             if any(listen.group in {link.group for link in config.links} for listen in service.listen)
         ]
-        self._up = frozenset(server.binding for service in self._balanced for server in service.servers)
+        self._everyone = frozenset(server.binding for service in self._balanced for server in service.servers)
+        self._up = self._everyone
         """The servers that the kernel's balancer may choose now."""
+        self._drift = Drift(config, self._nft, self._ruleset_now)
         self._commands = {
             "apply": self._apply,
+            "rest": self._rest,
             "survey": self._survey,
             "role": self._role,
             "revoke": self._revoke,
@@ -52,7 +58,11 @@ class Hands:
     def run(self, end: socket.socket) -> None:
         """Serve until the other end closes."""
         while True:
-            select.select([end], [], [])
+            ready, _, _ = select.select([end, *self._drift.sockets], [], [], self._drift.wait_s)
+            if end not in ready:  # a command comes first: it may be a promotion
+                if (found := self._drift.work(ready)) is not None:
+                    send(end, found)
+                continue
             try:
                 while (message := receive(end)) is not None:
                     send(end, self.carry_out(message))
@@ -81,28 +91,49 @@ class Hands:
             if message.get("first"):
                 self._remove(message)  # half of it would be neither served nor ever taken away
             raise
+        self._drift.begin()
         return {}
 
+    def _rest(self, message: Message) -> Message:
+        """Change nothing more unasked, until the next `apply`: other hands are about to take over."""
+        self._drift.rest()
+        return {}
+
+    def _ruleset_now(self) -> str:
+        """The rule set with the servers that are up now."""
+        if self._up == self._everyone:
+            return self._config.ruleset
+        options, jiffy = self._options, kernel_jiffy()
+        enabled = options.lease_enabled
+        return render_node(
+            options.plan, options.node, self._interfaces, up=self._up, jiffy=jiffy, lease_enabled=enabled
+        ).ruleset
+
     def _survey(self, message: Message) -> Message:
-        """Groups that this kernel still answers for: lease alive, every link up, and not just handed over."""
+        """Groups that this kernel still answers for: lease alive, links and addresses there, not just handed over."""
         quiet = self._nft.quiet()
         leases = {group: left for group, left in self._nft.leases().items() if group not in quiet}
         held = []
         for group, number in self._numbers.items():
             links = [link for link in self._config.links if link.group == group]
-            if links and leases.get(number, 0) > 0 and all(self._links.flags(link.name) & 1 for link in links):
+            if links and leases.get(number, 0) > 0 and self._links.are_answering(links):
                 held.append(group)
-        return {"held": held, "up": sorted(self._up)}
+        for group in held:  # of the others the core will say what it wants
+            self._drift.role(group, True)
+        return {"held": held, "up": sorted(self._up), "drift": self._drift.summary()}
 
     def _role(self, message: Message) -> Message:
-        links = [link for link in self._config.links if link.group == message["group"]]
-        if message["active"]:
+        group, active = message["group"], bool(message["active"])
+        links = [link for link in self._config.links if link.group == group]
+        self._drift.role(group, None)  # half done, it is neither
+        if active:
             self._nft.run(unquieten(self._numbers[message["group"]]))
             self._links.take(links)
         else:
             self._links.release(links)
             self._nft.run(unquieten(self._numbers[message["group"]]))
-        return {"active": bool(message["active"])}
+        self._drift.role(group, active)
+        return {"active": active}
 
     def _revoke(self, message: Message) -> Message:
         self._nft.run(revoke_lease(self._numbers[message["group"]]))
@@ -134,6 +165,7 @@ class Hands:
 
     def _remove(self, message: Message) -> Message:
         """In this order nothing answers in between: without links no address, and the rules hold back resets last."""
+        self._drift.rest()
         self._links.remove()
         self._nft.apply("")
         return {}

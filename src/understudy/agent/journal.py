@@ -12,14 +12,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from understudy.core.effects import Announce, Effect, LeaseChanged, Moved, Noted, SetServers, Step
+from understudy.core.effects import Announce, Decided, Effect, LeaseChanged, Moved, Noted, SetServers, Step
 from understudy.core.group import FAILOVER_STEPS
 from understudy.units import SECOND, Instant, NodeName
 
 LINE_MAX = 8192
 ALIVE = b"alive"
 """Not a line: the core tells the supervisor that it runs."""
-LIMITED = frozenset({"error", "mismatch", "no-source"})
+LIMITED = frozenset({"decided", "error", "mismatch", "no-source"})
 """Kinds that somebody on the LAN, or a port that refuses, could cause with every packet: `LINES_MAX` a second."""
 LINES_MAX = 20
 FILE_MAX = 16 << 20
@@ -29,7 +29,7 @@ FILE_MAX = 16 << 20
 def describe(effect: Effect) -> dict[str, Any] | None:
     """The line for an effect; None for one that is carried out a thousand times a minute."""
     match effect:
-        case Moved(_, group, old, new, reason, cause):
+        case Moved(_, group, old, new, reason, cause, row):
             return {
                 "kind": "moved",
                 "group": group,
@@ -37,7 +37,10 @@ def describe(effect: Effect) -> dict[str, Any] | None:
                 "new": new.name.lower(),
                 "reason": reason,
                 "cause": cause,
+                "row": row,
             }
+        case Decided(group, row, sentence):
+            return {"kind": "decided", "group": group, "row": row, "sentence": sentence}
         case Step(group, step, phase, detail) if step in FAILOVER_STEPS:
             return {
                 "kind": "took_over_step",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from understudy.adapters.links import Links
+from understudy.agent.client import RELOAD_SOCKET
 from understudy.config.plan import Node, Plan
 from understudy.errors import OperatorError
 from understudy.units import NetworkName, NodeName
@@ -26,6 +27,15 @@ class AgentOptions:
     lease_enabled: bool = True
     state_dir: Path | None = None
     """For what must survive a reboot; the run directory if there is no other."""
+    file: Path | None = None
+    """Where `plan` came from and is read again on SIGHUP; None if it came from nowhere in particular."""
+    loaded_ns: int = 0
+    """When the node took `plan`, on the monotonic clock."""
+
+    @property
+    def reload_path(self) -> Path:
+        """The socket that takes another file, served by a process of its own for each request."""
+        return self.run_dir / RELOAD_SOCKET
 
     @property
     def control_path(self) -> Path:

@@ -6,16 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 from understudy.agent.options import AgentOptions
 from understudy.units import MILLISECOND
-from understudy.wire.heartbeat import Phase
+from understudy.wire.heartbeat import Phase, Role
 
 if TYPE_CHECKING:
     from understudy.agent.driver import Driver
+    from understudy.core.group import Group
 
 SCHEMA = "understudy.status/1"
 
 
 def describe_node(driver: "Driver", options: AgentOptions) -> dict[str, Any]:
-    """Every group with its role, since when and why; the peer; the networks; the servers; what was dropped."""
+    """Every group with its role, since when and why; the peer; the networks; the servers; drift; what was dropped."""
     node, now = driver.node, time.monotonic_ns()
     peer, body = node.peer, node.peer.body
     theirs = {group.number: group for group in body.groups} if body is not None else {}
@@ -34,6 +35,7 @@ def describe_node(driver: "Driver", options: AgentOptions) -> dict[str, Any]:
                 "reason": group.reason,
                 "cause": group.cause,
                 "decision": group.considering,
+                "row": group.row,
                 "phase": group.phase.name.lower() if group.phase is not Phase.NONE else "",
                 "priority": group.settings.routers[0].priority,
                 "advertise_ms": group.settings.advertise / MILLISECOND,
@@ -46,7 +48,11 @@ def describe_node(driver: "Driver", options: AgentOptions) -> dict[str, Any]:
                     for address in router.addresses
                     if not address.is_link_local
                 ],
-                "peers": [
+                "plain": group.settings.plain,
+                "checksums": {"rfc9568": group.routers.checksums[False], "rfc5798": group.routers.checksums[True]},
+                "peers": [_plain_peer(group, now)]
+                if group.settings.plain
+                else [
                     {
                         "name": peer.name,
                         "heard": peer.fresh,
@@ -62,6 +68,8 @@ def describe_node(driver: "Driver", options: AgentOptions) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "cluster": options.plan.cluster,
+        "digest": options.plan.digest.hex(),
+        "loaded_ns": options.loaded_ns,
         "node": node.settings.name,
         "now_ns": now,
         "pid": os.getpid(),
@@ -92,6 +100,22 @@ def describe_node(driver: "Driver", options: AgentOptions) -> dict[str, Any]:
             }
             for binding, (service, name) in names.items()
         ],
-        "dropped": {**driver.dropped},
+        "drift": driver.drift,
+        "dropped": {**driver.dropped, **(driver.control.refused if driver.control is not None else {})},
         "timer_late_ms_max": driver.sent_late_max_ns / MILLISECOND,
+    }
+
+
+def _plain_peer(group: "Group", now: int) -> dict[str, Any]:
+    """A peer without channel: all that is known of it is whether it advertises. A standby of VRRP says nothing."""
+    heard_at = group.routers.heard_at
+    heard = group.role is Role.BACKUP and heard_at is not None and now - heard_at < 4 * group.settings.advertise
+    return {
+        "name": group.settings.peers[0],
+        "heard": heard,
+        "heard_ms_ago": (now - heard_at) // MILLISECOND if heard_at is not None else None,
+        "role": "active" if heard else "unknown",
+        "eligible": True,
+        "lease": "unknown",
+        "same_config": True,
     }

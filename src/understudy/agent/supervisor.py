@@ -5,6 +5,7 @@ milliseconds.
      +- hands       changes the kernel (agent.hands)
      +- core        decides and speaks (agent.app); no other process of the node sends an advertisement
      +- checks      asks the servers, without privileges (agent.checks)
+     +- reload      loads another file (agent.loading); what follows is agent.reloader's
 
 The supervisor imports all of it once and then only forks: a fork takes milliseconds and shares its memory. The core
 that follows a killed one finds the lease alive and the links up, and goes on as Active (core.group, `adopt`). If the
@@ -13,25 +14,28 @@ supervisor's death is the node's: every child dies with it, and the kernel lease
 """
 
 import contextlib
-import ctypes
 import gc
 import os
-import resource
 import select
 import signal
 import socket
 import sys
 import time
-import traceback
-from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import NoReturn
 
 from understudy.adapters.nftables import Nft
-from understudy.agent import app, checks, hands, messages
-from understudy.agent.driver import HandsStuckError
+from understudy.agent import app, checks, messages
+from understudy.agent.children import (
+    PR_SET_TIMERSLACK,
+    STATUS_HANDS_STUCK,
+    Children,
+    die_with,
+    keep_only,
+    prctl,
+)
 from understudy.agent.journal import ALIVE, LINE_MAX, JournalFile, JournalSender
-from understudy.agent.lans import kernel_jiffy, open_lans
+from understudy.agent.lans import open_lans
+from understudy.agent.newhands import NewHands
 from understudy.agent.notify import ServiceManager
 from understudy.agent.options import (
     AgentOptions,
@@ -40,9 +44,10 @@ from understudy.agent.options import (
     find_node,
     require_capabilities,
 )
+from understudy.agent.reloader import Reloader
+from understudy.agent.running import Running, make_running
 from understudy.agent.store import Store
-from understudy.errors import EnvironmentFailure, OperatorError
-from understudy.render import render_node
+from understudy.errors import EnvironmentFailure
 from understudy.units import SECOND, Instant, NetworkName
 
 __all__ = ["AgentOptions", "run"]
@@ -54,15 +59,12 @@ REMOVE_TIMEOUT_S = 2
 STOP_TIMEOUT = 3 * SECOND
 CHECKS_LATER_S = 0.1
 """After a core began: every millisecond of its start is a millisecond of the lease, and the checks can wait."""
+FORK_PATIENCE_S = 0.1
 TICK_S = 1.0
 CORE_SILENCE_MAX = 5
 """Rounds of our loop without a word of the core, which speaks every second. Rounds: if we were frozen, so was it."""
 LINES_AT_ONCE = 256
 """Of the journal, before the children are looked at again."""
-STATUS_HANDS_STUCK = 3
-"""Exit status of a core whose hands do not answer."""
-_LIBC = ctypes.CDLL(None)
-PR_SET_PDEATHSIG, PR_SET_NAME, PR_SET_TIMERSLACK = 1, 15, 29
 
 
 def run(options: AgentOptions) -> NoReturn:
@@ -70,7 +72,7 @@ def run(options: AgentOptions) -> NoReturn:
     file says or lacks what an agent needs.
     """
     gc.collect()
-    _keep_only(())  # Whatever the caller had open is not ours to keep; also select needs small numbers.
+    keep_only(())  # Whatever the caller had open is not ours to keep; also select needs small numbers.
     node = find_node(options.plan, options.node)
     require_capabilities()
     Nft().close()  # Said here if the library is missing. It is loaded once, for all hands that follow.
@@ -85,48 +87,45 @@ def run(options: AgentOptions) -> NoReturn:
 
 class Supervisor:
     def __init__(self, options: AgentOptions, interfaces: dict[NetworkName, str]) -> None:
-        self._options = options
-        self._interfaces = interfaces
-        self._settings = replace(options.plan.settings(options.node), jiffy=kernel_jiffy(), fence=options.lease_enabled)
-        self._lans = open_lans(options, self._settings, interfaces)
+        self._running = make_running(options, interfaces)
+        self._lans = open_lans(options, self._running.settings, interfaces)
         self._epoch = Store(options.store_path).next_epoch().epoch
-        self._config = render_node(
-            options.plan,
-            options.node,
-            interfaces,
-            jiffy=self._settings.jiffy,
-            lease_enabled=options.lease_enabled,
-        )
         self._journal_in, self._journal_out = messages.pair()
         self._journal = JournalFile(options.journal_path)
         self._lines = JournalSender(self._journal_out, options.node)
-        self._children: dict[str, tuple[int, int]] = {}
-        """Role to process id and pidfd."""
+        self._children = Children(self._journal_out, self._lines)
+        self._reloader = Reloader(
+            options.reload_path, self._children, self._lines, lambda: self._running, self._order_hands, self._adopt
+        )
         self._generation = 0
         self._respawned: list[int] = []
         self._stopping_since = 0
         self._silent_rounds = 0
         self._checks_due = 0.0
+        self._hung_up = False
         self._manager = ServiceManager()
 
     def run(self) -> None:
         """Start everything, keep it running, and end it in order."""
-        _prctl(PR_SET_TIMERSLACK, 1)
-        app.warm_up(self._options, self._settings)
+        prctl(PR_SET_TIMERSLACK, 1)
+        app.warm_up(self._running.options, self._running.settings)
         gc.collect()
         gc.freeze()  # What is imported now stays: collecting it would copy shared pages.
         wake_in, wake_out = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(wake_out, warn_on_full_buffer=False)
         signal.signal(signal.SIGTERM, self._stop)
         signal.signal(signal.SIGINT, self._stop)
+        signal.signal(signal.SIGHUP, self._read_again)
         self._start_hands(first=True)
         self._start_core()
         self._start_checks()
         self._manager.ready()
         ticked = time.monotonic()
         while True:
-            watched = [self._journal_in.fileno(), wake_in, *(pidfd for _, pidfd in self._children.values())]
-            wait_s = 0.1 if self._stopping_since or self._checks_due else TICK_S
+            asking = [end.fileno() for end in self._reloader.sockets()]
+            watched = [self._journal_in.fileno(), wake_in, *asking, *self._children.descriptors()]
+            hurry = self._stopping_since or self._checks_due or self._reloader.busy
+            wait_s = 0.1 if hurry else TICK_S
             ready, _, _ = select.select(watched, [], [], wait_s)
             for descriptor in ready:
                 if descriptor == self._journal_in.fileno():
@@ -134,8 +133,12 @@ class Supervisor:
                 elif descriptor == wake_in:
                     with contextlib.suppress(BlockingIOError):
                         os.read(wake_in, 512)
+                elif descriptor in asking:
+                    if not self._stopping_since:
+                        self._reloader.ready(descriptor)
                 else:
                     self._ended(descriptor)
+            self._attend_reload()
             if 0 < self._checks_due <= time.monotonic() and not self._stopping_since:
                 self._start_checks()
             if time.monotonic() - ticked >= TICK_S:
@@ -152,11 +155,12 @@ class Supervisor:
         self._fork_hands()
         error = self._ask_hands({"op": "apply", "first": first}, APPLY_TIMEOUT_S)
         if error:
-            raise EnvironmentFailure("set up", str(self._options.node), error)
+            raise EnvironmentFailure("set up", str(self._running.options.node), error)
 
     def _fork_hands(self) -> None:
+        running = self._running
         self._hands_end, theirs = messages.pair()
-        self._spawn("hands", lambda: hands.Hands(self._options, self._config, self._interfaces).run(theirs), theirs)
+        self._children.spawn("hands", lambda: NewHands(running).run(theirs), theirs)
 
     def _ask_hands(self, message: messages.Message, timeout_s: float) -> str:
         """One command, while no core gives any; returns the error, empty if it was done."""
@@ -174,110 +178,111 @@ class Supervisor:
             if answer is not None and answer["op"] == message["op"]:  # others were for a core that is gone
                 return str(answer.get("error", ""))
 
-    def _start_core(self) -> None:
+    def _start_core(self, role: str = "core", gate: socket.socket | None = None) -> None:
+        """With a `gate` it says there that it is ready, and waits for a word."""
         self._generation += 1
         self._checks_in, self._checks_out = messages.pair()
-        generation = self._generation
+        generation, running = self._generation, self._running
 
         def body() -> None:
+            if gate is not None:
+                gate.send(b"ready")
+                gate.recv(16)
             app.run_core(
-                self._options,
-                self._settings,
+                running.options,
+                running.settings,
                 self._lans,
                 self._epoch + generation,
                 self._hands_end,
                 self._checks_in,
                 self._journal_out,
                 generation,
+                announce=running.announce,
             )
 
         sockets = [lan.port.socket for lan in self._lans.values()]
         sockets += [lan.channel for lan in self._lans.values() if lan.channel is not None]
-        pid = self._spawn("core", body, self._hands_end, self._checks_in, *sockets)
+        sockets += [gate] if gate is not None else []
+        pid = self._children.spawn(role, body, self._hands_end, self._checks_in, *sockets)
         self._silent_rounds = 0
         with contextlib.suppress(OSError):  # A full disk must not end the node.
-            self._options.core_pid_path.write_text(f"{pid}\n")
+            running.options.core_pid_path.write_text(f"{pid}\n")
 
     def _start_checks(self) -> None:
         self._checks_due = 0.0
-        if not checks.targets(self._options.plan):
+        plan, parent = self._running.options.plan, os.getpid()
+        if not checks.targets(plan):
             return
-
-        parent = os.getpid()
 
         def body() -> None:
             app.drop_privileges()
-            _die_with(parent)  # The kernel forgets it with every change of credentials.
-            checks.run(self._options.plan, self._checks_out)
+            die_with(parent)  # The kernel forgets it with every change of credentials.
+            checks.run(plan, self._checks_out)
 
-        self._spawn("checks", body, self._checks_out)
-
-    def _spawn(self, role: str, body: Callable[[], None], *keep: socket.socket) -> int:
-        parent = os.getpid()
-        pid = os.fork()
-        if pid:
-            self._children[role] = (pid, os.pidfd_open(pid))
-            return pid
-        status = 1
-        try:
-            signal.set_wakeup_fd(-1)
-            _die_with(parent)
-            # Close-on-exec does nothing here: what a child does not need, such as LAN sockets, it must not hold.
-            _keep_only([end.fileno() for end in (*keep, self._journal_out)])
-            _prctl(PR_SET_NAME, f"understudy-{role}".encode()[:15])
-            _step_back(role)
-            for number in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(number, signal.SIG_DFL if role == "core" else signal.SIG_IGN)
-            body()
-            status = 0
-        except (OperatorError, HandsStuckError) as error:
-            status = STATUS_HANDS_STUCK if isinstance(error, HandsStuckError) else 1
-            sys.stderr.write(f"{error}\n")
-            self._lines.write(Instant(time.monotonic_ns()), {"kind": "error", "subject": role, "detail": str(error)})
-        except BaseException:
-            text = traceback.format_exc()
-            sys.stderr.write(text)
-            self._lines.write(Instant(time.monotonic_ns()), {"kind": "error", "subject": role, "detail": text[-2000:]})
-        finally:
-            with contextlib.suppress(OSError, ValueError):
-                sys.stderr.flush()
-            os._exit(status)
+        self._children.spawn("checks", body, self._checks_out)
 
     def _ended(self, pidfd: int) -> None:
         """A child has ended: put another in its place."""
         noticed = Instant(time.monotonic_ns())
-        role = next((name for name, (_, fd) in self._children.items() if fd == pidfd), "")
-        if not role:
-            return  # ended together with another, a moment ago
-        pid, _ = self._children.pop(role)
-        _, status = os.waitpid(pid, 0)
-        os.close(pidfd)
+        role, status = self._children.reap(pidfd)
+        if role not in ("core", "hands", "checks"):
+            self._reloader.ended(role)
+            return
         if self._stopping_since:
             return
         if role == "core" and status == 0:
             self._stop(0, None)
             return
         self._limit()
-        if role == "core" and os.waitstatus_to_exitcode(status) == STATUS_HANDS_STUCK:
-            self._kill("hands")
-            role = "hands"
+        stuck = role == "core" and os.waitstatus_to_exitcode(status) == STATUS_HANDS_STUCK
+        if stuck or (role == "core" and self._reloader.changing):
+            role = "hands"  # They may hang, or the kernel be half-way to another file.
+        if role == "hands" and self._reloader.changing:
+            self._reloader.abort("core or hands ended meanwhile: both begin anew with the old file")
         if role == "hands":
-            for other in ("core", "checks"):
-                self._kill(other)
+            for other in ("core", "checks", "hands"):
+                self._children.kill(other)
             self._start_hands()
         if role != "checks":
             self._start_core()
-            self._kill("checks")
+            self._children.kill("checks")
         self._checks_due = time.monotonic() + CHECKS_LATER_S
         self._lines.write(noticed, {"kind": "process-ended", "subject": role, "detail": f"status {status:#x}"})
 
-    def _kill(self, role: str) -> None:
-        child = self._children.pop(role, None)
-        if child is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(child[0], signal.SIGKILL)
-            os.waitpid(child[0], 0)
-            os.close(child[1])
+    # --- another file
+
+    def _read_again(self, number: int, frame: object) -> None:
+        self._hung_up = True
+
+    def _attend_reload(self) -> None:
+        if self._stopping_since:
+            self._reloader.abort("the node is ending")
+        elif self._hung_up:
+            self._hung_up = False
+            self._reloader.read_again()
+        self._reloader.tick()
+
+    def _order_hands(self, message: messages.Message) -> bool:
+        """Beside the core's commands: the core passes over the answer, which names none of its own."""
+        return messages.send(self._hands_end, message)
+
+    def _adopt(self, running: Running, hands_end: socket.socket) -> None:
+        """The kernel holds what `running` says, by the hands at `hands_end`: a new core goes on from there."""
+        old, self._hands_end, self._running = self._hands_end, hands_end, running
+        ours, theirs = socket.socketpair()
+        self._start_core("new-core", theirs)
+        select.select([ours], [], [], FORK_PATIENCE_S)  # The old one advertises until the new one is there.
+        self._children.kill("core")  # Not one of its advertisements may meet the lease that follows.
+        messages.send(hands_end, {"op": "finish"})
+        with contextlib.suppress(OSError):  # Should it have ended already, another follows it.
+            ours.send(b"go")
+        self._children.promote("new-core", "core")
+        self._children.promote("new-hands", "hands")
+        self._children.kill("checks")
+        self._checks_due = time.monotonic() + CHECKS_LATER_S
+        for end in (old, ours, theirs):
+            end.close()
+        gc.freeze()
 
     def _watch_core(self) -> None:
         """A core that runs in circles keeps nobody waiting: its lease has lapsed, and another starts as Backup."""
@@ -286,7 +291,7 @@ class Supervisor:
             self._silent_rounds = 0
             detail = f"silent for {CORE_SILENCE_MAX} s: ended"
             self._lines.write(Instant(time.monotonic_ns()), {"kind": "stuck", "subject": "core", "detail": detail})
-            os.kill(self._children["core"][0], signal.SIGKILL)
+            self._children.signal("core", signal.SIGKILL)
 
     def _limit(self) -> None:
         now = time.monotonic_ns()
@@ -301,30 +306,28 @@ class Supervisor:
         if not self._stopping_since:
             self._stopping_since = time.monotonic_ns()
             self._manager.stopping()
-            child = self._children.get("core")
-            if child is not None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(child[0], signal.SIGTERM)
+            self._children.signal("core", signal.SIGTERM)
 
     def _may_end(self) -> bool:
         return "core" not in self._children or time.monotonic_ns() - self._stopping_since > STOP_TIMEOUT
 
     def _end(self) -> None:
-        self._kill("core")
-        self._kill("checks")
+        self._reloader.close()
+        self._children.kill("core")
+        self._children.kill("checks")
         error = "no process for it"
         if "hands" in self._children:
             error = self._ask_hands({"op": "remove"}, REMOVE_TIMEOUT_S)
         if error:  # once more, by fresh hands
-            self._kill("hands")
+            self._children.kill("hands")
             self._fork_hands()
             error = self._ask_hands({"op": "remove"}, REMOVE_TIMEOUT_S)
-        self._kill("hands")
+        self._children.kill("hands")
         if error:
             self._lines.write(Instant(time.monotonic_ns()), {"kind": "error", "subject": "remove", "detail": error})
         self._write_journal()
         with contextlib.suppress(OSError):
-            self._options.core_pid_path.unlink()
+            self._running.options.core_pid_path.unlink()
 
     def _write_journal(self) -> None:
         for _ in range(LINES_AT_ONCE):
@@ -338,34 +341,3 @@ class Supervisor:
             elif line:
                 self._journal.append(line)
                 self._manager.take(line)
-
-
-def _die_with(parent: int) -> None:
-    """The supervisor's death is the node's, also by SIGKILL."""
-    _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)  # it died before the kernel knew that we care
-
-
-def _step_back(role: str) -> None:
-    """Where the unit gave us a real-time class, the core comes first: a big rule set must not take its turn."""
-    policy = os.sched_getscheduler(0)
-    if policy in (os.SCHED_RR, os.SCHED_FIFO):
-        priority = os.sched_getparam(0).sched_priority
-        if role == "hands" and priority > 1:
-            os.sched_setscheduler(0, policy, os.sched_param(priority - 1))
-        elif role == "checks":
-            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
-
-
-def _keep_only(descriptors: Sequence[int]) -> None:
-    """Close everything but the standard streams and these."""
-    last = 2
-    for descriptor in sorted(descriptors):
-        os.closerange(last + 1, descriptor)
-        last = descriptor
-    os.closerange(last + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
-
-
-def _prctl(option: int, value: int | bytes) -> None:
-    _LIBC.prctl(option, value, 0, 0, 0)

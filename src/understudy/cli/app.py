@@ -19,6 +19,7 @@ COMMANDS = (
     "agent",
     "status",
     "switchover",
+    "reload",
     "maintenance",
     "drill",
     "explain",

@@ -1,0 +1,277 @@
+"""The process that loads a file for a running node: reads, checks, compares, renders, and answers whoever asked.
+
+It is forked for one request, so that neither the core nor the supervisor ever reads a client or parses YAML. What it
+hands to the supervisor is ready to be applied; what is wrong with a file is found here, before anything changes.
+
+    client      {"command": "reload", "name": ..., "size": N, "dry_run": false}\\n and N bytes of the file
+    answer      one line of JSON: `ok`, `changed`, `digest_old`, `digest_new`, `took_ms`; or `error` and `problems`
+"""
+
+import json
+import pickle
+import socket
+import struct
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from understudy.agent import app, client
+from understudy.agent.journal import JournalSender
+from understudy.agent.options import find_interfaces, find_node
+from understudy.agent.reload import REFUSED, Change, compare, surviving
+from understudy.agent.running import Running, make_running
+from understudy.config.build import build_plan
+from understudy.config.load import SIZE_MAX, read_source
+from understudy.config.plan import Plan
+from understudy.config.problems import Problems
+from understudy.config.validate import validate
+from understudy.errors import EnvironmentFailure, OperatorError
+from understudy.render.diff import text_difference
+from understudy.units import MILLISECOND, Instant
+
+NO_FILE = "E5232"
+NONSENSE = "E5233"
+NOT_TAKEN = "E5234"
+CLIENT_TIMEOUT_S = 5.0
+"""For the client's whole request, and for taking its answer."""
+OUTCOME_TIMEOUT_S = 30.0
+CORE_TIMEOUT_S = 5.0
+HEADER_MAX = 4096
+_LENGTH = struct.Struct("!Q")
+Reply = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    name: str
+    """Of the file, for messages."""
+    data: bytes
+    dry_run: bool = False
+
+
+def serve(connection: socket.socket | None, supervisor: socket.socket, running: Running, lines: JournalSender) -> None:
+    """One request, from a client or (without one) for the node's own file. Every outcome is answered."""
+    begun = time.monotonic_ns()
+    try:
+        request = _read_request(connection) if connection is not None else _own_file(running)
+        begun = time.monotonic_ns()
+        reply = _carry_out(request, supervisor, running)
+    except OperatorError as error:
+        reply = refusal(running, error)
+    except EnvironmentFailure as error:
+        reply = refusal(running, OperatorError("E9000", str(error)))
+    reply = {**reply, "took_ms": (time.monotonic_ns() - begun) / MILLISECOND}
+    if "error" in reply:
+        lines.write(
+            Instant(time.monotonic_ns()),
+            {"kind": "reload-refused", "subject": reply["error"]["code"], "detail": _headline(reply)},
+        )
+    supervisor.close()  # Before the answer: who has it may ask again at once.
+    if connection is not None:
+        connection.settimeout(CLIENT_TIMEOUT_S)
+        try:
+            connection.sendall(json.dumps(reply, separators=(",", ":"), default=str).encode() + b"\n")
+        except OSError:
+            return  # It went away: what was done is in the journal.
+
+
+def _carry_out(request: Request, supervisor: socket.socket, running: Running) -> Reply:
+    plan = _parse(request)
+    old = running.options
+    changes = compare(old.plan, plan, old.node)
+    refused = [change for change in changes if not change.verdict.live]
+    if refused:
+        raise _Refused(refused)
+    status = client.ask(old.control_path, "status")
+    fresh = _prepare(plan, running, status)
+    reply: Reply = {
+        "ok": True,
+        "node": old.node,
+        "dry_run": request.dry_run,
+        "changed": [change.words for change in changes],
+        "digest_old": running.digest,
+        "digest_new": fresh.digest,
+        "note": _note(old.file, request.data),
+    }
+    if request.dry_run:
+        return {**reply, "kernel": text_difference(running.config.ruleset, fresh.config.ruleset)}
+    if plan != old.plan:
+        _hand_in(supervisor, fresh, [change.words for change in changes])
+        _wait_for_core(old.control_path, int(status["epoch"]))
+    return reply
+
+
+def _note(own: Path | None, data: bytes) -> str:
+    """What the operator should know besides: the next start of the node may undo the change."""
+    if own is None:
+        return ""
+    try:
+        same = own.read_bytes() == data
+    except OSError:
+        same = False
+    return "" if same else f"the next start of this node reads {own}, which says something else: copy the file there"
+
+
+def _parse(request: Request) -> Plan:
+    return build_plan(validate(read_source(request.data, request.name)))
+
+
+def _prepare(plan: Plan, running: Running, status: Reply) -> Running:
+    """Everything that the new file becomes on this node, tried as far as that goes without touching the kernel."""
+    options = running.options
+    interfaces = find_interfaces(find_node(plan, options.node))
+    if any(interfaces.get(network) != port for network, port in running.interfaces.items()):
+        raise OperatorError(REFUSED, "the node's ports are not those that its agent began with", "restart the agent")
+    up = surviving(options.plan, plan, _up(options.plan, status))
+    fresh = make_running(replace(options, plan=plan), interfaces, up, options.plan)
+    app.warm_up(fresh.options, fresh.settings)  # A core that could not begin must not get so far.
+    return fresh
+
+
+def _up(plan: Plan, status: Reply) -> frozenset[int]:
+    """The servers that the core's checks leave in service."""
+    down = {(server["service"], server["name"]) for server in status["servers"] if not server["up"]}
+    return frozenset(
+        server.binding
+        for service in plan.services
+        for server in service.servers
+        if (service.name, server.name) not in down
+    )
+
+
+def _wait_for_core(control: Path, epoch: int) -> None:
+    """Until one that began after `epoch` answers: who hears of the reload can ask it. Raises OperatorError."""
+    deadline = time.monotonic() + CORE_TIMEOUT_S
+    while True:
+        try:
+            if client.ask(control, "status")["epoch"] > epoch:
+                return
+        except OperatorError:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(0.002)
+
+
+def _hand_in(supervisor: socket.socket, fresh: Running, words: list[str]) -> None:
+    """Give the result to the supervisor and wait for what becomes of it. Raises OperatorError if it was not taken."""
+    supervisor.settimeout(OUTCOME_TIMEOUT_S)
+    try:
+        supervisor.sendall(packed(fresh, words))
+        error = json.loads(_line(supervisor))["error"]
+    except (OSError, ValueError) as failure:
+        error = f"no word of the supervisor: {failure}"
+    if error:
+        raise OperatorError(NOT_TAKEN, f"{fresh.options.node} goes on with its old file: {error}", "try it again")
+
+
+def packed(fresh: Running, words: list[str]) -> bytes:
+    data = pickle.dumps((fresh, words))
+    return _LENGTH.pack(len(data)) + data
+
+
+def receive_result(data: bytearray) -> tuple[Running, list[str]] | None:
+    """What was `packed`, once it is whole."""
+    if len(data) < _LENGTH.size or len(data) < _LENGTH.size + _LENGTH.unpack_from(data)[0]:
+        return None
+    result: tuple[Running, list[str]] = pickle.loads(memoryview(data)[_LENGTH.size :])  # noqa: S301 (our own fork's, with our rights)
+    return result
+
+
+# --- the request
+
+
+def _read_request(connection: socket.socket) -> Request:
+    """Bounded in bytes and in time. Raises OperatorError."""
+    connection.settimeout(CLIENT_TIMEOUT_S)
+    deadline = time.monotonic() + CLIENT_TIMEOUT_S
+    data = b""
+    try:
+        while b"\n" not in data and len(data) < HEADER_MAX:
+            data += _piece(connection, deadline)
+        head, _, body = data.partition(b"\n")
+        header = json.loads(head)
+        size, name, dry_run = int(header["size"]), str(header["name"]), bool(header.get("dry_run"))
+        if header["command"] != "reload" or not 0 <= size <= SIZE_MAX + 1:
+            raise ValueError("unknown command or size")
+        content = bytearray(body)
+        while len(content) < size:
+            content += _piece(connection, deadline)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise OperatorError(NONSENSE, f"the request could not be read: {error}", "use understudy reload") from None
+    return Request(name, bytes(content[:size]), dry_run)
+
+
+def _piece(connection: socket.socket, deadline: float) -> bytes:
+    if time.monotonic() > deadline:
+        raise TimeoutError("too slow")
+    piece = connection.recv(1 << 16)
+    if not piece:
+        raise OSError("it ended in the middle")
+    return piece
+
+
+def _own_file(running: Running) -> Request:
+    path = running.options.file
+    if path is None:
+        raise OperatorError(NO_FILE, "this agent was not started from a file", "name one: understudy reload FILE")
+    return Request(str(path), _content(path))
+
+
+def _content(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(SIZE_MAX + 1)
+    except OSError as error:
+        raise OperatorError("E2001", f"{path} cannot be read: {error.strerror}") from None
+
+
+def _line(end: socket.socket) -> bytes:
+    data = b""
+    while not data.endswith(b"\n"):
+        piece = end.recv(4096)
+        if not piece:
+            raise OSError("it ended")
+        data += piece
+    return data
+
+
+# --- the answer
+
+
+class _Refused(OperatorError):
+    """Changes that a running node cannot take."""
+
+    def __init__(self, changes: Sequence[Change]) -> None:
+        what = "1 change needs" if len(changes) == 1 else f"{len(changes)} changes need"
+        hint = "restart the standby's agent with the new file, understudy switchover, then the other agent"
+        super().__init__(REFUSED, f"{what} a restart", hint)
+        self.changes = changes
+
+    def __str__(self) -> str:
+        head, _, hint = super().__str__().partition("\n")
+        return "\n".join((head, *(f"  {change}" for change in self.changes), hint))
+
+
+def refusal(running: Running, error: OperatorError) -> Reply:
+    """Nothing has changed, because of `error`."""
+    reply: Reply = {
+        "ok": False,
+        "node": running.options.node,
+        "error": {"code": error.code, "message": error.message, "hint": error.hint, "text": str(error)},
+    }
+    if isinstance(error, Problems):
+        reply["problems"] = [
+            {name: value for name, value in asdict(problem).items() if name != "width"} for problem in error.problems
+        ]
+    if isinstance(error, _Refused):
+        reply["refused"] = [{"change": each.words, "because": each.verdict.because} for each in error.changes]
+    return reply
+
+
+def _headline(reply: Reply) -> str:
+    problems = reply.get("problems", ())
+    first = "".join(f"; line {each['line']}: {each['code']} {each['message']}" for each in problems[:3])
+    first += "".join(f"; {each['change']}: {each['because']}" for each in reply.get("refused", ())[:3])
+    return f"{reply['error']['message']}{first}"

@@ -1,0 +1,302 @@
+"""How a running node takes another file: the supervisor's part, which never waits.
+
+    a client, or SIGHUP
+     -> `reload`     loads, checks, compares, renders (agent.loading); a wrong file ends here
+     -> `new-hands`  apply the new configuration, while the core goes on and the old hands are stopped (SIGSTOP):
+                     two writers of one kernel would undo each other's work
+     -> the core is ended; the new hands finish what no core may see (agent.newhands), a new core is forked with them,
+        adopts what the kernel holds, and is as quick about it as after any crash; the old hands end
+
+If the new hands fail, others apply the old configuration again, then the old hands go on where they were stopped; the
+core was never touched. If core or hands die meanwhile, both are started anew with the old file. One at a time.
+"""
+
+import contextlib
+import gc
+import json
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable
+from enum import Enum
+from pathlib import Path
+
+from understudy.agent import loading, messages
+from understudy.agent.children import Children
+from understudy.agent.journal import JournalSender
+from understudy.agent.newhands import NewHands
+from understudy.agent.running import Running
+from understudy.errors import OperatorError
+from understudy.units import Instant
+
+BUSY = "E5231"
+PREPARE_TIMEOUT_S = 30.0
+APPLY_TIMEOUT_S = 2.5
+"""The core takes hands that say nothing for three of its seconds for dead."""
+RECEIVE_MAX = 1 << 20
+
+
+class Phase(Enum):
+    IDLE = "idle"
+    PREPARING = "preparing"
+    APPLYING = "applying"
+    UNDOING = "undoing"
+
+
+class Reloader:
+    """`running` says what runs now, `order` gives its hands a command, `adopt` puts another in its place with the hands
+    at the other end of the socket.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        children: Children,
+        lines: JournalSender,
+        running: Callable[[], Running],
+        order: Callable[[messages.Message], object],
+        adopt: Callable[[Running, socket.socket], None],
+    ) -> None:
+        self._order = order
+        self._children = children
+        self._lines = lines
+        self._running = running
+        self._adopt = adopt
+        self._path = path
+        self._listener = _listen(path)
+        self._phase = Phase.IDLE
+        self._deadline = 0.0
+        self._begun = 0
+        self._number = 0
+        self._child: socket.socket | None = None
+        """Our end to the process that loads."""
+        self._result = bytearray()
+        self._fresh: tuple[Running, list[str]] | None = None
+        self._hands: socket.socket | None = None
+        """Our end to the new hands."""
+        self._failure = ""
+
+    @property
+    def busy(self) -> bool:
+        return self._phase is not Phase.IDLE
+
+    @property
+    def changing(self) -> bool:
+        """The kernel may be neither as the old file says nor as the new one."""
+        return self._phase in (Phase.APPLYING, Phase.UNDOING)
+
+    @property
+    def _role(self) -> str:
+        """Numbered, because the one before may still be answering its client."""
+        return f"reload-{self._number}"
+
+    def sockets(self) -> list[socket.socket]:
+        """What to wait for."""
+        return [end for end in (self._listener, self._child, self._hands) if end is not None]
+
+    def ready(self, descriptor: int) -> None:
+        """One of `sockets` has something to say."""
+        if descriptor == self._listener.fileno():
+            self._accept()
+        elif self._child is not None and descriptor == self._child.fileno():
+            self._hear_child()
+        elif self._hands is not None and descriptor == self._hands.fileno():
+            self._hear_hands()
+
+    def tick(self) -> None:
+        """Time has passed: nothing lasts for ever."""
+        if self.busy and time.monotonic() > self._deadline:
+            if self._phase is Phase.PREPARING:
+                self._finish("the file could not be loaded in time")
+            else:
+                self._hands_failed("the kernel did not answer in time")
+
+    def read_again(self) -> None:
+        """The node's own file."""
+        if self.busy:
+            self._note("reload-refused", {"subject": BUSY, "detail": "another reload is under way"})
+        else:
+            self._begin(None)
+
+    def ended(self, role: str) -> None:
+        """A child of ours has ended."""
+        if role == "new-hands":
+            self._hands_failed("the process for it ended")
+        elif role == self._role and self._phase is Phase.PREPARING:
+            self._finish("")
+
+    def abort(self, why: str) -> None:
+        """Core or hands are no more, or the node is to end: whoever calls puts the kernel right."""
+        if self.busy:
+            self._let_go_on()
+            self._finish(why)
+
+    def close(self) -> None:
+        self._listener.close()
+        with contextlib.suppress(OSError):
+            self._path.unlink()
+
+    # --- loading
+
+    def _accept(self) -> None:
+        try:
+            connection, _ = self._listener.accept()
+        except OSError:
+            return
+        if self._phase is Phase.PREPARING:
+            self._hear_child()  # It may have ended, and its client come back before we heard of it.
+        with connection:
+            if self.busy:
+                busy = OperatorError(BUSY, "another reload is under way", "wait until it is done")
+                with contextlib.suppress(OSError):
+                    connection.send(json.dumps(loading.refusal(self._running(), busy)).encode() + b"\n")
+            else:
+                self._begin(connection)
+
+    def _begin(self, connection: socket.socket | None) -> None:
+        self._phase, self._begun = Phase.PREPARING, time.monotonic_ns()
+        self._deadline = time.monotonic() + PREPARE_TIMEOUT_S
+        self._number += 1
+        self._result = bytearray()
+        self._child, theirs = socket.socketpair()
+        self._child.setblocking(False)
+        running = self._running()
+
+        def body() -> None:
+            gc.freeze()
+            loading.serve(connection, theirs, running, self._lines)
+
+        self._children.spawn(self._role, body, theirs, *(() if connection is None else (connection,)))
+        theirs.close()
+
+    def _hear_child(self) -> None:
+        assert self._child is not None
+        try:
+            data = self._child.recv(RECEIVE_MAX)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            # Nothing to apply, or the file was refused; in a later phase only nobody is left to be told.
+            if self._phase is Phase.PREPARING:
+                self._finish("")
+            else:
+                self._child.close()
+                self._child = None
+            return
+        self._result += data
+        if self._phase is Phase.PREPARING and (fresh := loading.receive_result(self._result)) is not None:
+            self._fresh = fresh
+            self._order({"op": "rest"})  # In case they ever go on: what others did meanwhile is no drift.
+            self._children.signal("hands", signal.SIGSTOP)
+            self._apply(Phase.APPLYING, fresh[0])
+
+    # --- applying
+
+    def _apply(self, phase: Phase, running: Running) -> None:
+        self._phase = phase
+        self._deadline = time.monotonic() + APPLY_TIMEOUT_S
+        self._hands, theirs = messages.pair()
+        new = phase is Phase.APPLYING
+        meanwhile, complete = (running.meanwhile, running.announce) if new else ("", True)
+
+        def body() -> None:
+            NewHands(running, meanwhile=meanwhile, complete=complete).run(theirs)
+
+        self._children.spawn("new-hands", body, theirs)
+        theirs.close()
+        messages.send(self._hands, {"op": "apply"})
+        if not new:
+            messages.send(self._hands, {"op": "finish"})
+
+    def _hear_hands(self) -> None:
+        assert self._hands is not None
+        try:
+            answer = messages.receive(self._hands)
+        except EOFError:
+            self._hands_failed("the process for it ended")
+            return
+        if answer is None:
+            return
+        if error := str(answer.get("error", "")):
+            self._hands_failed(error)
+        elif self._phase is Phase.APPLYING:
+            self._commit()
+        elif answer["op"] == "finish":
+            self._undone("")
+
+    def _commit(self) -> None:
+        assert self._fresh is not None
+        assert self._hands is not None
+        old, (fresh, words), hands = self._running(), self._fresh, self._hands
+        self._hands = None
+        self._adopt(fresh, hands)
+        digests = {"digest_old": old.digest, "digest_new": fresh.digest}
+        took_ms = (time.monotonic_ns() - self._begun) // 1_000_000
+        self._note("reloaded", {**digests, "changed": words, "took_ms": took_ms})
+        self._finish("")
+
+    def _hands_failed(self, error: str) -> None:
+        """Of the first that fail the old file is put back, by others; if that fails too, the old hands remain."""
+        self._dismiss_hands()
+        if self._phase is Phase.APPLYING:
+            self._failure = error
+            self._apply(Phase.UNDOING, self._running())
+        elif self._phase is Phase.UNDOING:
+            self._undone(error)
+
+    def _undone(self, error: str) -> None:
+        self._dismiss_hands()
+        self._let_go_on()
+        self._finish(self._failure + (f"; putting the old file back: {error}" if error else ""))
+
+    def _let_go_on(self) -> None:
+        """The old hands, who watch again once they have applied what is theirs."""
+        if self.changing:
+            self._order({"op": "apply"})
+            self._children.signal("hands", signal.SIGCONT)
+
+    def _dismiss_hands(self) -> None:
+        self._children.kill("new-hands")
+        if self._hands is not None:
+            self._hands.close()
+            self._hands = None
+
+    # --- the end
+
+    def _finish(self, error: str) -> None:
+        """Tell the process that loaded, which tells the client; it ends by itself, or is ended."""
+        self._dismiss_hands()
+        if self._child is not None:
+            if self._fresh is not None:
+                with contextlib.suppress(OSError):
+                    self._child.send(json.dumps({"error": error}).encode() + b"\n")
+            elif error:
+                self._children.kill(self._role)
+            self._child.close()
+        self._phase, self._child, self._fresh, self._failure = Phase.IDLE, None, None, ""
+
+    def _note(self, kind: str, line: dict[str, object]) -> None:
+        self._lines.write(Instant(time.monotonic_ns()), {"kind": kind, **line})
+
+
+def _listen(path: Path) -> socket.socket:
+    """The owner's only. Raises OperatorError."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    with contextlib.suppress(FileNotFoundError):
+        path.unlink()
+    mask = os.umask(0o177)
+    try:
+        listener.bind(str(path))
+    except OSError as error:
+        listener.close()
+        raise OperatorError(
+            "E5206", f"cannot listen at {path}: {error.strerror or error}", "choose a directory with --run-dir"
+        ) from error
+    finally:
+        os.umask(mask)
+    listener.listen(4)
+    listener.setblocking(False)
+    return listener
