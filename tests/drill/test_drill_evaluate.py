@@ -161,6 +161,7 @@ def test_a_late_sender_voids_the_run() -> None:
     record = replace(record, streams=(replace(record.streams[0], sent=late), record.streams[1]))
     assert void_reason(OCCASION, record) == "the sender of inward stalled for 9.0 ms"
     assert void_reason(OCCASION, wire()) == ""
+    assert void_reason(OCCASION, record, 50 * MS) == "", "where no milliseconds are judged"
 
 
 def test_a_sender_that_ended_early_voids_the_run() -> None:

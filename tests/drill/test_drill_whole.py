@@ -10,6 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from understudy.config.drills import Value
+from understudy.drill import measure
+from understudy.drill.result import DrillJson
+from understudy.drill.session import Request, rehearse
+from understudy.units import SECOND
+
 PAIR = Path(__file__).parents[2] / "examples" / "pair.yaml"
 COMMAND = [sys.executable, "-c", "from understudy.cli import main; main()", "drill", str(PAIR)]
 ALWAYS = {
@@ -82,3 +88,25 @@ def test_a_mistyped_fault_changes_nothing_and_names_them_all() -> None:
     assert done.returncode == 1
     assert "E6402" in done.stderr
     assert "link-silent" in done.stderr
+
+
+def test_faults_with_parameters_are_set_judged_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half of the advertisements damaged, then no path between the nodes: each does what it says, by what was set.
+
+    Nothing here is about milliseconds, so a late probe of a busy machine shall not void a run.
+    """
+    monkeypatch.setattr(measure, "STALL_LIMIT", 2 * SECOND)
+
+    def drill(fault: str, **values: Value) -> DrillJson:
+        return rehearse(Request(PAIR, fault, 1, 10, None, lease=True, seed=1, parameters=values), lambda _: None)
+
+    corrupt = drill("packet-corrupt", share=0.4, duration=SECOND)
+    assert corrupt["parameters"] == {"share": "40%", "duration": "1s"}
+    (run,) = corrupt["runs"]
+    assert run["measures"]["packets_struck"] > 0
+    assert run["role_changes"] == 0
+    partition = drill("partition", duration=SECOND)
+    (run,) = partition["runs"]
+    assert run["dual_answer_ms"] > 0, "both served meanwhile"
+    assert [move["node"] for move in run["decisions"]]
+    assert partition["bound"].get("dual_answer_min_ms")

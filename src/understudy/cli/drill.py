@@ -12,6 +12,7 @@ from understudy.cli.output import CHANGED, ERROR, OK, console, guarded
 from understudy.errors import OperatorError
 
 if TYPE_CHECKING:
+    from understudy.config.drills import Value
     from understudy.drill.result import DrillJson
     from understudy.units import Duration
 
@@ -39,6 +40,10 @@ def drill(
         typer.Option(help="What to do to the pair; repeatable; `all` for every fault.", autocompletion=_complete_fault),
     ] = None,
     list_faults: Annotated[bool, typer.Option("--list", help="List the faults and end.")] = False,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Something about the fault: share=50%, or FAULT.share=50%; repeatable."),
+    ] = None,
     runs: Annotated[int, typer.Option(min=1, max=1000, help="Runs of each fault.")] = 5,
     tcp: Annotated[int, typer.Option(min=0, max=20000, help="Size of the population of TCP connections.")] = 100,
     advertise: Annotated[str | None, typer.Option(help="Advertisement interval in place of the file's: 50ms.")] = None,
@@ -57,21 +62,22 @@ def drill(
     from understudy.drill.phrases import LANGUAGES
     from understudy.drill.session import Request, rehearse
 
+    if lang not in LANGUAGES:
+        raise OperatorError(BAD_OPTION, f"--lang is one of {', '.join(LANGUAGES)}, not {lang!r}", "--lang en")
     if list_faults:
-        for row in FAULTS.values():
-            sys.stdout.write(f"{row.name:<18}{row.sentence}\n")
+        _list(lang)
         return
     if lease not in ("on", "off"):
         raise OperatorError(BAD_OPTION, f"--lease is on or off, not {lease!r}", "leave it out for service as usual")
-    if lang not in LANGUAGES:
-        raise OperatorError(BAD_OPTION, f"--lang is one of {', '.join(LANGUAGES)}, not {lang!r}", "--lang en")
     names = list(dict.fromkeys(fault or ["node-power-loss"]))
     if names == ["all"]:
         names = [row.name for row in FAULTS.values() if not row.control]
+    names = [by_name(name).name for name in names]
+    values = _values(settings or [], names)
     interval = _interval(advertise)
     done: list[DrillJson] = []
-    for name in [by_name(name).name for name in names]:
-        request = Request(file, name, runs, tcp, interval, lease == "on", seed)
+    for name in names:
+        request = Request(file, name, runs, tcp, interval, lease == "on", seed, values[name])
         with _Progress(name) as progress:
             done.append(rehearse(request, progress.tell))
         if json_output != Path("-"):
@@ -80,6 +86,45 @@ def drill(
             break
     _write(done, json_output, html, svg, lang)
     sys.exit(_exit_code(done))
+
+
+def _list(lang: str) -> None:
+    from understudy.config.drills import DRILLS
+    from understudy.drill.faults import FAULTS
+    from understudy.drill.phrases import speaker
+
+    say = speaker(lang)
+    for row in FAULTS.values():
+        sys.stdout.write(f"{row.name:<20}{say(row.sentence)}\n")
+        for parameter in DRILLS[row.name]:
+            setting = f"{parameter.name}={parameter.default}"
+            sys.stdout.write(f"{'':<20}  --set {setting:<20} {say(parameter.sentence)} ({parameter.range})\n")
+
+
+def _values(settings: list[str], names: list[str]) -> "dict[str, dict[str, Value]]":
+    """What `--set` says about each of the faults. Raises OperatorError if it concerns none of them."""
+    from pydantic_core import PydanticCustomError
+
+    from understudy.config.drills import DRILLS, parameter_of
+
+    values: dict[str, dict[str, Value]] = {name: {} for name in names}
+    for setting in settings:
+        left, equals, text = setting.partition("=")
+        fault, _, parameter = left.rpartition(".")
+        chosen = [fault] if fault else [name for name in names if any(p.name == parameter for p in DRILLS[name])]
+        if not equals or not chosen or not values.keys() >= set(chosen):
+            raise OperatorError(
+                BAD_OPTION,
+                f"--set {setting} concerns none of {', '.join(names)}",
+                "PARAMETER=VALUE or FAULT.PARAMETER=VALUE; `understudy drill --list` has them",
+            )
+        for name in chosen:
+            try:
+                values[name][parameter] = parameter_of(name, parameter).parse(text)
+            except PydanticCustomError as refused:
+                hint = str((refused.context or {}).get("hint", ""))
+                raise OperatorError(BAD_OPTION, f"--set {setting}: {refused.message()}", hint) from None
+    return values
 
 
 def _interval(text: str | None) -> "Duration | None":

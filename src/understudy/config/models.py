@@ -14,6 +14,7 @@ from pydantic.annotated_handlers import GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue, WithJsonSchema
 from pydantic_core import CoreSchema, core_schema
 
+from understudy.config import drills as rehearsal
 from understudy.config import scalars
 from understudy.config.problems import quoted
 from understudy.config.scalars import Endpoint, ServerReference, refuse
@@ -340,4 +341,9 @@ class FileModel(_Model):
     ] = ()
     objectives: Annotated[
         dict[Name, ObjectiveModel], Field(max_length=SERVICES_MAX, description="service: what its users may feel")
+    ] = {}
+    drills: Annotated[
+        dict[str, dict[str, rehearsal.Value]],
+        *_scalar(rehearsal.parse_section, **rehearsal.section_schema()),
+        Field(description="fault: what is otherwise than by default when it is drilled"),
     ] = {}

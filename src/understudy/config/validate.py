@@ -59,7 +59,7 @@ def validate(source: Source, advertise: Duration | None = None) -> Document:
 
 _OPTIONAL = {
     "networks": frozenset({"gateway"}),
-    "redundancy": frozenset({"mode", "advertise", "vrid", "preempt"}),
+    "redundancy": frozenset({"mode", "advertise", "vrid", "preempt", "vrrp"}),
     "services": frozenset({"check", "state"}),
 }
 """Values without which the rest of their entry can still be judged."""

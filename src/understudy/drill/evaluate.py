@@ -60,8 +60,10 @@ def _ms(duration: int) -> float:
     return round(duration / MILLISECOND, 3)
 
 
-def void_reason(occasion: Occasion, wire: WireRecord) -> str:
+def void_reason(occasion: Occasion, wire: WireRecord, late_max: Duration | None = None) -> str:
     """Why the run cannot be believed; empty if it can. A sender that was late looks like an outage.
+
+    `late_max` stands in for STALL_LIMIT where no milliseconds are judged.
 
     Where traffic never came back, no lateness of milliseconds changes what was found.
     """
@@ -77,7 +79,7 @@ def void_reason(occasion: Occasion, wire: WireRecord) -> str:
             *((f"the sender of {stream.name}", stream.sent, measure.DATAGRAM_PERIOD) for stream in wire.streams),
             ("the asker", wire.asked, measure.ASK_PERIOD),
         )
-        for before, after in measure.stalls(sent, period, (start, end))
+        for before, after in measure.stalls(sent, period, (start, end), late_max)
     ]
     if late:
         worst, name = max(late)

@@ -35,7 +35,7 @@ class GapControl:
         """Silence the datagrams from now on for `length`."""
         self._nft(f"add element netdev {_TABLE} cut {{ udp timeout {length // MILLISECOND}ms }}\n")
 
-    def remove(self) -> None:
+    def close(self) -> None:
         self._nft(f"delete table netdev {_TABLE}\n")
 
     def _nft(self, script: str) -> None:

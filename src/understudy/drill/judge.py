@@ -25,6 +25,16 @@ class Bound:
     overlap_max: Duration | None = None
     role_changes_max: int | None = None
     """Of any one node."""
+    role_changes_min: int | None = None
+    """Of the node that changes most: the fault must have had its effect."""
+    dual_answer_min: Duration | None = None
+    """Likewise."""
+    late_max: Duration | None = None
+    """How late a probe may be before the run proves nothing, where no milliseconds are judged: a datagram that left
+    late is not lost. None: as late as the measurement allows.
+    """
+    tcp_reset_max: int | None = None
+    """New connections that were refused count like established ones that were reset."""
     silent_max: Duration | None = None
     """The struck node's last answer may come this long after the fault."""
 
@@ -37,6 +47,9 @@ class Bound:
             "dual_answer_max_ms": _ms(self.dual_answer_max),
             "overlap_max_ms": _ms(self.overlap_max),
             "role_changes_max": self.role_changes_max,
+            "role_changes_min": self.role_changes_min,
+            "dual_answer_min_ms": _ms(self.dual_answer_min),
+            "tcp_reset_max": self.tcp_reset_max,
         }
 
     def broken_by(self, run: RunJson) -> list[str]:
@@ -70,6 +83,15 @@ class Bound:
         worst = max(run["role_changes_by_node"].values(), default=0)
         if self.role_changes_max is not None and worst > self.role_changes_max:
             broken.append(f"{worst} role changes on one node, allowed are {self.role_changes_max}")
+        if self.role_changes_min is not None and worst < self.role_changes_min:
+            broken.append(f"{worst} role changes on any node, {self.role_changes_min} must be")
+        if self.dual_answer_min is not None and run["dual_answer_ms"] < self.dual_answer_min / MILLISECOND:
+            broken.append(
+                f"two nodes answered for {run['dual_answer_ms']:.1f} ms only: the fault did not do what it says"
+            )
+        resets = run["tcp_reset"] + run["refused_connects"]
+        if self.tcp_reset_max is not None and resets > self.tcp_reset_max:
+            broken.append(f"{resets} connections were reset or refused, allowed are {self.tcp_reset_max}")
         return broken
 
 

@@ -87,13 +87,14 @@ def count(stream: Stream, window: Spell) -> Count:
     return Count(len(sent), len(sent) - len(seen), duplicated, reordered)
 
 
-def stalls(sent: Sequence[Instant], period: Duration, window: Spell) -> list[Spell]:
-    """Where a sender was later than STALL_LIMIT for its own schedule, inside the window."""
+def stalls(sent: Sequence[Instant], period: Duration, window: Spell, limit: Duration | None = None) -> list[Spell]:
+    """Where a sender was later than the limit (STALL_LIMIT) for its own schedule, inside the window."""
+    limit = STALL_LIMIT if limit is None else limit
     start, end = window
     return [
         (before, after)
         for before, after in pairwise(sent)
-        if after - before - period > STALL_LIMIT and after >= start and before <= end
+        if after - before - period > limit and after >= start and before <= end
     ]
 
 

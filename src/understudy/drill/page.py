@@ -6,7 +6,7 @@ from html import escape
 from understudy.drill import picture, runschart
 from understudy.drill.phrases import speaker
 from understudy.drill.picture import Say
-from understudy.drill.result import DrillJson, RunJson, median_run, phase_lengths
+from understudy.drill.result import DrillJson, RunJson, median_run, phase_lengths, spell_parameters
 
 _STYLE = """
 *{box-sizing:border-box} html{color-scheme:light dark}
@@ -103,7 +103,8 @@ def _section(drill: DrillJson, say: Say) -> str:
     reasons = drill["verdict"]["reasons"]
     parts = [
         f'<section id="{drill["fault"]}"><h2>{escape(drill["fault"])}{_chip(drill["verdict"]["passed"], say)}</h2>',
-        f"<p>{escape(drill['sentence'])}</p>",
+        f"<p>{escape(say(drill['sentence']))}</p>",
+        f"<p>{escape(say('parameters'))}: {escape(spell_parameters(drill))}</p>" if drill.get("parameters") else "",
         f"<ul>{''.join(f'<li>{escape(reason)}</li>' for reason in reasons)}</ul>" if reasons else "",
         *_cards(drill, say),
     ]

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+from understudy.drill.korean import SENTENCES
+
 _KOREAN = {
     "active": "활성",
     "advertisement": "광고(advertisement)",
@@ -12,6 +14,7 @@ _KOREAN = {
     "allowed": "허용 범위",
     "bound": "허용 범위",
     "decide": "결정",
+    "decided by": "결정한 행",
     "declared": "선언 목표",
     "detect": "감지",
     "Drill report": "장애 조치 훈련 보고서",
@@ -59,5 +62,5 @@ LANGUAGES = ("en", "ko")
 
 def speaker(language: str) -> Callable[[str], str]:
     """Translate English phrases; what has no translation stays as it is."""
-    table = _KOREAN if language == "ko" else {}
+    table = {**_KOREAN, **SENTENCES} if language == "ko" else {}
     return lambda phrase: table.get(phrase, phrase)

@@ -4,8 +4,9 @@ one document.
 Lengths are milliseconds (float), instants are milliseconds after the fault.
 """
 
+from collections import Counter
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 SCHEMA = "understudy.drill/1"
 
@@ -70,6 +71,13 @@ class TraceJson(TypedDict):
     strips: list[StripJson]
 
 
+class DecisionJson(TypedDict):
+    t_ms: float
+    node: str
+    row: str
+    """Name of the row, where the journal says it; otherwise the reason that it gives."""
+
+
 class RunJson(TypedDict):
     number: int
     phase: float
@@ -115,6 +123,10 @@ class RunJson(TypedDict):
     """Length of the gap that the control injected."""
     events: list[EventJson]
     trace: TraceJson
+    measures: NotRequired[dict[str, float]]
+    """Figures of this fault alone, such as the rate of a flood or how soon an address was back."""
+    decisions: NotRequired[list[DecisionJson]]
+    """Which rows of the decision's table moved whom."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +150,9 @@ class BoundJson(TypedDict):
     dual_answer_max_ms: float | None
     overlap_max_ms: float | None
     role_changes_max: int | None
+    role_changes_min: NotRequired[int | None]
+    dual_answer_min_ms: NotRequired[float | None]
+    tcp_reset_max: NotRequired[int | None]
 
 
 class SummaryJson(TypedDict):
@@ -178,6 +193,8 @@ class DrillJson(TypedDict):
     skew_ms: float
     seed: int
     lease: bool
+    parameters: NotRequired[dict[str, str]]
+    """What was set about the fault, as one would write it."""
     interrupted: bool
     runs: list[RunJson]
     void: list[VoidJson]
@@ -185,6 +202,17 @@ class DrillJson(TypedDict):
     summary: SummaryJson
     objectives: list[ObjectiveJson]
     verdict: VerdictJson
+
+
+def spell_parameters(drill: DrillJson) -> str:
+    """`share=30%, duration=5s`."""
+    return ", ".join(f"{name}={value}" for name, value in drill.get("parameters", {}).items())
+
+
+def rows_that_decided(drill: DrillJson) -> list[tuple[str, int]]:
+    """Which rows of the decision's table moved a node, and how often in all runs; the most frequent first."""
+    rows = Counter(decision["row"] for run in drill["runs"] for decision in run.get("decisions", []))
+    return rows.most_common()
 
 
 def median_run(drill: DrillJson) -> RunJson | None:

@@ -6,25 +6,28 @@ The caller holds the runs, so that Ctrl-C or a lab that dies still leaves a repo
 import platform
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
 from understudy import __version__
-from understudy.config import load_plan
+from understudy.config import drills, load_plan
+from understudy.config.drills import Value
 from understudy.config.plan import Plan
 from understudy.drill import faults, judge
 from understudy.drill.faults import Fault
 from understudy.drill.result import SCHEMA, DrillJson, RunJson, Void
 from understudy.errors import OperatorError
 from understudy.lab import sandbox
-from understudy.units import MILLISECOND, Duration
+from understudy.units import MILLISECOND, SECOND, Duration
 
 LAB_SILENT = "E6403"
 _SILENCE_MAX_S = 180.0
-"""No run takes this long without telling anything: the sandbox has died on us."""
+"""No run takes this long without telling anything: the sandbox has died on us. A fault that lasts comes on top."""
+DISK_BYTES = 32 << 20
+"""Of each gateway's disk in the lab, so that it can be filled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,8 @@ class Request:
     advertise: Duration | None
     lease: bool
     seed: int
+    parameters: Mapping[str, Value] = field(default_factory=dict)
+    """What is set about the fault, over what the file says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +61,10 @@ _Message = RunJson | Void | _Progress | _End
 
 def rehearse(request: Request, on_progress: Callable[[str], None]) -> DrillJson:
     """Run the whole drill and judge it. Raises OperatorError or Problems for what the operator can mend."""
-    fault = faults.by_name(request.fault)
     plan = load_plan(request.file, request.advertise)
+    values = {**drills.load_drills(request.file).get(request.fault, {}), **request.parameters}
+    fault = faults.configure(request.fault, values, plan.groups[0])
+    plan = fault.plan(plan)
     started = datetime.now(UTC)
     runs: list[RunJson] = []
     void: list[Void] = []
@@ -83,13 +90,14 @@ def _play(plan: Plan, fault: Fault, request: Request) -> Iterator[_Message]:
     # The guardian removes the files once nothing is left in the sandbox, also when we are killed.
     state = Path(tempfile.mkdtemp(prefix="understudy-drill-"))
     remove = partial(shutil.rmtree, state, ignore_errors=True)
+    patience_s = _SILENCE_MAX_S + faults.settle_time(fault, faults.timing_of(plan.groups[0])) / SECOND
     with sandbox.start(_Stage(plan, fault, request, state), cleanup=remove) as box:
         while True:
             try:
-                message: _Message = box.receive(_SILENCE_MAX_S)
+                message: _Message = box.receive(patience_s)
             except TimeoutError:
                 raise OperatorError(
-                    LAB_SILENT, f"the lab told nothing for {_SILENCE_MAX_S:g} s", "is the machine overloaded?"
+                    LAB_SILENT, f"the lab told nothing for {patience_s:g} s", "is the machine overloaded?"
                 ) from None
             yield message
 
@@ -108,7 +116,8 @@ class _Stage:
         from understudy.drill.run import Drill, Options, pick_group, without_lease
         from understudy.lab.build import Lab, run_agent
 
-        lab = Lab(self.plan, self.state, agent_main=run_agent if self.request.lease else without_lease)
+        agent_main = run_agent if self.request.lease else without_lease
+        lab = Lab(self.plan, self.state, agent_main=agent_main, disk_bytes=DISK_BYTES)
         report(_Progress("bringing the lab up"))
         lab.up()
         options = Options(self.request.runs, self.request.tcp, self.request.seed)
@@ -157,6 +166,10 @@ def _assemble(
         "skew_ms": round(timing.skew / MILLISECOND, 3),
         "seed": request.seed,
         "lease": request.lease,
+        "parameters": {
+            parameter.name: drills.spell(parameter, fault.parameters[parameter.name])
+            for parameter in drills.DRILLS[fault.name]
+        },
         "interrupted": interrupted,
         "runs": runs,
         "void": [{"number": one.number, "reason": one.reason} for one in void],

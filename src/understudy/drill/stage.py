@@ -202,16 +202,21 @@ def _sockets(lab: Lab, host: Host, families: Sequence[int]) -> list[socket.socke
 
 
 def neighbour_findings(lab: Lab, group: Group) -> list[str]:
-    """Clients whose neighbour cache holds something else than the virtual MAC for a virtual address."""
+    """Clients whose neighbour cache holds something else for a virtual address than the MAC that answers for it.
+
+    Without virtual MAC that is a port's of the group's nodes: which one, the probes tell.
+    """
     findings = []
+    macs = {(host.name, port.network): port.mac.hex(":") for host in lab.topology.hosts for port in host.ports}
     for client in lab.topology.clients():
         known = lab.namespaces[client.name].run(_neighbours)
         for router in group.routers:
             if any(port.network == router.network for port in client.ports):
+                right = [macs[node, router.network] for node in group.nodes] if not group.virtual_mac else [router.mac]
                 for address in router.addresses:
                     mac = known.get(str(address.ip))
-                    if mac is not None and mac != router.mac:
-                        findings.append(f"{client.name} holds {mac} for {address.ip} instead of {router.mac}")
+                    if mac is not None and mac not in right:
+                        findings.append(f"{client.name} holds {mac} for {address.ip} instead of {' or '.join(right)}")
     return findings
 
 

@@ -9,7 +9,16 @@ from rich.text import Text
 
 from understudy.drill.phrases import speaker
 from understudy.drill.picture import Say
-from understudy.drill.result import BandJson, DrillJson, RunJson, StripJson, median_run, phase_lengths
+from understudy.drill.result import (
+    BandJson,
+    DrillJson,
+    RunJson,
+    StripJson,
+    median_run,
+    phase_lengths,
+    rows_that_decided,
+    spell_parameters,
+)
 
 _ROLE = {"active": ("█", "blue"), "standby": ("░", "blue")}
 _DOWN = ("╳", "bright_black")
@@ -18,7 +27,9 @@ _DOWN = ("╳", "bright_black")
 def show(console: Console, drill: DrillJson, language: str = "en") -> None:
     """Print one drill's report."""
     say = speaker(language)
-    console.print(Text(f"{drill['fault']}: {drill['sentence']}", style="bold"))
+    console.print(Text(f"{drill['fault']}: {say(drill['sentence'])}", style="bold"))
+    if drill.get("parameters"):
+        console.print(Text(f"{say('parameters')}: {spell_parameters(drill)}", style="dim"))
     console.print(_figures(drill, say, console.width))
     run = median_run(drill)
     if run is not None:
@@ -162,6 +173,10 @@ def _events(run: RunJson) -> Table:
 def _closing(drill: DrillJson, say: Say) -> list[Text]:
     phases = "  ".join(f"{say(name)} {length:.1f} ms" for name, length in phase_lengths(drill["summary"]["phases_ms"]))
     lines = [Text(f"\n{say('phases')} (p50)  {phases}")]
+    bound = Text(f"{say('bound')}: {drill['bound']['sentence']}")
+    lines.append(bound)
+    for row, times in rows_that_decided(drill):
+        lines.append(Text(f"{say('decided by')}: {row} ({times})", style="dim"))
     for objective in drill["objectives"]:
         mark, style = ("✓", "green") if objective["met"] else ("✗", "red")
         text = (

@@ -26,7 +26,7 @@ from understudy.lab.namespace import Namespace, write_sysctl
 from understudy.lab.readiness import wait_until_serving
 from understudy.lab.silence import SilentPorts
 from understudy.lab.topology import SWITCH, Host, Kind, Port, Topology, lay_out
-from understudy.units import Instant, NodeName
+from understudy.units import SECOND, Duration, Instant, NodeName
 
 AgentMain = Callable[[Plan, NodeName, Path, bytes], None]
 """Runs one node's agent in the calling process, for ever: plan, node, its run directory, the cluster's key."""
@@ -48,8 +48,19 @@ def run_agent(plan: Plan, node: NodeName, run_dir: Path, key: bytes) -> None:
 class Lab:
     """Every machine of a plan on this one. `up` builds it; faults may then come in any order, and again."""
 
-    def __init__(self, plan: Plan, state: Path, *, key: bytes | None = None, agent_main: AgentMain = run_agent) -> None:
-        """`state` holds each node's run directory; `key` is the cluster's, random if not given."""
+    def __init__(
+        self,
+        plan: Plan,
+        state: Path,
+        *,
+        key: bytes | None = None,
+        agent_main: AgentMain = run_agent,
+        disk_bytes: int = 0,
+    ) -> None:
+        """`state` holds each node's run directory; `key` is the cluster's, random if not given.
+
+        With `disk_bytes` each gateway's run directory is a disk of its own of that size, seen only inside the sandbox.
+        """
         self.plan = plan
         self.topology: Topology = lay_out(plan)
         self.state = state
@@ -58,6 +69,9 @@ class Lab:
         self.namespaces: dict[str, Namespace] = {}
         """By host name: declared nodes and extras, not the switch. A power cycle keeps the object."""
         self._agent_main = agent_main
+        self._disk_bytes = disk_bytes
+        self.clocks_ahead: dict[str, Duration] = {}
+        """By how much a node's clocks are, or were last, ahead of ours: its journal is written by them."""
         self._held = contextlib.ExitStack()
         """Descriptors of namespaces and sockets: the lab's links live by them."""
         self._links: netlink.RouteSocket
@@ -83,6 +97,9 @@ class Lab:
         self._silence = hold(closing(self.switch.run(SilentPorts, ports)))
         for host in self.topology.hosts:
             self.namespaces[host.name].run(_configure, host)
+        if self._disk_bytes:
+            for host in self.topology.gateways():
+                self._mount_disk(self.run_dir(host.name))
         self._start_servers([host for host in self.topology.hosts if _serves(host)], timeout_s)
         if agents:
             for host in self.topology.gateways():
@@ -160,13 +177,20 @@ class Lab:
 
     # -- agents --
 
-    def start_agent(self, node: str) -> int:
-        """Fork the agent of a node; returns its process id, which is its session's and group's too."""
+    def start_agent(
+        self, node: str, *, plan: Plan | None = None, key: bytes | None = None, clocks_ahead: Duration = 0
+    ) -> int:
+        """Fork the agent of a node; returns its process id, which is its session's and group's too.
+
+        `plan`, `key` and `clocks_ahead` (whole seconds) make it differ from the others, as by an operator's mistake.
+        """
         if self.agent_pids(node):
             raise ValueError(f"the agent of {node} is running")
         output = self._output(node, "agent.log")
-        run = _Redirected(output, self._agent_main, fresh_sysfs=True)
-        arguments = (self.plan, NodeName(node), self.run_dir(node), self.key)
+        run = _Redirected(output, self._agent_main, fresh_sysfs=True, clocks_ahead_s=clocks_ahead // SECOND)
+        arguments = (plan or self.plan, NodeName(node), self.run_dir(node), key or self.key)
+        if clocks_ahead:
+            self.clocks_ahead[node] = clocks_ahead
         self._agents[node] = self.namespaces[node].spawn(run, *arguments)
         return self._agents[node]
 
@@ -263,6 +287,11 @@ class Lab:
 
     # -- helpers --
 
+    def _mount_disk(self, directory: Path) -> None:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        flags = syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC
+        syscalls.mount("disk", str(directory), "tmpfs", flags, f"size={self._disk_bytes},mode=700")
+
     def _output(self, node: str, name: str) -> Path:
         directory = self.run_dir(node)
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -286,10 +315,13 @@ def _serves(host: Host) -> bool:
 class _Redirected:
     """A function for a forked child, with the standard streams on a file and, if asked, a /sys of its own."""
 
-    def __init__(self, output: Path, function: Callable[..., object], *, fresh_sysfs: bool = False) -> None:
+    def __init__(
+        self, output: Path, function: Callable[..., object], *, fresh_sysfs: bool = False, clocks_ahead_s: int = 0
+    ) -> None:
         self._output = output
         self._function = function
         self._fresh_sysfs = fresh_sysfs
+        self._clocks_ahead_s = clocks_ahead_s
 
     def __call__(self, *args: object) -> None:
         null = os.open(os.devnull, os.O_RDONLY)
@@ -303,6 +335,8 @@ class _Redirected:
         sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
         if self._fresh_sysfs:
             syscalls.mount_fresh_sysfs()
+        if self._clocks_ahead_s:
+            syscalls.advance_clocks(self._clocks_ahead_s)
         self._function(*args)
 
 

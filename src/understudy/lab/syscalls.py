@@ -6,6 +6,7 @@ Each raises OSError with the kernel's errno. All act on the calling thread only,
 import ctypes
 import os
 
+CLONE_NEWTIME = 0x0000_0080
 CLONE_NEWNS = 0x0002_0000
 CLONE_NEWUSER = 0x1000_0000
 CLONE_NEWPID = 0x2000_0000
@@ -35,14 +36,14 @@ def setns(fd: int, kind: int) -> None:
     _check(_libc.setns(ctypes.c_int(fd), ctypes.c_int(kind)), "setns")
 
 
-def mount(source: str, target: str, kind: str | None, flags: int) -> None:
+def mount(source: str, target: str, kind: str | None, flags: int, data: str | None = None) -> None:
     _check(
         _libc.mount(
             source.encode(),
             target.encode(),
             None if kind is None else kind.encode(),
             ctypes.c_ulong(flags),
-            None,
+            None if data is None else data.encode(),
         ),
         f"mount {target}",
     )
@@ -58,3 +59,15 @@ def mount_fresh_sysfs() -> None:
     unshare(CLONE_NEWNS)
     mount("none", "/", None, MS_REC | MS_PRIVATE)
     mount("sysfs", "/sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+
+
+def advance_clocks(seconds: int) -> None:
+    """Put the calling process, which must have one thread, where CLOCK_MONOTONIC and CLOCK_BOOTTIME are ahead by this.
+
+    A time namespace (time_namespaces(7)). Realtime is one for the whole machine.
+    """
+    unshare(CLONE_NEWTIME)
+    with open("/proc/self/timens_offsets", "w") as offsets:
+        offsets.write(f"monotonic {seconds} 0\nboottime {seconds} 0\n")
+    with open("/proc/self/ns/time_for_children") as namespace:
+        setns(namespace.fileno(), CLONE_NEWTIME)
