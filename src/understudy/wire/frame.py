@@ -1,8 +1,8 @@
 """Ethernet frames that carry IPv4 or IPv6, as they cross a packet socket: built for sending, taken apart on receipt.
 
 Only what the protocols of a redundant pair need: no VLAN tags (the kernel strips them before the socket), no IP
-options, no fragments, and of extension headers only the number, which no decoder here knows. Messages between
-neighbours never need them, and reassembly is where parsers get hurt.
+options, no fragments, no IPv6 extension headers. Messages between neighbours never need them, and reassembly is where
+parsers get hurt.
 """
 
 import struct
@@ -31,6 +31,8 @@ _IPV4: Final = struct.Struct("!BBHHHBBH4s4s")
 _IPV6: Final = struct.Struct("!IHBB16s16s")
 _DONT_FRAGMENT: Final = 0x4000
 _MORE_FRAGMENTS_AND_OFFSET: Final = 0x3FFF
+_EXTENSION_HEADERS: Final = frozenset({0, 43, 44, 50, 51, 60, 135, 139, 140, 253, 254})
+"""IANA's list of IPv6 extension header types: a message behind one is not looked for."""
 _INTERNETWORK_CONTROL: Final = 0xC0
 """Type of service / traffic class of routing protocols: precedence 6 (RFC 791, DSCP CS6)."""
 
@@ -88,6 +90,8 @@ def _parse_ipv6(frame: bytes) -> Packet:
         raise DecodeError("ip-version")
     if length > len(frame) - _ETHERNET_LENGTH - 40:
         raise DecodeError("ip-length")
+    if protocol in _EXTENSION_HEADERS:
+        raise DecodeError("ip-extension")
     start = _ETHERNET_LENGTH + 40
     return Packet(6, unpack_address(source), unpack_address(destination), protocol, ttl, frame[start : start + length])
 

@@ -82,16 +82,16 @@ def decode(frame: bytes) -> NeighborAdvertisement | NeighborSolicitation:
     packet = parse_frame(frame)
     message = packet.payload
     if packet.family != 6 or packet.protocol != ICMPV6:
-        raise DecodeError("protocol")
+        raise DecodeError("nd-protocol")
     if packet.ttl != TTL:
-        raise DecodeError("ttl")
+        raise DecodeError("nd-ttl")
     if len(message) < _HEADER.size:
         raise DecodeError("nd-truncated")
     kind, code, _, flags, packed_target = _HEADER.unpack_from(message)
     if kind not in (_NEIGHBOR_SOLICITATION, _NEIGHBOR_ADVERTISEMENT) or code != 0:
         raise DecodeError("nd-type")
     if not is_intact(message, pseudo_header_sum(packet.source, packet.destination, ICMPV6, len(message))):
-        raise DecodeError("checksum")
+        raise DecodeError("nd-checksum")
     target = IPv6Address(packed_target)
     if target.is_multicast:
         raise DecodeError("nd-target")

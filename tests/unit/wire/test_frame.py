@@ -108,12 +108,20 @@ def test_any_bytes_give_a_packet_or_a_decode_error(frame: bytes) -> None:
         st.tuples(st.ip_addresses(v=4), st.just(IPv4Address("224.0.0.18"))),
         st.tuples(st.ip_addresses(v=6), st.just(IPv6Address("ff02::12"))),
     ),
-    st.integers(0, 255),
+    st.sampled_from([1, 2, 6, 17, 58, 89, 112, 132, 255]),
     st.binary(max_size=1400),
 )
 def test_what_is_built_is_taken_apart_again(addresses: tuple[Address, Address], protocol: int, payload: bytes) -> None:
-    """Both families, any payload."""
+    """Both families, any payload, behind no extension header."""
     source, group = addresses
     packet = parse_frame(multicast_frame(source, _MAC, group, protocol, payload))
     assert (packet.source, packet.destination, packet.family) == (source, group, group.version)
     assert (packet.protocol, packet.ttl, packet.payload) == (protocol, 255, payload)
+
+
+@pytest.mark.parametrize("header", [0, 43, 44, 51, 60])
+def test_what_stands_behind_an_extension_header_is_not_looked_for(header: int) -> None:
+    """Refused under a name of its own: neighbours have no need of it."""
+    frame = multicast_frame(IPv6Address("fe80::1"), _MAC, IPv6Address("ff02::12"), header, bytes([112, 0]) + bytes(22))
+    with pytest.raises(DecodeError, match="ip-extension"):
+        parse_frame(frame)

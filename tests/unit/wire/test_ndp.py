@@ -119,12 +119,12 @@ def test_the_control_for_the_refusals_is_read() -> None:
 @pytest.mark.parametrize(
     ("frame", "reason"),
     [
-        (_frame(_advertisement(), hop_limit=254), "ttl"),
-        (multicast_frame(_SOURCE, _MAC, ALL_NODES, 112, _advertisement()), "protocol"),
+        (_frame(_advertisement(), hop_limit=254), "nd-ttl"),
+        (multicast_frame(_SOURCE, _MAC, ALL_NODES, 112, _advertisement()), "nd-protocol"),
         (_frame(_advertisement()[:23]), "nd-truncated"),
         (_frame(b"\x86" + _advertisement()[1:]), "nd-type"),
         (_frame(b"\x88\x01" + _advertisement()[2:]), "nd-type"),
-        (_frame(_advertisement())[:-1] + b"\xff", "checksum"),
+        (_frame(_advertisement())[:-1] + b"\xff", "nd-checksum"),
         (_frame(_advertisement(options=b"\x02\x00" + _MAC)), "nd-option"),
         (_frame(_advertisement(options=b"\x02\x02" + _MAC)), "nd-option"),
         (_frame(_advertisement(options=b"\x02\x02" + _MAC + bytes(8))), "nd-option"),

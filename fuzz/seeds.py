@@ -1,0 +1,94 @@
+"""Write the seeds of the corpus: small, one for each shape that a reader knows. `python fuzz/seeds.py`."""
+
+import sys
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+
+from understudy.units import Priority, Vrid
+from understudy.wire import arp, frame, ndp
+from understudy.wire.heartbeat import Body, GroupState, LanState, Lease, Phase, Reach, Role, encode, encode_body
+from understudy.wire.vrrp import GROUP_IPV4, GROUP_IPV6, Advertisement, advertisement_frame, virtual_link_local
+from understudy.wire.vrrp import encode as encode_vrrp
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+MAC = bytes.fromhex("020000000001")
+V4, V6 = IPv4Address("192.0.2.1"), IPv6Address("fe80::1")
+
+
+def seeds() -> dict[str, dict[str, bytes]]:
+    one = Advertisement(Vrid(31), Priority(150), 10, (V4,), 4)
+    many = Advertisement(Vrid(1), Priority(0), 4095, tuple(V4 + i for i in range(5)), 4)
+    two = Advertisement(Vrid(31), Priority(150), 100, (V4,), 4, version=2)
+    six = Advertisement(Vrid(31), Priority(255), 100, (virtual_link_local(Vrid(31)), IPv6Address("2001:db8::1")), 6)
+    state = GroupState(1, Role.ACTIVE, Phase.OFFERING, 2, Lease.SHORT, 7, 292_000_000, 3)
+    body = Body(bytes(16), True, False, (LanState(0, Reach.REACHED, (V4, V6)), LanState(1, Reach.DOWN)), (state,))
+    solicited = ndp.NeighborAdvertisement(V6, MAC, router=True, solicited=False, override=True)
+    examples = sorted((ROOT / "examples").glob("*.yaml"))
+    return {
+        "vrrp": {
+            "v3": encode_vrrp(one, V4, GROUP_IPV4),
+            "v3-pseudo": encode_vrrp(one, V4, GROUP_IPV4, pseudo_header=True),
+            "v3-many": encode_vrrp(many, V4, GROUP_IPV4) + bytes(28),
+            "v2": encode_vrrp(two, V4, GROUP_IPV4),
+            "v3-ipv6": encode_vrrp(six, V6, GROUP_IPV6),
+        },
+        "vrrp-frame": {
+            "ipv4": advertisement_frame(one, V4, MAC),
+            "ipv6": advertisement_frame(six, V6, MAC),
+            "v2": advertisement_frame(two, V4, MAC),
+        },
+        "frame": {
+            "ipv4": frame.ethernet_frame(MAC, MAC, 0x0800, frame.ip_packet(V4, V4, 17, b"payload") + bytes(9)),
+            "ipv6": frame.ethernet_frame(MAC, MAC, 0x86DD, frame.ip_packet(V6, V6, 17, b"payload")),
+        },
+        "arp": {
+            "gratuitous": arp.gratuitous_frame(V4, MAC),
+            "reply": arp.gratuitous_frame(V4, MAC, reply=True),
+            "request": arp.request_frame(V4, V4 + 1, MAC),
+        },
+        "ndp": {
+            "advertisement": ndp.unsolicited_advertisement_frame(V6, MAC),
+            "solicitation": ndp.solicitation_frame(V6, V6 + 1, MAC),
+            "unspecified": ndp.solicitation_frame(V6, ndp.UNSPECIFIED, MAC),
+            "message": ndp.unsolicited_advertisement_frame(V6, MAC)[54:],
+            "bare": frame.multicast_frame(
+                V6, MAC, ndp.ALL_NODES, 58, ndp.encode_advertisement(solicited, V6, ndp.ALL_NODES)
+            ),
+        },
+        "heartbeat": {
+            "full": encode(1, 7, 9, encode_body(body)),
+            "bare": encode(2, 1, 1, encode_body(Body(bytes(16), False, True, (), ()))),
+        },
+        "channel": {
+            "flip": b"\0\x30\x01",
+            "sender": b"\0\x08\x02",
+            "epoch": b"\0\x0f\x09",
+            "cut": b"\x28",
+            "tail": b"ab",
+        },
+        "config": {path.name: path.read_bytes() for path in examples if path.stat().st_size < 4000},
+        "journal": {
+            "moved": b'{"t":1,"node":"gw1","kind":"moved","group":"edge","old":"backup","new":"active"}',
+            "torn": b'{"t":1,"node":"gw1","ki',
+        },
+        "control": {
+            "status": b'{"command": "status"}\n',
+            "switchover": b'{"command": "switchover", "group": "edge"}\n',
+            "two": b'{"command": "status"}\n{"command": "status"}\n',
+            "half": b'{"command": "sta',
+        },
+    }
+
+
+def main() -> int:
+    for target, found in seeds().items():
+        place = HERE / "corpus" / target
+        place.mkdir(parents=True, exist_ok=True)
+        for name, data in found.items():
+            (place / name).write_bytes(data)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
