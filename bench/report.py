@@ -1,16 +1,24 @@
-"""Turn the rows of a measurement into docs/benchmarks.md.
+"""Turn the rows of a measurement into docs/benchmarks.md and its pictures.
 
 python bench/report.py DIR [--to docs/benchmarks.md]
+
+Of DIR it reads the drills and the rest as `bench/run.py` left them, the rows of `bench/compare.py`, and every `NAME.md`
+that another benchmark put there as its own part of the page.
 """
 
 import argparse
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
+
+from comparison import section
+from programs import PROGRAMS, figure, programs_section
+from run import machine as this_machine
 
 ROOT = Path(__file__).resolve().parents[1]
 Document = dict[str, Any]
@@ -72,11 +80,6 @@ def changes(run: Document) -> int:
 
 def spread(values: Sequence[float], unit: str) -> str:
     return f"median {figure(median(values))} {unit}, {figure(min(values))}-{figure(max(values))} (n = {len(values)})"
-
-
-def figure(value: float) -> str:
-    """Three digits, and no exponent."""
-    return f"{value:,.0f}".replace(",", " ") if value >= 1000 else f"{value:.3g}"
 
 
 def skew(priority: int) -> float:
@@ -212,28 +215,37 @@ def main() -> int:
     parser.add_argument("--to", type=Path, default=ROOT / "docs/benchmarks.md")
     arguments = parser.parse_args()
     documents = {path.stem: json.loads(path.read_text()) for path in arguments.directory.glob("*.json")}
-    machine = documents.pop("machine")
+    machine = documents.pop("machine", None) or this_machine()
     text = HEAD + (
-        f"Machine: {machine['cpus']} CPUs, {machine['memory_kb'] // 1_000_000} GB, Linux {machine['kernel']}, "
+        f"Machine: {machine.get('name', '')}{', ' if 'name' in machine else ''}{machine['cpus']} CPUs, {machine['memory_kb'] // 1_000_000} GB, Linux {machine['kernel']}, "
         f"Python {machine['python']}, {'as root' if machine['root'] else 'without root'}. "
-        f"Rows: `{arguments.directory.resolve().relative_to(ROOT)}/`. "
+        f"Rows: `{os.path.relpath(arguments.directory, ROOT)}/`. "
         "Reproduce with `make bench`, or one part with `.venv/bin/python bench/run.py --only NAME`.\n\n"
     )
-    text += DRILLS
+    images = arguments.to.parent / "images"
+    images.mkdir(exist_ok=True)
+    if any(name in documents for name in JUDGES):
+        text += DRILLS
     for name, judge in JUDGES.items():
         if name in documents:
             text += drill_row(documents[name], judge) + "\n"
     text += NOTES
+    text += "\n" + section(arguments.directory, images)
+    for part in sorted(arguments.directory.glob("*.md")):
+        text += "\n" + part.read_text().strip() + "\n"
+    text += programs_section(documents)
     text += "\n## Everything else\n\n| what | bar | measured |\n|---|---|---|\n"
     for name, (title, tell) in OTHERS.items():
         if name in documents:
             text += f"| {title} | {documents[name]['claim']} | {tell(documents[name]['rows'])} |\n"
     text += "\n## Commands\n\n| part | command | load before / after | took |\n|---|---|---|---|\n"
-    for name in (*JUDGES, *OTHERS):
+    for name in (*JUDGES, *OTHERS, *PROGRAMS):
         if name in documents:
             d = documents[name]
             command = re.sub(r" --json \S+drill\.json", "", d["command"])
-            text += f"| `{name}` | `{command}` | {d['load_before']:.2f} / {d['load_after']:.2f} | {d['took_s']:.0f} s |\n"
+            text += (
+                f"| `{name}` | `{command}` | {d['load_before']:.2f} / {d['load_after']:.2f} | {d['took_s']:.0f} s |\n"
+            )
     arguments.to.write_text(text)
     print(f"wrote {arguments.to}")
     return 0

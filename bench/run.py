@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import time
@@ -19,11 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from measure import check_thousand, idle_node, lab_cycles, lab_up, simulator, status_time
+
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "bench"))
-
-from measure import check_thousand, idle_node, lab_cycles, lab_up, simulator, status_time  # noqa: E402
-
 PAIR = "examples/pair.yaml"
 US = str(ROOT / ".venv/bin/understudy")
 
@@ -43,6 +42,36 @@ def drill(fault: str, runs: int, *options: str) -> Callable[[Path], dict[str, An
         if not out.exists():
             raise RuntimeError(f"{' '.join(argv)}: {ended.stderr[-2000:]}")
         return {"command": " ".join(["understudy", *argv[1:]]), "exit": ended.returncode, **json.loads(out.read_text())}
+
+    return measure
+
+
+def rows_in(text: str) -> list[dict[str, Any]]:
+    """Of one object with `rows`, or of JSON lines amid other lines."""
+    try:
+        document = json.loads(text)
+        return list(document.get("rows", [document]))
+    except ValueError:
+        return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+
+
+def program(script: str, *options: str, rows: str = "") -> Callable[[Path], dict[str, Any]]:
+    """Another benchmark of this folder, whose rows become this part's.
+
+    In its options `{into}` stands for the folder of the results, where it may keep the file `rows` and go on with it
+    after an interruption, and `{out}` for a file of its own; if it names neither, standard output has the rows.
+    """
+
+    def measure(scratch: Path) -> dict[str, Any]:
+        out = scratch / "rows"
+        argv = [sys.executable, f"bench/{script}", *(each.format(into=scratch.parent, out=out) for each in options)]
+        ended = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
+        kept = scratch.parent / rows if rows else out
+        found = rows_in(kept.read_text() if kept.is_file() else ended.stdout)
+        if not found:
+            raise RuntimeError(f"{' '.join(argv)}: {ended.stderr[-2000:]}")
+        shown = " ".join((f".venv/bin/python bench/{script}", *options)).format(into="DIR", out="FILE")
+        return {"command": shown, "exit": ended.returncode, "rows": found}
 
     return measure
 
@@ -75,6 +104,24 @@ PARTS = (
     Part("sim-100ms", "at least 1 000 x real time at 100 ms", lambda scratch: simulator(scratch, "100ms", 5)),
     Part("check-1000", "1 000 services checked in at most 1 s", check_thousand),
     Part("status", "status takes at most 200 ms", status_time),
+    Part("drift", "repaired within 100 ms", program("drift.py", "20")),
+    Part("reload", "0 packets lost, 0 role changes", program("reload.py", "--runs", "20", "--into", "{out}")),
+    Part("flood", "0 role changes at 100 000 packets/s for 10 s", program("flood.py", "--json", "{out}")),
+    Part(
+        "interoperability",
+        "every step of every way to speak",
+        program("interop.py", "--into", "{into}", rows="interop.jsonl"),
+    ),
+    Part(
+        "coverage-500",
+        "at least 99.5 % end as the table says with no human",
+        program("coverage.py", "--into", "{into}", rows="coverage.jsonl"),
+    ),
+    Part(
+        "starved-pair",
+        "0 role changes in 10 minutes at 50 ms, one busy loop a CPU, no real-time priority",
+        program("coverage.py", "--idle", "--into", "{into}", rows="idle.json"),
+    ),
 )
 
 
@@ -97,11 +144,16 @@ def main() -> int:
         if target.exists():
             print(f"[{number}/{len(chosen)}] {part.name}: kept", flush=True)
             continue
-        print(f"[{number}/{len(chosen)}] {part.name}: {part.claim} ...", end=" ", flush=True)
+        left = sum(
+            took_before(each.name)
+            for each in chosen[number - 1 :]
+            if not (arguments.into / f"{each.name}.json").exists()
+        )
+        print(f"[{number}/{len(chosen)}, {left / 60:.0f} min left] {part.name}: {part.claim} ...", end=" ", flush=True)
         scratch = arguments.into / ".scratch"
         scratch.mkdir(exist_ok=True)
         for old in scratch.iterdir():
-            old.unlink()
+            shutil.rmtree(old) if old.is_dir() else old.unlink()
         before, begun = os.getloadavg()[0], time.monotonic()
         try:
             result = part.measure(scratch)
@@ -124,11 +176,24 @@ def main() -> int:
     return 1 if failed else 0
 
 
+def took_before(part: str) -> float:
+    """Seconds that a part took when it was measured last, in whichever folder; a minute if it never was."""
+    known = sorted((ROOT / "bench/results").glob(f"*/{part}.json"))
+    return float(json.loads(known[-1].read_text())["took_s"]) if known else 60.0
+
+
 def machine() -> dict[str, Any]:
     memory = next(
         line.split()[1] for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemTotal")
     )
+    model = (
+        line.partition(":")[2].strip()
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if "model name" in line
+    )
     return {
+        "name": platform.node(),
+        "cpu": next(model, platform.machine()),
         "kernel": platform.release(),
         "machine": platform.machine(),
         "cpus": os.cpu_count(),
