@@ -18,7 +18,8 @@ number and its boot nonce, so that nonces never meet, not even when a store is l
 Freshness: a datagram counts only if it repeats our own boot nonce, which nobody could know before we started; the first
 one of a conversation carries no payload that is believed, only the nonce to answer with. Within a conversation a window
 of 1024 counters per path refuses what was seen before. Epochs order the starts of a peer: what an earlier start sealed
-counts no more once a later one was heard, even if it repeats our nonce. Nothing is learned before the tag is checked:
+counts no more once a later one was heard, even if it repeats our nonce. A recording cannot stand in for a later start:
+as long as none repeated our nonce, the first that does is the peer. Nothing is learned before the tag is checked:
 without the key a datagram changes nothing, and a recorded one nothing that the peer's next does not set right.
 """
 
@@ -61,6 +62,11 @@ class _Conversation:
     paths: dict[int, _Path] = field(default_factory=dict)
 
 
+def key_id(key: bytes) -> bytes:
+    """Names a cluster key without giving it away: 4 bytes, in clear in every datagram."""
+    return hashlib.blake2b(key, digest_size=4, person=b"understudy-id").digest()
+
+
 class Channel:
     """Seals and opens datagrams; holds no socket. `peers` are the node numbers that may speak."""
 
@@ -68,7 +74,7 @@ class Channel:
         assert len(key) == 32
         self._number = number
         self._epoch = epoch
-        self._key_id = hashlib.blake2b(key, digest_size=4, person=b"understudy-id").digest()
+        self._key_id = key_id(key)
         self._key = key
         self._nonce = os.urandom(8)
         self._seal = _cipher(key, number, self._nonce)
@@ -97,10 +103,10 @@ class Channel:
         """
         if not _HEADER.size + _TAG <= len(datagram) <= DATAGRAM_MAX:
             raise DecodeError("channel-length")
-        magic, key_id, sender, path, epoch, counter, theirs, ours = _HEADER.unpack_from(datagram)
+        magic, named, sender, path, epoch, counter, theirs, ours = _HEADER.unpack_from(datagram)
         if magic != MAGIC:
             raise DecodeError("channel-magic")
-        if key_id != self._key_id:
+        if named != self._key_id:
             raise DecodeError("channel-key")
         conversation = self._conversations.get(sender)
         if conversation is None:
@@ -118,11 +124,11 @@ class Channel:
             )
         except InvalidTag:
             raise DecodeError("channel-forged") from None
-        if epoch < conversation.epoch:
+        fresh = ours == self._nonce
+        if epoch < conversation.epoch and (conversation.verified or not fresh):
             raise DecodeError("channel-old-epoch")
         conversation.cipher = (theirs, cipher)
-        fresh = ours == self._nonce
-        if epoch > conversation.epoch:
+        if epoch != conversation.epoch:  # a lower one that is alive, where the higher never proved to be
             if not fresh and conversation.verified and conversation.epoch >= 0:
                 # The peer's core started anew and does not know our nonce yet: learn its nonce, believe nothing.
                 conversation.nonce = theirs

@@ -5,14 +5,12 @@ up with its addresses while the group is Active here, and down without any other
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from ipaddress import ip_interface
 from pathlib import Path
 
-from understudy.adapters.links import Links
+from understudy.adapters.links import HeldAddress, Links
 from understudy.adapters.netlink import RouteSocket
 from understudy.adapters.rules import OURS, Rules
 from understudy.render.model import Link, NodeConfig, RoutingRule, Sysctl
-from understudy.units import Interface
 
 
 def kernel_difference(config: NodeConfig) -> tuple[str, ...]:
@@ -20,7 +18,7 @@ def kernel_difference(config: NodeConfig) -> tuple[str, ...]:
     sysctls = (*config.sysctls, *(sysctl for link in config.links for sysctl in link.sysctls))
     return (
         *_links(config.links),
-        *_rules(config.rules),
+        *rule_difference(Rules(RouteSocket()), config.rules),
         *_sysctls(sysctls, missing={link.name for link in config.links}),
     )
 
@@ -28,14 +26,21 @@ def kernel_difference(config: NodeConfig) -> tuple[str, ...]:
 def _links(wanted: Sequence[Link]) -> Iterator[str]:
     links = Links()
     present = {link.name: link for link in links.links()}
-    held: dict[int, set[Interface]] = {}
-    for index, address, length in links.addresses():
-        held.setdefault(index, set()).add(ip_interface((address, length)))
-    names = {link.name for link in wanted}
+    held: dict[int, list[HeldAddress]] = {}
+    for each in links.held():
+        held.setdefault(each.index, []).append(each)
+    macvlans = {link.name for link in wanted if link.is_macvlan}
     yield from (
-        f"- link {name} {link.mac.hex(':')}" for name, link in present.items() if link.is_ours and name not in names
+        f"- link {name} {link.mac.hex(':')}" for name, link in present.items() if link.is_ours and name not in macvlans
     )
+    named = {(link.name, address) for link in wanted for address in link.addresses}
+    for port in sorted({link.name for link in wanted} - macvlans):
+        for each in held.get(present[port].index, ()) if port in present else ():
+            if each.is_ours and (port, each.interface) not in named:
+                yield f"- address {each.interface} on {port}"
     for link in wanted:
+        if not link.is_macvlan:
+            continue
         text = f"link {link.name} on {link.parent} {link.mac}"
         there, parent = present.get(link.name), present.get(link.parent)
         if there is None:
@@ -46,12 +51,13 @@ def _links(wanted: Sequence[Link]) -> Iterator[str]:
             yield f"+ {text}"
             continue
         addresses = set(link.addresses) if there.up else set()
-        for address in sorted(held.get(there.index, set()) ^ addresses, key=str):
+        for address in sorted({each.interface for each in held.get(there.index, ())} ^ addresses, key=str):
             yield f"{'+' if address in addresses else '-'} address {address} on {link.name}"
 
 
-def _rules(wanted: Sequence[RoutingRule]) -> Iterator[str]:
-    held = Rules(RouteSocket()).held()
+def rule_difference(rules: Rules, wanted: Sequence[RoutingRule]) -> Iterator[str]:
+    """Ours that are missing or too many, and the kernel's rule for the local table where it should not be."""
+    held = rules.held()
     ours = [each.rule for each in held if each.protocol == OURS]
     families = {rule.family for rule in wanted if rule.action == "local"}
     yield from (f"- rule {_rule(rule)}" for rule in ours if rule not in wanted)

@@ -135,20 +135,34 @@ class RouteSocket:
 
     def _messages(self) -> Iterator[tuple[int, int, bytes]]:
         """What one receive brings: kind, sequence, payload."""
-        return _split(self._socket.recv(1 << 18))
+        for kind, sequence, _, payload in _split(self._socket.recv(1 << 18)):
+            yield kind, sequence, payload
 
 
 def messages(data: bytes) -> Iterator[tuple[int, bytes]]:
     """Kind and payload of each message of one datagram."""
-    for kind, _, payload in _split(data):
+    for kind, _, _, payload in _split(data):
         yield kind, payload
 
 
-def _split(data: bytes) -> Iterator[tuple[int, int, bytes]]:
+def news(data: bytes) -> Iterator[tuple[int, int, bytes]]:
+    """Kind, the port of the socket that caused it (0: not said), and payload of each message of one datagram."""
+    for kind, _, port, payload in _split(data):
+        yield kind, port, payload
+
+
+def first_of(data: bytes) -> tuple[int, int]:
+    """Kind and causing port of the first message of a datagram."""
+    _, kind, _, _, port = _HEADER.unpack_from(data)
+    return kind, port
+
+
+def _split(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
+    """Kind, sequence, port, payload."""
     offset = 0
     while offset + _HEADER.size <= len(data):
-        size, kind, _, sequence, _ = _HEADER.unpack_from(data, offset)
+        size, kind, _, sequence, port = _HEADER.unpack_from(data, offset)
         if size < _HEADER.size:
             return
-        yield kind, sequence, data[offset + _HEADER.size : offset + size]
+        yield kind, sequence, port, data[offset + _HEADER.size : offset + size]
         offset += size + (-size % 4)

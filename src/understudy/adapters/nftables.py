@@ -59,6 +59,21 @@ class Nft:
             for part in in_parts(text, _ELEMENTS_MAX):
                 self._run(part, 0)
 
+    def restore_rules(self, ruleset: str) -> None:
+        """The rules of a rule set, without what its sets and maps hold: 2 ms where `apply` takes 20 for elements.
+
+        A set that is missing is made, empty; one that is there stays as it is.
+        """
+        head, *_, tail = in_parts(ruleset, _ELEMENTS_MAX)
+        self._run("".join(line for line in head.splitlines(True) if not line.startswith("flush ")) + tail, 0)
+
+    def holds(self, ruleset: str) -> bool:
+        """Whether our tables hold every set, map and chain of a rule set. Rules and elements are not compared."""
+        return all(
+            set(_DECLARED.findall(block)) <= set(self._declared(family) or ())
+            for family, block in split_tables(ruleset).items()
+        )
+
     def list_table(self, family: str, *, terse: bool = True) -> str:
         """Our table of `family` as the kernel holds it, without counters; empty if there is none."""
         if self._declared(family) is None:

@@ -51,5 +51,6 @@ def agent(
         run_dir or client.RUN_DIR / name,
         load_key(key),
         state_dir=state_dir or run_dir or STATE_DIR / name,
+        file=file.resolve(),
     )
     run(options)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from understudy.cli.output import ERROR, emit_json, guarded
+from understudy.cli.output import ERROR, LANGUAGE_VARIABLE, check_language, emit_json, guarded
 
 
 def register(app: typer.Typer) -> None:
@@ -19,19 +19,32 @@ def register(app: typer.Typer) -> None:
 def check(
     file: Annotated[Path, typer.Argument(help="The file of the cluster.")] = Path("understudy.yaml"),
     json_output: bool = typer.Option(False, "--json", help="One JSON document."),
+    lang: str = typer.Option(
+        "en", envvar=LANGUAGE_VARIABLE, help="Say also in this language what each problem means: en or ko."
+    ),
 ) -> None:
     """Check a file and name every problem of it. Changes nothing."""
     from understudy.config import load_plan
+    from understudy.config.korean import MEANINGS
     from understudy.config.problems import Problems
 
+    meanings = MEANINGS if check_language(lang) == "ko" else {}
     try:
         plan = load_plan(file)
     except Problems as problems:
         if json_output:
-            found = [{k: v for k, v in asdict(problem).items() if k != "width"} for problem in problems.problems]
+            found = [
+                {k: v for k, v in asdict(problem).items() if k != "width"}
+                | ({"meaning": meanings[problem.code]} if problem.code in meanings else {})
+                for problem in problems.problems
+            ]
             emit_json("understudy.check/1", {"file": str(file), "ok": False, "problems": found})
         else:
-            sys.stderr.write(f"{problems}\n{problems.message}\n")
+            sys.stderr.write(f"{problems}\n")
+            for code in dict.fromkeys(problem.code for problem in problems.problems):
+                if code in meanings:
+                    sys.stderr.write(f"{code}: {meanings[code]}\n")
+            sys.stderr.write(f"{problems.message}\n")
         sys.exit(ERROR)
     if json_output:
         emit_json("understudy.check/1", {"file": str(file), "ok": True, "problems": []})

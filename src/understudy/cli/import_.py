@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from understudy.cli.output import CHANGED, emit_json, guarded
+from understudy.cli.output import CHANGED, LANGUAGE_VARIABLE, check_language, emit_json, guarded
 from understudy.errors import OperatorError
 
 SCHEMA = "understudy.import/1"
@@ -28,7 +28,7 @@ def import_(
     ] = None,
     cluster: Annotated[str, typer.Option(help="Name of the cluster.")] = "",
     beside: Annotated[bool, typer.Option("--beside", help="The other node goes on with keepalived for now.")] = False,
-    lang: Annotated[str, typer.Option(help="Language of the reasons: en or ko.")] = "en",
+    lang: Annotated[str, typer.Option(envvar=LANGUAGE_VARIABLE, help="Language of the reasons: en or ko.")] = "en",
     json_output: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
 ) -> None:
     """Turn a keepalived.conf into our file. Every line is told as kept, differs, left-out or unknown.
@@ -41,8 +41,7 @@ def import_(
     from understudy.migrate.keepalived import count_fates, read_configuration
     from understudy.migrate.translate import translate
 
-    if lang not in ("en", "ko"):
-        raise OperatorError("E7006", f"no language {lang!r}", "en or ko")
+    check_language(lang)
     configurations = [read_configuration(str(path), read_entries(path)) for path in files]
     draft = translate(configurations, _wishes(cluster, network or [], address or [], beside=beside))
     if output is not None:

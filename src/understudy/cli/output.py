@@ -19,6 +19,10 @@ ERROR = 1
 CHANGED = 2
 """Something differs, is degraded, or an objective was missed."""
 
+LANGUAGES = ("en", "ko")
+LANGUAGE_VARIABLE = "UNDERSTUDY_LANG"
+"""The environment variable behind every `--lang`."""
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -35,6 +39,13 @@ def console(*, stderr: bool = False) -> "Console":
         no_color=not stream.isatty() or "NO_COLOR" in os.environ,
         width=None if stream.isatty() or "COLUMNS" in os.environ else 160,
     )
+
+
+def check_language(language: str) -> str:
+    """One that we speak. Raises OperatorError E6001."""
+    if language not in LANGUAGES:
+        raise OperatorError("E6001", f"no language {language!r}", " or ".join(LANGUAGES))
+    return language
 
 
 def emit_json(schema: str, payload: Mapping[str, Any]) -> None:

@@ -12,7 +12,7 @@ from understudy.errors import OperatorError
 from understudy.units import MILLISECOND, format_duration
 
 if TYPE_CHECKING:
-    from understudy.config.plan import Node, Plan
+    from understudy.config.plan import Group, Node, Plan
     from understudy.render import NodeConfig
 
 
@@ -95,6 +95,13 @@ def describe_cluster(plan: "Plan") -> dict[str, Any]:
                 "priorities": dict(g.priorities),
                 "advertise_ms": g.advertise / MILLISECOND,
                 "preempt": g.preempt,
+                "vrrp": {
+                    "version": g.version,
+                    "checksum": "rfc5798" if g.pseudo_header else "rfc9568",
+                    "virtual_mac": g.virtual_mac,
+                    "unicast": g.unicast,
+                    "peer": "vrrp" if g.plain else "understudy",
+                },
             }
             for g in plan.groups
         ],
@@ -140,7 +147,7 @@ def describe_node(plan: "Plan", node: "Node", config: "NodeConfig") -> dict[str,
                 "network": router.network,
                 "family": router.family,
                 "vrid": router.vrid,
-                "mac": router.mac,
+                "mac": router.mac if group.virtual_mac else None,
                 "priority": group.priorities[node.name],
                 "advertise_ms": group.advertise / MILLISECOND,
                 "addresses": [str(i) for i in router.addresses],
@@ -170,6 +177,7 @@ def cluster_text(plan: "Plan") -> Iterator[str]:
         preempt = "preempts" if group.preempt else "does not preempt"
         interval = format_duration(group.advertise)
         yield f"  group {group.name}: active-standby, every {interval}, {preempt}; priorities {ranks}"
+        yield f"    speaks {_speech(group)}"
     for service in plan.services:
         listens = ", ".join(_endpoint(str(end.address), end.port) for end in service.listen)
         check = service.check
@@ -198,9 +206,11 @@ def node_text(plan: "Plan", node: "Node", config: "NodeConfig", *, full: bool) -
             for router in group.routers:
                 held = ", ".join(str(interface) for interface in router.addresses)
                 rank = f"VRID {router.vrid}, priority {group.priorities[node.name]}"
-                yield f"  vrrp {group.name} {router.network} IPv{router.family}: {rank}, MAC {router.mac}; {held}"
+                mac = f"MAC {router.mac}" if group.virtual_mac else "the port's MAC"
+                yield f"  vrrp {group.name} {router.network} IPv{router.family}: {rank}, {mac}; {held}"
     for link in config.links:
-        yield f"  link {link.name} on {link.parent}: {link.mac}; {', '.join(map(str, link.addresses))}"
+        carrier = f"link {link.name} on {link.parent}: {link.mac};" if link.is_macvlan else f"port {link.name}:"
+        yield f"  {carrier} {', '.join(map(str, link.addresses))}"
     for rule in config.rules:
         yield f"  rule IPv{rule.family} {' '.join(rule.arguments)}"
     for name, value in (*config.sysctls, *(sysctl for link in config.links for sysctl in link.sysctls)):
@@ -225,6 +235,17 @@ def folded(lines: list[str]) -> Iterator[str]:
                 yield f"\t\t\t... {end - at + 1 - _ELEMENTS_SHOWN} more: --full }}"
                 at = end
         at += 1
+
+
+def _speech(group: "Group") -> str:
+    """How the group advertises, and with whom."""
+    words = [f"VRRP version {group.version}", "unicast" if group.unicast else "multicast"]
+    if group.version == 3 and any(router.family == 4 for router in group.routers):
+        words.append("checksum rfc5798" if group.pseudo_header else "checksum rfc9568")
+    words.append("virtual MAC" if group.virtual_mac else "the port's own MAC")
+    if group.plain:
+        words.append("beside plain VRRP: no channel, no hand-over, the lease always short")
+    return ", ".join(words)
 
 
 def _endpoint(address: str, port: int) -> str:

@@ -110,7 +110,7 @@ def judge(statuses: list[dict[str, Any]]) -> list[str]:
             if group["role"] == "active":
                 actives.append(status["node"])
                 peer = group["peers"][0] if group["peers"] else None
-                if peer is None or not peer["heard"] or not peer["eligible"]:
+                if not group.get("plain") and (peer is None or not peer["heard"] or not peer["eligible"]):
                     why = "is in maintenance or stopping" if peer and peer["heard"] else "is not heard"
                     name = peer["name"] if peer else "a peer"
                     troubles.append(f"{group['name']}: {name} {why}; nobody could take over from {status['node']}")
@@ -120,6 +120,10 @@ def judge(statuses: list[dict[str, Any]]) -> list[str]:
             f"{status['node']}: {server['service']} server {server['name']}: {server['reason']}"
             for server in status.get("servers", [])
             if not server["up"]
+        ]
+        troubles += [
+            f"{status['node']}: {alarm['object']}: {alarm['reason']}"
+            for alarm in status.get("drift", {}).get("alarms", [])
         ]
         troubles += [
             f"{status['node']}: {peer['name']} runs another configuration"
@@ -148,9 +152,30 @@ def render(statuses: list[dict[str, Any]], troubles: list[str]) -> str:
     lines: list[str] = []
     for cluster in clusters:
         lines += [f"cluster {cluster}", *_rows([s for s in statuses if s.get("cluster", "?") == cluster])]
+    lines += [line for status in statuses if (line := _drift(status))]
+    if len({status.get("digest") for status in statuses}) > 1:
+        lines += [_file(status) for status in statuses if status.get("digest")]
     if any(not status.get("lease_enabled", True) for status in statuses):
         lines.append("the kernel lease is OFF: a control of a drill")
     return "\n".join([*lines, *(f"! {trouble}" for trouble in troubles)])
+
+
+def _file(status: dict[str, Any]) -> str:
+    """Which file the node runs, said where nodes differ."""
+    ago = _ago((status["now_ns"] - status["loaded_ns"]) // 1_000_000)
+    return f"{status['node']} runs file {status['digest'][:12]}, loaded {ago} ago"
+
+
+def _drift(status: dict[str, Any]) -> str:
+    """What was changed behind the node's back, if anything was."""
+    drift = status.get("drift") or {}
+    last = drift.get("last")
+    if not last:
+        return ""
+    ago, who = _ago((status["now_ns"] - last["at_ns"]) // 1_000_000), f" by {last['who']}" if last["who"] else ""
+    became = f"not repaired: {last['error']}" if last["error"] else "repaired"
+    times = "once" if drift["count"] == 1 else f"{drift['count']} times"
+    return f"{status['node']} was changed behind its back {times}, last {ago} ago{who}: {last['what']}; {became}"
 
 
 def _rows(statuses: list[dict[str, Any]]) -> list[str]:
@@ -173,13 +198,19 @@ def _rows(statuses: list[dict[str, Any]]) -> list[str]:
                     role,
                     _ago(group["for_ms"]),
                     group["reason"],
-                    f"{peer['name']} {peer['role']}" if peer and peer["heard"] else "not heard",
+                    _peer(group, peer),
                     f"{group['lease']} {group['lease_ms']:g} ms" if group["lease_ms"] else "-",
                     networks,
                     f"{up}/{len(status['servers'])} up",
                 )
             )
     return _table(rows)
+
+
+def _peer(group: dict[str, Any], peer: dict[str, Any] | None) -> str:
+    if peer and peer["heard"]:
+        return f"{peer['name']} {peer['role']}" + (" (plain VRRP)" if group.get("plain") else "")
+    return "plain VRRP" if group.get("plain") else "not heard"
 
 
 def _network(network: dict[str, Any]) -> str:

@@ -21,6 +21,7 @@ from understudy.config.plan import Group, Plan, Router
 from understudy.errors import EnvironmentFailure, OperatorError
 from understudy.lab import sandbox
 from understudy.render import lease_long_mark, lease_short_mark
+from understudy.render.guard import GUARD_TABLE, render_guard
 from understudy.render.lease import render_lease
 from understudy.render.nat import render_nat
 from understudy.units import MILLISECOND, SECOND, GroupName, NetworkName, NodeName, Priority, Vrid
@@ -196,6 +197,20 @@ def _nat() -> str:
     return "tables load, conntrack's settings can be written"
 
 
+def _guard() -> str:
+    """The real table: a flush by somebody else must pass it over, and it must go with the one who made it."""
+    _port()
+    with Nft() as others:
+        with Nft() as keeper:
+            keeper.run(render_guard(Plan("doctor", 1, b"", (), (), (_group(),), (), (), ()), [_group()], {}))
+            others.run("flush ruleset\n")
+            if GUARD_TABLE not in others.run("list tables inet\n"):
+                raise ValueError("a table with an owner went with `nft flush ruleset`")
+        if GUARD_TABLE in others.run("list tables inet\n"):
+            raise ValueError("a table with an owner outlived it")
+    return "a table of our own outlasts `nft flush ruleset`"
+
+
 def _rules() -> str:
     _ip("rule add pref 20 lookup local")
     _ip("rule add pref 5 iif lo goto 20")
@@ -245,5 +260,11 @@ _INSIDE: Final = (
     _Trial("netdev egress hook", _egress, "needs Linux 5.16 or newer with CONFIG_NETFILTER_EGRESS"),
     _Trial("kernel lease", _lease, "needs Linux 5.16 or newer and nftables 1.0.6 or newer"),
     _Trial("conntrack and NAT", _nat, "modprobe nft_chain_nat nft_socket nft_hash; the kernel needs nf_conntrack"),
+    _Trial(
+        "rule set guard",
+        _guard,
+        "needs Linux 5.12 or newer; without, `nft flush ruleset` resets translated connections",
+        required=False,
+    ),
     _Trial("routing rules", _rules, "needs Linux 4.17 or newer with CONFIG_IP_MULTIPLE_TABLES"),
 )

@@ -191,7 +191,10 @@ class _Understanding:
                 "noprefixroute",
             ):
                 place += 1
-            yield VirtualAddress(address, device, "/" in word)
+            if address.ip.is_link_local:
+                self._say(entry, words.LINK_LOCAL)
+            else:
+                yield VirtualAddress(address, device, "/" in word)
 
     def _virtual_server(self, block: Entry) -> None:
         if block.value() == "fwmark":

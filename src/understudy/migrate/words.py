@@ -190,5 +190,6 @@ TOP: dict[str, Verdict] = {
     "SSL": _TUNING, "net_namespace": _SYSTEM, "instance": _SYSTEM, "garp_group": _BUILT_IN,
 }  # fmt: skip
 
+LINK_LOCAL = _kept("the virtual link-local address follows from the VRID", "가상 링크 로컬 주소는 VRID에서 나옵니다")
 UDP = _left("UDP services are not there yet", "아직 UDP 서비스가 없습니다")
 FWMARK = _left("services by firewall mark have no counterpart", "방화벽 마크로 정한 서비스는 해당 기능이 없습니다")

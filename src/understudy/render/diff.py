@@ -57,5 +57,11 @@ def listing_difference(wanted: str, held: str) -> str:
     return "".join(lines)
 
 
+def text_difference(old: str, new: str) -> tuple[str, ...]:
+    """Lines that differ between two rule sets of ours, `-` for those that go and `+` for those that come."""
+    lines = difflib.unified_diff(old.splitlines(), new.splitlines(), lineterm="", n=0)
+    return tuple(line for line in lines if not line.startswith(("---", "+++", "@@")))
+
+
 def _ordered(elements: str) -> list[str]:
     return sorted(each.strip() for each in elements.split(",") if each.strip())

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 
 from understudy.config.plan import Plan
+from understudy.render.flood import with_flood
+from understudy.render.guard import render_guard
 from understudy.render.lease import JIFFY, render_lease
 from understudy.render.links import render_addresses, render_links
 from understudy.render.model import NodeConfig
@@ -35,6 +37,7 @@ def render_node(
     families = tuple(sorted({router.family for router in routers}))
     parents = tuple(dict.fromkeys(ports[router.network] for router in routers))
     lease = render_lease(groups, ports, jiffy=jiffy, enabled=lease_enabled)
+    lease = with_flood(lease, plan, node, groups, ports)
     return NodeConfig(
         node=node,
         ruleset=lease + "\n" + render_nat(plan, groups, ports, up=up),
@@ -42,6 +45,7 @@ def render_node(
         sysctls=node_sysctls(families, parents),
         rules=render_rules(plan, groups),
         addresses=render_addresses(plan, groups, ports),
+        guard=render_guard(plan, groups, ports),
     )
 
 
