@@ -37,7 +37,7 @@ bench: setup ## measure every figure of docs/benchmarks.md; interrupted, it goes
 
 fuzz: setup ## fuzz everything that reads bytes of others, FUZZ_SECONDS=60 in all
 	@$(PY) -c 'import atheris' 2>/dev/null || $(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/fuzz.lock
-	@$(PY) fuzz/run.py
+	@$(PY) fuzz/search.py
 
 clean: ## remove the virtual environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

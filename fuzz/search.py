@@ -1,7 +1,7 @@
 """Fuzz the readers of others' bytes, guided by coverage (Atheris): `make fuzz`, FUZZ_SECONDS for all of them together.
 
-    python fuzz/run.py [TARGET...]            each in a process of its own, seeds from fuzz/corpus/TARGET
-    python fuzz/run.py --replay TARGET FILE   one input, as in `make test`
+    python fuzz/search.py [TARGET...]            each in a process of its own, seeds from fuzz/corpus/TARGET
+    python fuzz/search.py --replay TARGET FILE   one input, as in `make test`
 
 What breaks a promise is kept in fuzz/crashes/TARGET with the command that replays it. New inputs that reached new code
 go to fuzz/found/TARGET and serve the next run; neither directory is committed.
@@ -63,7 +63,7 @@ def fuzz_all(names: list[str], seconds: int) -> int:
             broken += 1
             print(done.stderr[-3000:])
             for crash in sorted(set((HERE / "crashes" / name).glob("*")) - known):
-                print(f"fuzz: replay it with: {sys.executable} fuzz/run.py --replay {name} {crash}")
+                print(f"fuzz: replay it with: {sys.executable} fuzz/search.py --replay {name} {crash}")
     return broken
 
 
