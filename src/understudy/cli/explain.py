@@ -32,7 +32,7 @@ def explain(
     table: Annotated[
         bool, typer.Option("--table", help="The decision's table instead: who holds when, with the FILE's figures.")
     ] = False,
-    lang: Annotated[str, typer.Option(envvar=LANGUAGE_VARIABLE, help="Of the table's sentences: en or ko.")] = "en",
+    lang: Annotated[str, typer.Option(envvar=LANGUAGE_VARIABLE, help="Of the decisions' sentences: en or ko.")] = "en",
 ) -> None:
     """The causal chain of the last transition: what was heard, what was decided by which rule, what was done."""
     if table:
@@ -57,11 +57,23 @@ def explain(
         return
     out = console()
     out.print(f"{last['group']}: {last['node']} became {last['new']} because: {last['reason']}. {last['cause']}")
+    korean = _korean_rows() if check_language(lang) == "ko" else {}
+    if last.get("row") in korean:
+        out.print(korean[last["row"]], markup=False)
+    chain = [{**event, "sentence": korean.get(event.get("row", ""), event.get("sentence", ""))} for event in chain]
     for event in chain:
         mark = ">" if event is last else " "
         out.print(
             f"{mark} {(event['t'] - last['t']) / 1e6:+9.1f} ms  {event['node']:<8} {sentence(event)}", markup=False
         )
+
+
+def _korean_rows() -> dict[str, str]:
+    """The decision's rows by name, in Korean."""
+    from understudy.core.decision import TABLE
+    from understudy.core.forced import FORCED
+
+    return {row.name: row.korean for row in (*TABLE, *FORCED)}
 
 
 def sentence(event: dict[str, Any]) -> str:
@@ -75,8 +87,6 @@ def sentence(event: dict[str, Any]) -> str:
             return f"step {event['step']} {event['phase']}{detail}"
         case "decided":
             return f"decides by {event['row']}: {event['sentence']}"
-        case "decided":
-            return f"decided by {event['row']}: {event['sentence']}"
         case "drift" | "drift-alarm":
             told = " ".join(str(event[name]) for name in ("what", "who", "error") if event.get(name))
             return f"{event['kind']}: {told}"

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from understudy.cli import korean
 from understudy.cli.output import console, emit_json, guarded
 from understudy.errors import OperatorError
 
@@ -47,4 +48,5 @@ def maintenance(
         emit_json(SCHEMA, {"node": status["node"], "maintenance": state is Switch.on})
     else:
         rests = "rests: it never becomes Active" if state is Switch.on else "stands by again"
-        console().print(f"{status['node']} {rests}")
+        said = f"{status['node']} {rests}"
+        console().print(korean.sentence(said) if korean.speaks_korean() else said)

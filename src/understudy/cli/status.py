@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from understudy.agent import client
+from understudy.cli import korean as phrases
 from understudy.errors import OperatorError
 
 if TYPE_CHECKING:
@@ -41,13 +42,14 @@ def register(app: "typer.Typer") -> None:
         node: Annotated[str | None, typer.Option(help="This node only.")] = None,
         cluster: Annotated[str | None, typer.Option(help="This cluster only.")] = None,
         run_dir: Annotated[Path | None, typer.Option(help="Where the agents' sockets are.")] = None,
+        lang: Annotated[str | None, typer.Option(help="Language of the table: en or ko (or UNDERSTUDY_LANG).")] = None,
     ) -> None:
         """Who is active, since when and why; peers, leases, servers.
 
         Exit code 2 if a group has no Active, two of them, or no standby.
         """
         which = (run_dir, node, cluster)
-        raise typer.Exit(_run(which, json_output=json_output, watch=watch))
+        raise typer.Exit(_run(which, json_output=json_output, watch=watch, lang=lang))
 
 
 def quick(arguments: list[str]) -> int:
@@ -58,14 +60,16 @@ def quick(arguments: list[str]) -> int:
     parser.add_argument("--node")
     parser.add_argument("--cluster")
     parser.add_argument("--run-dir", type=Path)
+    parser.add_argument("--lang", choices=("en", "ko"))
     try:
         known = parser.parse_args(arguments)
     except SystemExit:
         return 1  # what is wrong was said; 2 is for a degraded cluster
-    return _run((known.run_dir, known.node, known.cluster), json_output=known.json, watch=known.watch)
+    which = (known.run_dir, known.node, known.cluster)
+    return _run(which, json_output=known.json, watch=known.watch, lang=known.lang)
 
 
-def _run(which: tuple[Path | None, str | None, str | None], *, json_output: bool, watch: bool) -> int:
+def _run(which: tuple[Path | None, str | None, str | None], *, json_output: bool, watch: bool, lang: str | None) -> int:
     try:
         while True:
             try:
@@ -85,7 +89,7 @@ def _run(which: tuple[Path | None, str | None, str | None], *, json_output: bool
                 # While watching, one line a document (JSON Lines).
                 text = json.dumps(document, indent=None if watch else 2, ensure_ascii=False)
             else:
-                text = render(statuses, troubles)
+                text = render(statuses, troubles, korean=phrases.speaks_korean(lang))
             if watch and not json_output and sys.stdout.isatty():
                 sys.stdout.write("\x1b[2J\x1b[H")
             sys.stdout.write(text + "\n")
@@ -146,18 +150,20 @@ def judge(statuses: list[dict[str, Any]]) -> list[str]:
     return troubles
 
 
-def render(statuses: list[dict[str, Any]], troubles: list[str]) -> str:
+def render(statuses: list[dict[str, Any]], troubles: list[str], *, korean: bool = False) -> str:
     """A table for each cluster, and below what is wrong."""
+    say = phrases.sentence if korean else str
     clusters = sorted({status.get("cluster", "?") for status in statuses})
     lines: list[str] = []
     for cluster in clusters:
-        lines += [f"cluster {cluster}", *_rows([s for s in statuses if s.get("cluster", "?") == cluster])]
-    lines += [line for status in statuses if (line := _drift(status))]
+        of_it = [status for status in statuses if status.get("cluster", "?") == cluster]
+        lines += [say(f"cluster {cluster}"), *_rows(of_it, korean=korean)]
+    lines += [say(line) for status in statuses if (line := _drift(status))]
     if len({status.get("digest") for status in statuses}) > 1:
-        lines += [_file(status) for status in statuses if status.get("digest")]
+        lines += [say(_file(status)) for status in statuses if status.get("digest")]
     if any(not status.get("lease_enabled", True) for status in statuses):
-        lines.append("the kernel lease is OFF: a control of a drill")
-    return "\n".join([*lines, *(f"! {trouble}" for trouble in troubles)])
+        lines.append(say("the kernel lease is OFF: a control of a drill"))
+    return "\n".join([*lines, *(f"! {say(trouble)}" for trouble in troubles)])
 
 
 def _file(status: dict[str, Any]) -> str:
@@ -178,7 +184,7 @@ def _drift(status: dict[str, Any]) -> str:
     return f"{status['node']} was changed behind its back {times}, last {ago} ago{who}: {last['what']}; {became}"
 
 
-def _rows(statuses: list[dict[str, Any]]) -> list[str]:
+def _rows(statuses: list[dict[str, Any]], *, korean: bool) -> list[str]:
     rows: list[tuple[str, ...]] = []
     for status in statuses:
         if "error" in status:
@@ -204,7 +210,11 @@ def _rows(statuses: list[dict[str, Any]]) -> list[str]:
                     f"{up}/{len(status['servers'])} up",
                 )
             )
-    return _table(rows)
+    titles: tuple[str, ...] = COLUMNS
+    if korean:
+        titles = tuple(phrases.TITLES[title] for title in COLUMNS)
+        rows = [tuple(phrases.cell(text) for text in row) for row in rows]
+    return _table(titles, rows)
 
 
 def _peer(group: dict[str, Any], peer: dict[str, Any] | None) -> str:
@@ -226,8 +236,8 @@ def _ago(milliseconds: int) -> str:
     return f"{seconds:.1f} s"
 
 
-def _table(rows: list[tuple[str, ...]]) -> list[str]:
-    every = [COLUMNS, *rows]
+def _table(titles: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
+    every = [titles, *rows]
     widths = [max(_width(row[column]) for row in every) for column in range(len(COLUMNS))]
     return [
         "  ".join(cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True)).rstrip()

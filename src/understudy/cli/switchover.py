@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from understudy.cli import korean
 from understudy.cli.output import CHANGED, OK, console, emit_json, guarded
 from understudy.errors import OperatorError
 
@@ -50,8 +51,9 @@ def switchover(
     result = {"group": name, "moved": moved, "to": peer if moved else None, "took_ms": round(took_ms, 1)}
     if json_output:
         emit_json(SCHEMA, result)
-    elif moved:
-        console().print(f"{name} is served by {peer} now ({took_ms:.0f} ms)")
     else:
-        console().print(f"{name} stayed where it was: {peer} did not take it. understudy explain tells why")
+        said = f"{name} stayed where it was: {peer} did not take it. understudy explain tells why"
+        if moved:
+            said = f"{name} is served by {peer} now ({took_ms:.0f} ms)"
+        console().print(korean.sentence(said) if korean.speaks_korean() else said)
     raise typer.Exit(OK if moved else CHANGED)
