@@ -17,13 +17,14 @@ ALLOWED = {
     "core": {"units", "errors", "wire"},
     "config": {"units", "errors", "wire", "core"},
     "migrate": {"units", "errors"},
+    "ios": {"units", "errors"},
     "render": {"units", "errors", "wire", "core", "config"},
     "adapters": {"units", "errors", "wire", "core", "config", "render"},
     "agent": {"units", "errors", "wire", "core", "config", "render", "adapters"},
     "sim": {"units", "errors", "wire", "core", "config", "render"},
     "lab": {"units", "errors", "wire", "core", "config", "render", "adapters", "agent"},
 }
-PURE = ("units", "errors", "wire", "core", "render")
+PURE = ("units", "errors", "wire", "core", "render", "ios")
 WORLD = {
     "asyncio",
     "socket",

@@ -25,6 +25,7 @@ COMMANDS = (
     "explain",
     "sim",
     "doctor",
+    "nat",
 )
 
 app = typer.Typer(

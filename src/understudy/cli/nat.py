@@ -1,0 +1,125 @@
+"""`understudy nat`: NAT in the language of Cisco IOS: checked, printed canonically, outputs read back."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from understudy.cli.output import CHANGED, ERROR, LANGUAGE_VARIABLE, check_language, emit_json, guarded
+from understudy.errors import OperatorError
+
+if TYPE_CHECKING:
+    from understudy.ios.check import Report
+
+_File = Annotated[
+    Path, typer.Argument(help="Lines of Cisco IOS, a whole running configuration or a piece; - is standard input.")
+]
+_Json = Annotated[bool, typer.Option("--json", help="One JSON document.")]
+_Lang = Annotated[str, typer.Option(envvar=LANGUAGE_VARIABLE, help="Language of words and warnings: en or ko.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    nat = typer.Typer(no_args_is_help=True, help="NAT in the language of Cisco IOS.")
+    nat.command()(check)
+    nat.command(name="print")(print_)
+    nat.command(name="parse-show")(parse_show)
+    app.add_typer(nat, name="nat")
+
+
+def _bytes(file: Path) -> bytes:
+    from understudy.ios.reader import TEXT_MAX
+
+    try:
+        with sys.stdin.buffer if str(file) == "-" else file.open("rb") as stream:
+            return stream.read(TEXT_MAX + 1)
+    except OSError as error:
+        raise OperatorError("E7106", f"cannot read {file}: {error.strerror}") from error
+
+
+@guarded
+def check(
+    file: _File,
+    *,
+    profile: Annotated[
+        str, typer.Option(help="How ports are chosen: classic, ios-xe-15.5 or ios-xe-modern.")
+    ] = "classic",
+    lang: _Lang = "en",
+    json_output: _Json = False,
+) -> None:
+    """Say of every line whether Linux does the same, and warn of mistakes. Changes nothing.
+
+    Exit code 1: a line is refused. 2: a warning, or a line that differs or cannot be.
+    """
+    from understudy.ios import check as judging
+    from understudy.ios.profiles import profile_named
+    from understudy.ios.reader import read_bytes
+
+    check_language(lang)
+    report = judging.check(read_bytes(_bytes(file), str(file)), profile_named(profile))
+    if json_output:
+        emit_json("understudy.nat.check/1", {"file": str(file), **judging.as_json(report, lang)})
+    else:
+        _tell(report, str(file), lang)
+    if report.reading.refused:
+        sys.exit(ERROR)
+    if not report.clean:
+        sys.exit(CHANGED)
+
+
+def _tell(report: "Report", file: str, lang: str) -> None:
+    from understudy.ios.lines import Kind
+    from understudy.ios.texts import KINDS
+
+    say = sys.stdout.write
+    for judged in report.lines:
+        line = judged.line
+        if line.kind is Kind.PASSED_OVER:
+            continue
+        word = KINDS["refused"][lang == "ko"]
+        if judged.verdict is not None:
+            word = judged.verdict.fidelity.said(lang).format(profile=report.profile.name)
+        say(f"{file}:{line.number}: {word}: {line.text.strip()[:120]}\n")
+        if line.refusal is not None:
+            say(f"    {line.refusal.reason} (column {line.refusal.column})\n")
+            if line.refusal.message:
+                say(f"    IOS: {line.refusal.message}\n")
+        elif judged.verdict is not None:
+            say(f"    {judged.reason(lang)} [{judged.verdict.rules[0].name}]\n")
+    for warning in report.warnings:
+        where = f"{file}:{warning.line}" if warning.line is not None else file
+        say(f"{where}: {warning.code}: {warning.said(lang)}\n")
+        if warning.message:
+            say(f"    IOS: {warning.message}\n")
+    say(
+        ", ".join(f"{number} {KINDS[kind][lang == 'ko']}" for kind, number in report.counts.items() if kind in KINDS)
+        + "\n"
+    )
+
+
+@guarded
+def print_(file: _File) -> None:
+    """Write the canonical form: whole words, one order. Exit code 1: a line is refused, and nothing is written."""
+    from understudy.ios.printer import print_configuration
+    from understudy.ios.reader import read_bytes
+
+    reading = read_bytes(_bytes(file), str(file))
+    if reading.refused:
+        for line in reading.refused:
+            if line.refusal is not None:
+                sys.stderr.write(f"{file}:{line.number}:{line.refusal.column}: {line.refusal.reason}\n")
+        sys.exit(ERROR)
+    sys.stdout.write(print_configuration(reading.configuration))
+
+
+@guarded
+def parse_show(file: _File, *, json_output: _Json = False) -> None:
+    """Read an output of `show ip nat translations`, `show ip nat statistics` or a relative of theirs."""
+    from understudy.ios.show import as_json, read_show, tell
+
+    shown = read_show(_bytes(file), str(file))
+    if json_output:
+        emit_json("understudy.nat.show/1", {"file": str(file), **as_json(shown)})
+    else:
+        sys.stdout.write(tell(shown))

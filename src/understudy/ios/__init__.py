@@ -1,0 +1,17 @@
+"""NAT in the language of Cisco IOS: text -> statements -> what a router would hold, and back.
+
+    words         a line without its prompt, diff mark and comment; where each word stands
+    slots         what a word must be: an address, a mask, a port, a list, an interface (entries: of lists)
+    grammar       command forms as a tree; one matcher, IOS's abbreviations, the place of the error
+    commands      the table of command forms: parsed by it, printed by it
+    model         what a router holds after all lines, as frozen values
+    running       lines entered one after the other: `no`, repetition, conflicts
+    reader        a whole text, line by line, with a word about each
+    printer       the canonical form
+    fidelity      is it the same on Linux, and by which rule
+    mistakes      what people get wrong, as far as the text shows it
+    show          outputs of `show ip nat ...`
+
+Printing and parsing again is identity; printing a parsed text is a fixed point. The reference for people is
+`docs/reference/nat.md`.
+"""

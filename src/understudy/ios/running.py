@@ -1,0 +1,336 @@
+"""Lines entered one after the other into what a router holds: repetition, conflict, `no`.
+
+As on a router: a static entry that is like one already there is not entered, the first stays; a dynamic rule for a
+list that has one, a pool, a timeout said again replace what was there. What happened is told as a `Note`, never an
+error: every such line is good on its own.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Interface
+from typing import Any
+
+from understudy.ios.model import (
+    AccessList,
+    Clause,
+    Configuration,
+    Directive,
+    Dynamic,
+    Entry,
+    Interface,
+    MaxEntries,
+    ObjectGroup,
+    Pool,
+    PortTimeout,
+    Role,
+    Route,
+    RouteMap,
+    Segment,
+    Side,
+    Statement,
+    Static,
+    Timeout,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What entering a line did besides entering it. `code` is a warning's (`ios/mistakes.py`), `said` its words."""
+
+    code: str
+    said: Mapping[str, Any] = field(default_factory=dict)
+    message: str = ""
+    """What IOS prints."""
+
+
+@dataclass(slots=True)
+class RunningList:
+    """A list that grows. Remarks wait for the entry that follows them."""
+
+    name: str
+    extended: bool
+    entries: dict[int, Entry] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
+    lines: dict[int, int] = field(default_factory=dict)
+    """Sequence -> line of the text."""
+    _bare: dict[Entry, int] = field(default_factory=dict)
+    _last: int = 0
+
+    def enter(self, entry: Entry, sequence: int | None, line: int) -> bool:
+        """False where another entry stands at that sequence already."""
+        if entry in self._bare and (sequence is None or self._bare[entry] == sequence):
+            return True  # said twice: the first stays
+        if sequence is None:
+            sequence = (self._last // 10 + 1) * 10
+        elif sequence in self.entries:
+            return False
+        self.entries[sequence] = replace(entry, sequence=sequence, remarks=tuple(self.remarks))
+        self.lines[sequence] = line
+        self._bare.setdefault(entry, sequence)
+        self._last = max(self._last, sequence)
+        self.remarks.clear()
+        return True
+
+    def remove(self, entry: Entry) -> bool:
+        """Take out the entry that matches the same."""
+        return self.remove_sequence(self._bare.get(entry, -1))
+
+    def remove_sequence(self, sequence: int) -> bool:
+        """Take out the entry at that place."""
+        entry = self.entries.pop(sequence, None)
+        if entry is None:
+            return False
+        bare = replace(entry, sequence=0, remarks=())
+        if self._bare.get(bare) == sequence:
+            del self._bare[bare]
+        return True
+
+    def frozen(self) -> AccessList:
+        """The list as a value, in the order of its sequence numbers."""
+        entries = tuple(self.entries[sequence] for sequence in sorted(self.entries))
+        return AccessList(self.name, self.extended, entries, tuple(self.remarks))
+
+
+@dataclass(slots=True)
+class Running:
+    """The running configuration of NAT. Keys say what cannot be there twice."""
+
+    vrfs: dict[str, None] = field(default_factory=dict)
+    interfaces: dict[str, Interface] = field(default_factory=dict)
+    pools: dict[str, Pool] = field(default_factory=dict)
+    statics: dict[Any, Static] = field(default_factory=dict)
+    dynamics: dict[Any, Dynamic] = field(default_factory=dict)
+    timeouts: dict[str, Timeout] = field(default_factory=dict)
+    port_timeouts: dict[tuple[str, int], PortTimeout] = field(default_factory=dict)
+    limits: dict[tuple[str, str | None], MaxEntries] = field(default_factory=dict)
+    directives: dict[tuple[str, ...], Directive] = field(default_factory=dict)
+    lists: dict[str, RunningList] = field(default_factory=dict)
+    groups: dict[str, ObjectGroup] = field(default_factory=dict)
+    route_maps: dict[str, dict[int, Clause]] = field(default_factory=dict)
+    routes: dict[Route, None] = field(default_factory=dict)
+    selectors: dict[str, None] = field(default_factory=dict)
+    lines: dict[Any, int] = field(default_factory=dict)
+    """(kind, key) -> the line that said it last."""
+    _named: dict[Any, dict[Any, None]] = field(default_factory=dict)
+    """Handle of a `no` -> (kind, key) of what it takes away."""
+
+    def enter(self, statement: Statement, line: int) -> Note | None:
+        """Enter one command of NAT."""
+        shelf, key = self._place(statement)
+        before = shelf.get(key)
+        if before is not None and isinstance(statement, Static):
+            return _similar(statement, self.lines[Static, key])
+        shelf[key] = statement
+        at = (type(statement), key)
+        previous = self.lines.get(at)
+        self.lines[at] = line
+        if before is not None and previous is not None:
+            return Note("said-twice" if before == statement else "replaced", {"line": previous})
+        for name in _handles(statement):
+            self._named.setdefault(name, {})[at] = None
+        return None
+
+    def remove(self, statement: Statement) -> Note | None:
+        """`no` before a whole command. Options need not be said again."""
+        if isinstance(statement, Static):
+            return self._remove_all(("pair", _identity(statement)))
+        shelf, key = self._place(statement)
+        return None if shelf.pop(key, None) is not None else Note("nothing-to-remove")
+
+    def switch_off(self, directive: Directive, line: int) -> Note | None:
+        """`no` before a directive: it takes one away, or says that what IOS does by itself shall not be."""
+        held = self.directives.pop(directive.words, None)
+        if directive.words[0] in ("service", "create"):
+            self.directives[directive.words] = replace(directive, negated=True)
+            self.lines[Directive, directive.words] = line
+            return None
+        return None if held is not None else Note("nothing-to-remove")
+
+    def remove_partly(self, named: Mapping[str, Any]) -> Note | None:
+        """`no` before the beginning of a command: all that it names goes."""
+        gone: Any
+        if "pool" in named:
+            gone = self.pools.pop(named["name"], None)
+        elif "which" in named:
+            gone = self.timeouts.pop(named["which"], None)
+        elif "port" in named:
+            gone = self.port_timeouts.pop((named["protocol"], named["port"]), None)
+        elif "scope" in named:
+            gone = self.limits.pop((named["scope"], named.get("of")), None)
+        elif "named" in named:
+            return self._remove_all(("name", named["name"]))
+        else:
+            which = "access_list" if "access_list" in named else "route_map"
+            return self._remove_all((which, named["side"], named[which]))
+        return None if gone is not None else Note("nothing-to-remove")
+
+    def _remove_all(self, handle: Any) -> Note | None:
+        count = 0
+        for kind, key in self._named.pop(handle, {}):
+            shelf: dict[Any, Any] = self.statics if kind is Static else self.dynamics
+            count += shelf.pop(key, None) is not None
+        return None if count else Note("nothing-to-remove")
+
+    def _place(self, statement: Statement) -> tuple[dict[Any, Any], Any]:
+        match statement:
+            case Static():
+                return self.statics, _static_key(statement)
+            case Dynamic():
+                return self.dynamics, _dynamic_key(statement)
+            case Pool():
+                return self.pools, statement.name
+            case Timeout():
+                return self.timeouts, statement.which
+            case PortTimeout():
+                return self.port_timeouts, (statement.protocol, statement.port)
+            case MaxEntries():
+                return self.limits, (statement.scope, statement.of)
+            case Directive():
+                return self.directives, statement.words
+
+    def interface(self, name: str) -> Interface:
+        """The interface of that name, made if need be."""
+        return self.interfaces.setdefault(name, Interface(name))
+
+    def frozen(self) -> Configuration:
+        """What is held now, as one value; lists, route-maps and groups only where a NAT rule reaches them."""
+        maps = reached_maps(self)
+        lists = reached_lists(self, maps)
+        groups = reached_groups(self, lists)
+        return Configuration(
+            vrfs=tuple(self.vrfs),
+            interfaces=tuple(each for each in self.interfaces.values() if _matters(each)),
+            pools=tuple(self.pools.values()),
+            statics=tuple(self.statics.values()),
+            dynamics=tuple(self.dynamics.values()),
+            timeouts=tuple(self.timeouts.values()),
+            port_timeouts=tuple(self.port_timeouts.values()),
+            limits=tuple(self.limits.values()),
+            directives=tuple(self.directives.values()),
+            access_lists=tuple(each.frozen() for name, each in self.lists.items() if name in lists),
+            object_groups=tuple(each for name, each in self.groups.items() if name in groups),
+            route_maps=tuple(
+                RouteMap(name, tuple(clauses[sequence] for sequence in sorted(clauses)))
+                for name, clauses in self.route_maps.items()
+                if name in maps
+            ),
+            routes=tuple(self.routes),
+            selectors=tuple(name for name in self.selectors if name in self.lists),
+        )
+
+
+ADDRESSES_MAX = 128
+"""Addresses of one interface that are read."""
+
+
+def with_role(interface: Interface, role: Role, *, negated: bool) -> Interface:
+    """Inside and outside exclude each other, the later wins; other roles stand beside them."""
+    exclusive = (Role.INSIDE, Role.OUTSIDE)
+    kept = tuple(
+        each
+        for each in interface.roles
+        if each is not role and not (not negated and role in exclusive and each in exclusive)
+    )
+    return replace(interface, roles=kept if negated else tuple(sorted((*kept, role), key=list(Role).index)))
+
+
+def with_address(interface: Interface, address: IPv4Interface, *, secondary: bool, negated: bool) -> Interface:
+    """The primary address stands first; a further primary one replaces it."""
+    others = tuple(each for each in interface.addresses if each != address)[:ADDRESSES_MAX]
+    if negated:
+        return replace(interface, addresses=others)
+    if secondary:
+        return replace(interface, addresses=(*others, address))
+    return replace(interface, addresses=(address, *interface.addresses[1:]), dynamic=None, unnumbered=None)
+
+
+def add_segment(pool: Pool, segment: Segment, *, negated: bool) -> Pool:
+    """A line of the pool's block."""
+    others = tuple(each for each in pool.segments if each != segment)
+    return replace(pool, segments=others if negated else (*others, segment))
+
+
+def _matters(interface: Interface) -> bool:
+    return bool(interface.roles or interface.addresses or interface.dynamic or interface.unnumbered)
+
+
+def _similar(static: Static, line: int) -> Note:
+    one: Any = static.local
+    other: Any = static.global_ if static.global_ is not None else static.interface
+    if static.side is Side.OUTSIDE:
+        one, other = other, one
+    message = f"%NAT: similar static entry ({one} -> {other}) in table_id 0 already exists"
+    return Note("similar-static", {"line": line}, message)
+
+
+def _handles(statement: Statement) -> list[Any]:
+    """By what a `no` may name a rule."""
+    found: list[Any] = []
+    if isinstance(statement, Static):
+        found.append(("pair", _identity(statement)))
+    elif isinstance(statement, Dynamic):
+        found.append(("access_list", statement.side, statement.access_list))
+        found.append(("route_map", statement.side, statement.route_map))
+    if isinstance(statement, Static | Dynamic) and statement.name is not None:
+        found.append(("name", statement.name))
+    return found
+
+
+def _static_key(static: Static) -> Any:
+    """What two static entries may not share: the address that packets from the other side ask for."""
+    address = static.local if static.side is Side.OUTSIDE else static.global_
+    asked = static.interface if address is None else int(address)
+    port = static.local_port if static.side is Side.OUTSIDE else static.global_port
+    # An interface without ports lends its address to one host; several static networks may begin alike.
+    return (static.side, static.vrf, static.protocol, asked, port, static.length, static.route_map)
+
+
+def _identity(static: Static) -> Any:
+    return (
+        static.side, static.vrf, static.protocol, int(static.local), static.local_port,
+        None if static.global_ is None else int(static.global_), static.global_port,
+        static.interface, static.length,
+    )  # fmt: skip
+
+
+def _dynamic_key(dynamic: Dynamic) -> Any:
+    return (
+        dynamic.side, dynamic.access_list, dynamic.route_map, dynamic.vrf, dynamic.interface, dynamic.egress_interface,
+    )  # fmt: skip
+
+
+def reached_maps(running: Running) -> set[str]:
+    """Route-maps that a rule names."""
+    rules: list[Static | Dynamic] = [*running.dynamics.values(), *running.statics.values()]
+    return {rule.route_map for rule in rules if rule.route_map is not None}
+
+
+def reached_lists(running: Running, maps: set[str]) -> set[str]:
+    """Lists that a rule names, itself or through a route-map, a limit or a service."""
+    names = {rule.access_list for rule in running.dynamics.values() if rule.access_list is not None}
+    names |= {limit.of for limit in running.limits.values() if limit.scope == "list" and limit.of is not None}
+    names |= {words[2] for words in running.directives if words[:2] == ("service", "list")}
+    for name in maps:
+        for clause in running.route_maps.get(name, {}).values():
+            for match in clause.matches:
+                if match[:2] in (("ip", "address"), ("ip", "next-hop")):
+                    names |= set(match[2:])
+    return names
+
+
+def reached_groups(running: Running, lists: set[str]) -> set[str]:
+    """Object-groups that the entries of those lists name, and the groups inside them."""
+    found: set[str] = set()
+    waiting: list[str] = []
+    for name in lists & running.lists.keys():
+        for entry in running.lists[name].entries.values():
+            waiting += [host.group for host in (entry.source, entry.destination) if host is not None and host.group]
+            if entry.protocol is not None and entry.protocol.startswith("object-group "):
+                waiting.append(entry.protocol.split()[1])
+    while waiting:
+        name = waiting.pop()
+        if name in found or name not in running.groups:
+            continue
+        found.add(name)
+        waiting += [line.split()[1] for line in running.groups[name].lines if line.startswith("group-object ")]
+    return found
