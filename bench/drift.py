@@ -6,6 +6,7 @@ the change to the first answer that is right. A round takes 3.5 s, since an agen
 more often takes it for a fight.
 """
 
+import argparse
 import json
 import os
 import socket
@@ -179,7 +180,10 @@ def run(runs: int) -> tuple[list[Row], dict[str, Any]]:
 
 
 def main() -> None:
-    rows, status = sandbox.run(lambda: run(int(sys.argv[1]) if len(sys.argv) > 1 else 20))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", type=int, nargs="?", default=20, help="of each change")
+    runs = parser.parse_args().runs
+    rows, status = sandbox.run(lambda: run(runs))
     for row in rows:
         sys.stdout.write(json.dumps(row) + "\n")
     for name in dict.fromkeys(row["change"] for row in rows):

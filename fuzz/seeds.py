@@ -6,7 +6,7 @@ from pathlib import Path
 
 from understudy.units import Priority, Vrid
 from understudy.wire import arp, frame, ndp
-from understudy.wire.heartbeat import Body, GroupState, LanState, Lease, Phase, Reach, Role, encode, encode_body
+from understudy.wire.heartbeat import Body, GroupState, Hears, LanState, Lease, Phase, Reach, Role, encode, encode_body
 from understudy.wire.vrrp import GROUP_IPV4, GROUP_IPV6, Advertisement, advertisement_frame, virtual_link_local
 from understudy.wire.vrrp import encode as encode_vrrp
 
@@ -22,7 +22,8 @@ def seeds() -> dict[str, dict[str, bytes]]:
     two = Advertisement(Vrid(31), Priority(150), 100, (V4,), 4, version=2)
     six = Advertisement(Vrid(31), Priority(255), 100, (virtual_link_local(Vrid(31)), IPv6Address("2001:db8::1")), 6)
     state = GroupState(1, Role.ACTIVE, Phase.OFFERING, 2, Lease.SHORT, 7, 292_000_000, 3)
-    body = Body(bytes(16), True, False, (LanState(0, Reach.REACHED, (V4, V6)), LanState(1, Reach.DOWN)), (state,))
+    lans = (LanState(0, Reach.REACHED, (V4, V6), Hears.YES), LanState(1, Reach.DOWN, (), Hears.NO))
+    body = Body(bytes(16), True, False, lans, (state,))
     solicited = ndp.NeighborAdvertisement(V6, MAC, router=True, solicited=False, override=True)
     examples = sorted((ROOT / "examples").glob("*.yaml"))
     return {

@@ -52,4 +52,6 @@ def test_what_is_no_event_is_refused() -> None:
     """JSON of another shape, and no JSON at all."""
     assert parse("[]") is None
     assert parse('{"t": 1}') is None
+    assert parse('{"t": 1e999, "node": "gw1", "kind": "moved"}') is None
+    assert parse('{"t": 1, "node": "gw1", "kind": ' + "[" * 100_000) is None
     assert parse("") is None

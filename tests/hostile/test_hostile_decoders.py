@@ -160,6 +160,7 @@ lans = st.builds(
     st.integers(0, 255),
     st.sampled_from(heartbeat.Reach),
     st.lists(st.one_of(v4, v6), max_size=heartbeat.WITNESSES_MAX).map(tuple),
+    st.sampled_from(heartbeat.Hears),
 )
 groups = st.builds(
     heartbeat.GroupState,

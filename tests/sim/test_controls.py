@@ -16,6 +16,7 @@ from understudy.core.evidence import Evidence
 from understudy.core.group import Group
 from understudy.core.handover import Handover
 from understudy.core.node import Node
+from understudy.core.reach import LanReach
 from understudy.core.settings import NodeSettings
 from understudy.sim.checker import Violation, settle_time
 from understudy.sim.stage import Stage
@@ -79,6 +80,25 @@ def test_a_pair_that_ignores_heartbeats_does_not_move_away_from_a_silent_port() 
         pair.break_now("link-silent", "gw1", network="outside", lasts=20 * SECOND)
         pair.run_for(4 * pair.advertise + 20 * MILLISECOND)
         assert pair.active() == expected
+
+
+def test_an_active_that_trusts_what_it_hears_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody hears it on one LAN, and the peer's word of that counts for nothing."""
+    monkeypatch.setattr(LanReach, "hear_word", lambda self, now, hears, out: False)
+    pair = stage()
+    pair.break_now("link-mute", "gw1", network="outside", lasts=20 * SECOND)
+    assert violated(lambda: pair.run_for(20 * SECOND)) == "better"
+
+
+@pytest.mark.parametrize("kind", ["link-down", "link-silent", "link-deaf", "link-mute"])
+def test_a_port_that_serves_nobody_is_looked_at(kind: str) -> None:
+    """Each way in which a port of either node can fail is judged, and the pair does what is wanted."""
+    for node in ("gw1", "gw2"):
+        for network in ("outside", "inside"):
+            pair = stage()
+            pair.break_now(kind, node, network=network, lasts=20 * SECOND)
+            pair.run_for(30 * SECOND)
+            assert pair.world.checker.better.judged == 1, (node, network)
 
 
 def test_two_actives_that_never_settle_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,7 +26,7 @@ STORIES: dict[str, tuple[str, ...]] = {
     ),
     "rival-is-deaf": ("1s partition-one-way gw1>gw2 9s",),
     "rival-yields": ("1s partition-one-way gw1>gw2 3s",),
-    "outranked-on-a-lan": ("1s partition gw1>gw2 3s",),
+    "outranked-on-a-lan": ("1s partition gw1>gw2 3s", "1s partition-channel gw1>gw2 3500ms"),
     "rest-hand-over": ("1s maintenance gw1 3s",),
     "handed-over": ("1s switchover edge",),
     "offer-taken": ("1s switchover edge",),

@@ -56,7 +56,7 @@ def test_a_person_reads_it_in_either_language() -> None:
         assert row.sentence in english.stdout
         assert row.korean in korean.stdout
     assert "within 3 intervals + skew = 306.25 ms" in english.stdout
-    assert "3 주기 + skew = 306.25 ms 안에" in korean.stdout
+    assert "3 간격 + skew = 306.25 ms 안에" in korean.stdout
 
 
 def test_every_condition_has_words() -> None:

@@ -52,11 +52,11 @@ from understudy.core.events import (
 from understudy.core.events import HeartbeatReceived as Heard
 from understudy.core.node import Node
 from understudy.errors import DecodeError, EnvironmentFailure
-from understudy.units import SECOND, Address, Instant, NetworkName
+from understudy.units import SECOND, Address, GroupName, Instant, NetworkName
 from understudy.wire import arp, ndp
 from understudy.wire.frame import ETHERTYPE_ARP, parse_frame
 from understudy.wire.heartbeat import Role
-from understudy.wire.vrrp import PROTOCOL
+from understudy.wire.vrrp import PROTOCOL, is_virtual_mac
 
 BURST_MAX = 64
 """Frames taken from one socket before the others get their turn."""
@@ -112,7 +112,10 @@ class Driver:
         self._by_port = {lan.port.socket: lan for lan in lans.values()}
         self._by_channel: dict[object, Lan] = {lan.channel: lan for lan in lans.values() if lan.channel is not None}
         self._by_index = {lan.port.index: lan for lan in lans.values()}
-        self._virtual: dict[Address, tuple[str, NetworkName]] = {
+        self._with_virtual_mac = {
+            group.name for group in node.settings.groups if all(router.virtual_mac for router in group.routers)
+        }
+        self._virtual: dict[Address, tuple[GroupName, NetworkName]] = {
             address: (group.name, router.network)
             for group in node.settings.groups
             for router in group.routers
@@ -223,7 +226,8 @@ class Driver:
 
     def _take_frame(self, lan: Lan, frame: bytes) -> None:
         if len(frame) > 14 and frame[12] << 8 | frame[13] == ETHERTYPE_ARP:
-            self._take_answer(lan, arp.decode(frame).sender)
+            answer = arp.decode(frame)
+            self._take_answer(lan, answer.sender, answer.sender_mac)
             return
         packet = parse_frame(frame)
         if packet.protocol == PROTOCOL:
@@ -231,14 +235,18 @@ class Driver:
             return
         message = ndp.decode(frame)
         if isinstance(message, ndp.NeighborAdvertisement):
-            self._take_answer(lan, message.target)
+            self._take_answer(lan, message.target, message.target_mac)
 
-    def _take_answer(self, lan: Lan, address: Address) -> None:
-        """An answer on the LAN: of a virtual address that we asked about, or of a witness."""
+    def _take_answer(self, lan: Lan, address: Address, mac: bytes | None) -> None:
+        """An answer on the LAN: of a virtual address that we asked about, or of a witness.
+
+        A node of a group with virtual MAC answers with one: whoever else claims the address (a duplicate, a proxy) is
+        wrong, and must not hold back a take-over.
+        """
         virtual = self._virtual.get(address)
         if virtual is not None:
-            if virtual[1] == lan.network:
-                group = next(name for name in self.node.groups if name == virtual[0])
+            group, network = virtual
+            if network == lan.network and (group not in self._with_virtual_mac or is_virtual_mac(mac)):
                 self.feed(AddressAnswered(group, address))
         elif address not in self._own:
             self.feed(WitnessAnswered(lan.network, address))

@@ -14,7 +14,7 @@ from typing import Any
 
 from understudy.core.effects import Announce, Decided, Effect, LeaseChanged, Moved, Noted, SetServers, Step
 from understudy.core.group import FAILOVER_STEPS
-from understudy.units import SECOND, Instant, NodeName
+from understudy.units import SECOND, Duration, Instant, NodeName
 
 LINE_MAX = 8192
 ALIVE = b"alive"
@@ -22,6 +22,10 @@ ALIVE = b"alive"
 LIMITED = frozenset({"decided", "error", "mismatch", "no-source"})
 """Kinds that somebody on the LAN, or a port that refuses, could cause with every packet: `LINES_MAX` a second."""
 LINES_MAX = 20
+MISMATCHES_MAX = 4
+"""Of `mismatch` about one subject in `MISMATCH_WINDOW`: several things may be wrong with one packet, but whoever makes
+up more must not push the history out of the file."""
+MISMATCH_WINDOW: Duration = 10 * SECOND
 FILE_MAX = 16 << 20
 """Bytes of one journal file; a full one becomes `.1` and a new one begins."""
 
@@ -82,9 +86,11 @@ class JournalSender:
         self._lost = 0
         self._second = 0
         self._budget = LINES_MAX
+        self._mismatches: dict[object, tuple[int, int]] = {}
+        """Of each subject: when its window began, and how many were told since."""
 
     def write(self, now: Instant, line: Mapping[str, Any]) -> None:
-        if line.get("kind") in LIMITED and not self._affords(now):
+        if line.get("kind") in LIMITED and not (self._is_news(now, line) and self._affords(now)):
             self._lost += 1
             return
         if self._lost and self._send(now, {"kind": "lines-lost", "count": self._lost}):
@@ -96,6 +102,15 @@ class JournalSender:
         """Tell the supervisor that the core runs."""
         with contextlib.suppress(OSError):
             self._end.send(ALIVE)
+
+    def _is_news(self, now: Instant, line: Mapping[str, Any]) -> bool:
+        if line["kind"] != "mismatch":
+            return True
+        begun, told = self._mismatches.get(line.get("subject"), (now, 0))
+        if now - begun >= MISMATCH_WINDOW:
+            begun, told = now, 0
+        self._mismatches[line.get("subject")] = begun, told + 1
+        return told < MISMATCHES_MAX
 
     def _affords(self, now: Instant) -> bool:
         if now // SECOND != self._second:

@@ -87,6 +87,7 @@ def describe_node(driver: "Driver", options: AgentOptions) -> dict[str, Any]:
                 "peer_reach": reached[number].name.lower()
                 if (number := node.settings.networks.index(name)) in reached and peer.fresh
                 else "unknown",
+                "heard_by_peer": not lan.denied,
                 "peer_heard_ms_ago": (now - lan.heard_at) // MILLISECOND,
             }
             for name, lan in node.lans.items()

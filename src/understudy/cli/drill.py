@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from understudy.cli.output import CHANGED, ERROR, OK, console, guarded
+from understudy.cli.output import CHANGED, ERROR, LANGUAGE_VARIABLE, OK, console, guarded
 from understudy.errors import OperatorError
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def drill(
     json_output: Annotated[Path | None, typer.Option("--json", help="Write the result here; `-` for stdout.")] = None,
     html: Annotated[Path | None, typer.Option(help="Write the report as one HTML page.")] = None,
     svg: Annotated[Path | None, typer.Option(help="Write the timeline of the median run as SVG.")] = None,
-    lang: Annotated[str, typer.Option(help="Language of the report: en or ko.")] = "en",
+    lang: Annotated[str, typer.Option(envvar=LANGUAGE_VARIABLE, help="Language of the report: en or ko.")] = "en",
 ) -> None:
     """Rehearse an outage: bring the file up in the lab, strike it under live traffic, measure every millisecond.
 

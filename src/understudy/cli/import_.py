@@ -31,9 +31,9 @@ def import_(
     lang: Annotated[str, typer.Option(envvar=LANGUAGE_VARIABLE, help="Language of the reasons: en or ko.")] = "en",
     json_output: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
 ) -> None:
-    """Turn a keepalived.conf into our file. Every line is told as kept, differs, left-out or unknown.
+    """Turn a keepalived.conf into our file. Every line is judged: kept, differs, left-out or unknown.
 
-    Exit code 2: something is left to fill in, and the file says FILL-IN there.
+    All but the kept ones are told. Exit code 2: something is left to fill in (the file says FILL-IN there) or to mend.
     """
     from understudy.config import load_plan
     from understudy.config.problems import Problems

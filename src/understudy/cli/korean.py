@@ -101,7 +101,7 @@ CELLS = {
     "standby": "대기",
     "backup": "대기",
     "not heard": "신호 없음",
-    "plain VRRP": "보통 VRRP",
+    "plain VRRP": "일반 VRRP",
     "no answer": "응답 없음",
     "started": "시작함",
     "no Active is heard": "활성 노드의 신호가 없음",

@@ -46,7 +46,8 @@ def register(app: "typer.Typer") -> None:
     ) -> None:
         """Who is active, since when and why; peers, leases, servers.
 
-        Exit code 2 if a group has no Active, two of them, or no standby.
+        Of the agents on this machine. Exit code 2 if a group has no Active, two of them or no standby, or if anything
+        else is not as it should be (the lines with `!`).
         """
         which = (run_dir, node, cluster)
         raise typer.Exit(_run(which, json_output=json_output, watch=watch, lang=lang))

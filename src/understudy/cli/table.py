@@ -21,7 +21,7 @@ CONDITIONS: Mapping[tuple[str, object], Words] = {
     ("eligible", False): ("this node is to rest", "이 노드는 쉬어야 함"),
     ("port_up", False): ("no port of the group has carrier", "그룹의 모든 포트에 링크 없음"),
     ("silent", False): ("an Active is heard", "Active가 들림"),
-    ("settled", True): ("by our own loss, or for two intervals", "이쪽의 손실이거나 두 주기 동안"),
+    ("settled", True): ("by our own loss, or for two intervals", "이쪽의 손실이거나 두 간격 동안"),
     ("ranks_first", False): ("the peer has the higher priority", "상대의 우선순위가 높음"),
     ("preempts", True): ("this node has the higher priority and preempts", "이 노드의 우선순위가 높고 선점함"),
     ("doubt", True): ("another kernel may still answer", "다른 커널이 아직 응답할 수 있음"),
@@ -32,10 +32,10 @@ CONDITIONS: Mapping[tuple[str, object], Words] = {
     ("peer", PeerIs.ACTIVE): ("the peer is Active", "상대가 Active"),
     ("peer", PeerIs.RIVAL): ("the peer is Active as well", "상대도 Active"),
     ("peer", PeerIs.DEAF_RIVAL): ("the peer is Active as well and deaf", "상대도 Active이고 듣지 못함"),
-    ("reaches", Reaches.LESS): ("this node reaches less than the peer", "이 노드가 상대보다 적게 닿음"),
-    ("reaches", Reaches.AS_MUCH): ("this node reaches as much", "같은 만큼 닿음"),
-    ("reaches", Reaches.MORE): ("this node reaches more", "이 노드가 더 많이 닿음"),
-    ("patience", Patience.NONE): ("and has done so for long enough", "충분히 오래 그러함"),
+    ("reaches", Reaches.LESS): ("this node reaches less than the peer", "이 노드가 도달하는 LAN이 상대보다 적음"),
+    ("reaches", Reaches.AS_MUCH): ("this node reaches as much", "도달하는 LAN이 같음"),
+    ("reaches", Reaches.MORE): ("this node reaches more", "이 노드가 도달하는 LAN이 더 많음"),
+    ("patience", Patience.NONE): ("and has done so for long enough", "충분히 오래 지속됨"),
     ("patience", Patience.DELAY): ("for less than a second", "1초가 되지 않음"),
     ("patience", Patience.HOLD_DOWN): ("the role changed too often lately", "최근 역할이 너무 자주 바뀜"),
 }
@@ -43,8 +43,8 @@ TOGETHER: Mapping[tuple[object, ...], Words] = {
     (PeerIs.READY, PeerIs.ASKING): ("the peer is ready", "상대가 준비됨"),
     (PeerIs.RIVAL, PeerIs.DEAF_RIVAL): ("the peer is Active as well", "상대도 Active"),
     (PeerIs.ACTIVE, PeerIs.RIVAL, PeerIs.DEAF_RIVAL): ("the peer is Active", "상대가 Active"),
-    (Reaches.AS_MUCH, Reaches.MORE): ("this node reaches no less", "이 노드가 적지 않게 닿음"),
-    (Reaches.LESS, Reaches.AS_MUCH): ("this node reaches no more", "이 노드가 더 닿지 않음"),
+    (Reaches.AS_MUCH, Reaches.MORE): ("this node reaches no less", "이 노드가 도달하는 LAN이 같거나 많음"),
+    (Reaches.LESS, Reaches.AS_MUCH): ("this node reaches no more", "이 노드가 도달하는 LAN이 더 많지 않음"),
 }
 """Values that are wanted together have words of their own."""
 ROLES: Mapping[Role, Words] = {
@@ -113,7 +113,7 @@ def lines(plan: "Plan | None", lang: str) -> Iterator[str]:
             interval, skew = _ms(group.advertise), _ms(_skew(group))
             yield (
                 f"{group.name}: interval {interval}, the standby's skew {skew}. The first row that matches decides.",
-                f"{group.name}: 주기 {interval}, 대기 노드의 skew {skew}. 처음 맞는 행이 결정한다.",
+                f"{group.name}: 간격 {interval}, 대기 노드의 skew {skew}. 처음 맞는 행이 결정한다.",
             )[place]
         else:
             yield ("The first row that matches decides.", "처음 맞는 행이 결정한다.")[place]
@@ -147,7 +147,7 @@ def _rows(rows: Iterable[Row], group: "Group | None", lang: str) -> Iterator[str
             yield f"     {ROLES[row.role][place]}: {when(row, lang)}"
         yield (
             f"     {ACTIONS[row.action][place]}; holds: {holds}, {within}; answers meanwhile: {answers}",
-            f"     {ACTIONS[row.action][place]}; 잡는 쪽: {holds}, {within}; 그동안 응답: {answers}",
+            f"     {ACTIONS[row.action][place]}; 맡는 노드: {holds}, {within}; 그동안 응답: {answers}",
         )[place]
         yield f"     {row.korean if lang == 'ko' else row.sentence}"
 
@@ -156,7 +156,7 @@ def _within(row: Row, group: "Group | None", lang: str) -> str:
     place, bound = _PLACE[lang], row.bound
     if bound == AT_ONCE:
         return ("at once", "즉시")[place]
-    text = str(bound) if lang == "en" else str(bound).replace("intervals", "주기").replace("the questions", "질문")
+    text = str(bound) if lang == "en" else str(bound).replace("intervals", "간격").replace("the questions", "확인 시간")
     milliseconds = _bound_ms(row, group)
     if milliseconds is not None and bound.fixed != milliseconds * MILLISECOND:
         text += f" = {milliseconds:g} ms"

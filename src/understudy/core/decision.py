@@ -136,7 +136,7 @@ TABLE: tuple[Row, ...] = (
         Role.ACTIVE,
         Action.STAY,
         "The peer reaches more, but only since less than two intervals: it may be a passing difference.",
-        "상대가 더 많이 닿지만 두 주기가 되지 않았다: 잠깐의 차이일 수 있다.",
+        "상대가 더 많이 닿지만 두 간격가 되지 않았다: 잠깐의 차이일 수 있다.",
         {"peer": _READY, "reaches": _LESS},
         Who.THIS,
         Bound(intervals=2),

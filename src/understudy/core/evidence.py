@@ -13,10 +13,14 @@ from understudy.core.routers import Routers, elapsed
 from understudy.core.settings import GroupSettings, NodeSettings
 from understudy.core.situation import Patience, PeerIs, Reaches, View
 from understudy.core.timers import LONG_AGO, NEVER
-from understudy.units import Duration, Instant, Priority
+from understudy.units import SECOND, Duration, Instant, Priority
 from understudy.wire.heartbeat import Body, GroupState, Lease, Phase, Reach, Role
 
 _NOBODY = (Reach.DOWN, Reach.SILENT)
+
+
+HELD_MAX: Duration = 10 * SECOND
+"""Longest wait of a hold-down with the peer's gain."""
 
 
 class Evidence:
@@ -139,7 +143,8 @@ class Evidence:
             return PeerIs.DEAF_RIVAL if self.rival_at <= now else PeerIs.RIVAL
         # A peer that has just fallen silent everywhere is dead, not better connected.
         speaks = now - self._peer.heard_at < self._settings.advertise * 3 // 2
-        if not speaks or not self._peer.ready or theirs.role is Role.INITIALIZE:
+        cannot_hear = role is Role.ACTIVE and self._peer.deaf
+        if not speaks or cannot_hear or not self._peer.ready or theirs.role is Role.INITIALIZE:
             return PeerIs.RESTING
         asks = theirs.phase is Phase.REQUESTING and theirs.target == self._node_number
         return PeerIs.ASKING if asks else PeerIs.READY
@@ -184,10 +189,12 @@ class Evidence:
         return True
 
     def _compare_reach(self, now: Instant, role: Role, hold: Duration) -> None:
-        """Notice when the peer begins to reach more: our loss counts at once, its gain after two intervals.
+        """Notice when the peer begins to reach more: the loss of a port counts at once, another loss of ours as soon as
+        the peer, which may have lost the same, has had time to ask and to say so, its gain after two intervals.
 
         In a hold-down its gain counts only after that, unless we have just lost something, or lack carrier: without
-        either, we serve now as well as we did before.
+        either, we serve now as well as we did before. But at most `HELD_MAX` later: what both had lost, and the peer
+        has found again, is a network that nobody serves meanwhile.
 
         Only a peer that is heard reaches anything: what it said before it fell silent is no measure for us.
         """
@@ -196,11 +203,13 @@ class Evidence:
             self._fell_at = now
         if self._compared(role) is not Reaches.LESS:
             self.settles_at, self._settled = NEVER, False
-        elif reach < self._reach_before:
+        elif reach < self._reach_before and not all(lan.carrier for lan in self._lans):
             self.settles_at, self._settled = NEVER, True
+        elif not self._settled and now - self._fell_at < self._settings.advertise:
+            self.settles_at = min(self.settles_at, now + self._settings.advertise // 4)
         elif not self._settled and self.settles_at == NEVER:
             lacks = now - self._fell_at < 4 * self._settings.advertise or not all(lan.carrier for lan in self._lans)
-            self.settles_at = now + max(2 * self._settings.advertise, 0 if lacks else hold)
+            self.settles_at = now + max(2 * self._settings.advertise, 0 if lacks else min(hold, HELD_MAX))
         self._reach_before = reach
 
     def _compared(self, role: Role) -> Reaches:

@@ -113,6 +113,11 @@ class Group:
         """Nothing of the group is served or in motion here: the core may end."""
         return self.role is not Role.ACTIVE and self.holding.idle
 
+    @property
+    def waits_after_failure(self) -> bool:
+        """A promotion failed a moment ago: this node does not serve for a while."""
+        return self._held_down_until != NEVER
+
     def state(self) -> GroupState:
         """For the heartbeat."""
         return GroupState(
@@ -211,6 +216,8 @@ class Group:
                 self._count("contradicts-channel")
                 detail = f"{source} advertises priority {advertisement.priority}; {self._peer.name} does not"
                 out.append(Noted("vrrp-contradicts-channel", self.settings.name, detail))
+        else:
+            out.append(Dropped("vrrp-awaits-channel"))
         # Not in a hand-over: it may be the successor's, ahead of its word, and an answer would turn the port back.
         offering = self.handover.phase is Phase.OFFERING
         if self.role is Role.ACTIVE and not offering and self.disbelief.may_answer(now, index):

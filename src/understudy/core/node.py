@@ -43,7 +43,7 @@ from understudy.core.timers import LONG_AGO
 from understudy.errors import DecodeError
 from understudy.units import MILLISECOND, Duration, Family, GroupName, Instant, NetworkName, Vrid
 from understudy.wire.frame import Packet
-from understudy.wire.heartbeat import WITNESSES_MAX, Body, LanState, Phase, decode, encode, encode_body
+from understudy.wire.heartbeat import WITNESSES_MAX, Body, Hears, LanState, Phase, decode, encode, encode_body
 from understudy.wire.vrrp import Advertisement, decode_packet
 
 HURRY: Duration = 10 * MILLISECOND
@@ -66,7 +66,8 @@ class Node:
             (*settings.paths, *(router.network for group in settings.groups for router in group.routers))
         )
         self.lans: dict[NetworkName, LanReach] = {
-            name: LanReach(name, settings.heartbeat, settings.witnesses.get(name, ())) for name in names
+            name: LanReach(name, settings.heartbeat, settings.witnesses.get(name, ()), path=name in settings.paths)
+            for name in names
         }
         self.groups: dict[GroupName, Group] = {
             group.name: Group(group, settings, self.lans, self.peer, self.standing) for group in settings.groups
@@ -196,7 +197,11 @@ class Node:
             self._seen_heartbeat = payload
         lan = self.lans.get(event.network)
         peer.path_heard_at[event.network] = now
-        if lan is not None and lan.heard(now):
+        if lan is None:
+            return
+        if lan.hears is not Hears.YES:
+            self.standing.news = True
+        if lan.heartbeat(now):
             self._reach_changed(now, out)
 
     def _believe(self, now: Instant, number: int, payload: bytes, out: list[Effect]) -> bool:
@@ -228,9 +233,11 @@ class Node:
             ):
                 out.append(Noted("config-differs", peer.name, "the peer runs another configuration"))
             peer.body, peer.fresh, peer.ever = heartbeat.body, True, True
-            self._take_hints(heartbeat.body)
+            reach_changed = self._take_hints(now, heartbeat.body, out)
             for group in self._groups:
                 group.peer_changed(now, out)
+            if reach_changed:
+                self._reach_changed(now, out)
             self._due = None
         return True
 
@@ -245,14 +252,18 @@ class Node:
         peer_lost = peer.fresh and now - peer.heard_at >= self._fresh_for
         if not (late_lans or late_groups or peer_lost) and now - self._sent_at < self._interval():
             return False
+        reach_changed = False
         if peer_lost:
             peer.fresh = False
             out.append(Noted("peer", peer.name, "no longer heard over the channel"))
+            for lan in self._lans:
+                reach_changed |= lan.hear_word(now, Hears.UNSAID, out)
             for group in self._groups:
                 group.peer_changed(now, out)
-        reach_changed = False
         for lan in late_lans:
+            hears = lan.hears
             reach_changed |= lan.handle(now, out)
+            self.standing.news |= lan.hears is not hears
         if reach_changed:
             self._reach_changed(now, out)
         for group in late_groups:
@@ -283,7 +294,7 @@ class Node:
         self._started = True
         self._sent_at = now - self.settings.heartbeat
         for lan in self.lans.values():
-            lan.heard(now)  # silence is counted from the start
+            lan.start(now)
         for group in self._groups:
             group.start(now, out, group.settings.name in event.held)
 
@@ -347,13 +358,19 @@ class Node:
         for group in self._groups:
             group.reach_changed(now, out)
 
-    def _take_hints(self, body: Body) -> None:
-        """Remember whom the peer could ask on each LAN: we may ask them too."""
+    def _take_hints(self, now: Instant, body: Body, out: list[Effect]) -> bool:
+        """What the peer says of each LAN: whom it could ask, so that we may too, and whether it hears us there.
+
+        True if our reach changed by it.
+        """
+        changed = False
         for state in body.lans:
             if state.network < len(self.settings.networks):
                 lan = self.lans.get(self.settings.networks[state.network])
                 if lan is not None:
                     lan.take_hint(state.witnesses)
+                    changed |= lan.hear_word(now, state.hears, out)
+        return changed
 
     def _describe(self) -> Body:
         numbers = {name: position for position, name in enumerate(self.settings.networks)}
@@ -362,7 +379,8 @@ class Node:
             eligible=not self.standing.maintenance,
             stopping=self.standing.stopping,
             lans=tuple(
-                LanState(numbers[lan.network], lan.reach, lan.learned[:WITNESSES_MAX]) for lan in self.lans.values()
+                LanState(numbers[lan.network], lan.reach, lan.learned[:WITNESSES_MAX], lan.hears)
+                for lan in self.lans.values()
             ),
             groups=tuple(group.state() for group in self._groups),
         )

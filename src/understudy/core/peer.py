@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from understudy.core.timers import LONG_AGO
 from understudy.units import NetworkName
-from understudy.wire.heartbeat import Body, GroupState
+from understudy.wire.heartbeat import Body, GroupState, Hears
 
 
 @dataclass(slots=True)
@@ -29,6 +29,12 @@ class PeerView:
         """It is heard, and neither in maintenance nor stopping: it could take a group over."""
         body = self.body
         return self.fresh and body is not None and body.eligible and not body.stopping
+
+    @property
+    def deaf(self) -> bool:
+        """By its own word it hears us nowhere: no offer of ours would arrive."""
+        words = [lan.hears for lan in self.body.lans] if self.body is not None else []
+        return Hears.NO in words and Hears.YES not in words
 
     def group(self, number: int) -> GroupState | None:
         """What it last said of a group, however long ago."""

@@ -15,7 +15,8 @@ class PeerIs(Enum):
     GONE = "gone"
     """No heartbeat on any path for almost three intervals, or never one."""
     RESTING = "resting"
-    """Not Active, and not to become it: maintenance, stopping, or silent for more than an interval."""
+    """Not Active, and not to be offered the group: maintenance, stopping, silent for more than an interval, or deaf to
+    an offer."""
     READY = "ready"
     """Standing by: it could take over now."""
     ASKING = "asking"
@@ -65,8 +66,8 @@ class View:
     peer: PeerIs
     reaches: Reaches = Reaches.AS_MUCH
     settled: bool = True
-    """That the peer reaches more is our own loss, or has lasted for two intervals: no passing difference after a LAN
-    came back, which one node notices before the other."""
+    """That the peer reaches more is our own loss and not the peer's too, or has lasted for two intervals: no passing
+    difference after a LAN came back, which one node notices before the other."""
     ranks_first: bool = True
     """This node has the higher priority."""
     preempts: bool = False

@@ -48,7 +48,7 @@ def parse(line: str) -> Event | None:
         fields = json.loads(line)
         instant, node, kind = (fields.pop(key) for key in ("t", "node", "kind"))
         return Event(Instant(int(instant)), str(node), str(kind), fields)
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return None
 
 

@@ -41,7 +41,7 @@ _KOREAN = {
     "packets": "패킷",
     "passed": "통과",
     "phases": "단계",
-    "reset": "재설정",
+    "reset": "RST",
     "resume": "재개",
     "runs": "실행 횟수",
     "stalled": "멈춤",

@@ -141,10 +141,13 @@ SYNC_GROUP: dict[str, Verdict] = {
 }  # fmt: skip
 
 _BALANCING = _differs(
-    "a server is chosen by a hash of the client, the same on both nodes",
-    "클라이언트의 해시로 서버를 고르며 두 노드가 같습니다",
+    "a server is chosen by a hash of the client's address and port, the same on both nodes",
+    "클라이언트의 주소와 포트 해시로 서버를 고르며 두 노드가 같습니다",
 )
-_PERSISTENT = _kept("a client keeps its server as long as that serves", "클라이언트는 같은 서버를 계속 씁니다")
+_PERSISTENT = _left(
+    "no persistence yet: each connection is balanced by itself",
+    "아직 세션 고정이 없습니다: 연결마다 따로 부하분산합니다",
+)
 _WEIGHT = _left("weights are not there yet", "아직 가중치가 없습니다")
 _TUNING = _left("no counterpart", "해당 기능이 없습니다")
 

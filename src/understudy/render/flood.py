@@ -26,7 +26,9 @@ def with_flood(
     """The text of `render_lease` with these chains in its table: two blocks of one table would undo each other."""
     assert lease.endswith("\n}\n")
     rules: dict[str, list[str]] = {}
-    for family, expression in ((4, "ip protocol 112"), (6, "ip6 nexthdr 112")):
+    # By `ether type`: without it the text means the protocol behind a VLAN tag, and a VLAN of the port that
+    # has virtual routers of its own would go deaf.
+    for family, expression in ((4, "ether type ip ip protocol 112"), (6, "ether type ip6 ip6 nexthdr 112")):
         vrids: dict[str, list[str]] = {}
         for router in (router for group in groups for router in group.routers if router.family == family):
             vrids.setdefault(interfaces[router.network], []).append(str(router.vrid))
@@ -36,7 +38,7 @@ def with_flood(
         for ip, version in (("ip", 4), ("ip6", 6)):
             members = ", ".join(str(address) for address in addresses if address.version == version)
             if members:
-                mine = f"{ip} daddr {{ {members} }} udp dport {CHANNEL_PORT}"
+                mine = f"ether type {ip} {ip} daddr {{ {members} }} udp dport {CHANNEL_PORT}"
                 rate = f"limit rate over {STRANGERS_A_SECOND}/second burst {STRANGERS_A_SECOND} packets drop"
                 rules.setdefault(interfaces[network], []).extend(
                     (f"{mine} {ip} saddr {{ {members} }} udp sport {CHANNEL_PORT} accept", f"{mine} {rate}")

@@ -16,6 +16,7 @@
     flap               A node changes its role at most twice for each thing that begins or ends, and a few more times.
     forgery            No role changes by an advertisement that the channel contradicts while the channel works.
     node-return        A node that only returns changes no role and lets nobody wait; with preemption, each node's once.
+    better             A group does not stay on a node that has lost a LAN while the other has them all (sim.better).
     clock              Time passes: after a Tick the next deadline lies ahead.
     stops              An agent that is asked to end does so in time.
     no-exception       Nothing that arrives raises.
@@ -31,6 +32,7 @@ from typing import TYPE_CHECKING
 from understudy.core.disbelief import SUSPICION
 from understudy.core.effects import Moved, SendVrrp
 from understudy.core.handover import OFFER_DEADLINE, OVERLAP_MAX
+from understudy.sim.better import Better
 from understudy.sim.machine import Machine
 from understudy.units import MILLISECOND, SECOND, Duration, GroupName, Instant, NodeName, format_duration
 from understudy.wire.heartbeat import Lease, Phase, Role
@@ -89,6 +91,7 @@ class Checker:
         """From here on nothing is wrong any more and everything has settled."""
         self.noisy = False
         """A LAN loses frames: reach may change by chance."""
+        self.better = Better(world)
         self._return: _Return | None = None
         self._disturbed_at = 0
         self._changes: dict[tuple[NodeName, GroupName], int] = {}
@@ -259,6 +262,8 @@ class Checker:
             until = now - LATE_WORD if forged else now
             for other in self._members_of(name):
                 heard = self._world.network.evidence[other.name, machine.name] if other is not machine else None
+                if machine.misconfigured or other.misconfigured:
+                    continue  # It is not known for the successor by what it advertises: its VRID may be another.
                 if heard is not None and since < heard.advertised_at.get(name, -1) <= until:
                     raise self.violation(
                         "yields-port", f"{machine.name} advertises {name} after it heard its successor {other.name}"

@@ -88,6 +88,7 @@ class Injector:
         world.note(fault.node or NodeName("-"), "fault", f"begins: {fault}")
         self._number += 1
         self._undo[self._number] = (fault, undo)
+        world.checker.better.changed()
         if fault.lasts:
             world.at(world.now + fault.lasts, self._end, self._number)
         else:
@@ -99,6 +100,7 @@ class Injector:
         fault, undo = self._undo.pop(number)
         undo()
         self.world.network.changed()
+        self.world.checker.better.changed()
         if fault.lasts:
             if not CATALOGUE[fault.kind].harmless:
                 self.world.checker.disturbed()

@@ -72,6 +72,8 @@ class Network:
         """Ways on which heartbeats are dropped on every path, and nothing else."""
         self.hosts_down: dict[NetworkName, int] = {}
         self.evidence: dict[tuple[NodeName, NodeName], Evidence] = {}
+        self.changes = 0
+        """How often a fault began or ended."""
         self._open: dict[tuple[NetworkName, NodeName, NodeName], bool] = {}
         """Ways on which nothing but time happens to a frame; forgotten whenever a fault begins or ends."""
 
@@ -80,6 +82,7 @@ class Network:
 
     def changed(self) -> None:
         """A fault began or ended."""
+        self.changes += 1
         self._open.clear()
 
     def carry(self, now: Instant, network: NetworkName, source: NodeName, target: NodeName) -> tuple[int, ...]:
@@ -87,11 +90,11 @@ class Network:
         lan = self.lans[network]
         is_open = self._open.get((network, source, target))
         if is_open is None:
-            is_open = self._open[network, source, target] = lan.plain and self._passes(network, source, target)
+            is_open = self._open[network, source, target] = lan.plain and self.passes(network, source, target)
         rng = self._rng
         if is_open:
             return (now + lan.delay + int(rng.random() * lan.jitter),)
-        if not self._passes(network, source, target) or rng.random() < lan.loss:
+        if not self.passes(network, source, target) or rng.random() < lan.loss:
             self.evidence[source, target].lost_at[network] = now
             return ()
         arrival = now + lan.delay + int(rng.random() * lan.jitter)
@@ -135,7 +138,8 @@ class Network:
     def has_carrier(self, node: NodeName, network: NetworkName) -> bool:
         return not self.ports[node, network].down
 
-    def _passes(self, network: NetworkName, source: NodeName, target: NodeName) -> bool:
+    def passes(self, network: NetworkName, source: NodeName, target: NodeName) -> bool:
+        """Whether a frame gets from one node to another unless it is lost by chance."""
         leaving, entering = self.ports[source, network], self.ports[target, network]
         if leaving.down or leaving.mute or entering.down or entering.deaf:
             return False

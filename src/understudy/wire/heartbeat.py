@@ -6,7 +6,7 @@ of their own: the newest one says all. Hand-over is two such states that refer t
 Layout, all integers big endian. The bytes travel inside the channel's authenticated encryption (adapters.channel);
 what is decoded here is therefore a known node's, but it is still bounded and checked field by field.
 
-    0   1   version (1)
+    0   1   version (2)
     1   1   node number
     2   4   epoch: grows with every start of the node's core
     6   8   sequence within the epoch
@@ -22,10 +22,10 @@ from ipaddress import IPv4Address, IPv6Address
 from understudy.errors import DecodeError
 from understudy.units import Address
 
-VERSION = 1
+VERSION = 2
 _HEADER = struct.Struct("!BBIQ")
 _BODY = struct.Struct("!16sBBB")
-_LAN = struct.Struct("!BBB")
+_LAN = struct.Struct("!BBBB")
 _GROUP = struct.Struct("!BBBBBIQI")
 BODY_LENGTH_MAX = 1024
 LANS_MAX = 64
@@ -70,6 +70,15 @@ class Reach(IntEnum):
     REACHED = 3
 
 
+class Hears(IntEnum):
+    """Whether a node hears the other's heartbeats on a LAN: what the other cannot know of itself."""
+
+    UNSAID = 0
+    """No path of the channel, no carrier, or not listened for long enough."""
+    NO = 1
+    YES = 2
+
+
 class Lease(IntEnum):
     """How long the node's kernel answers on without a further advertisement."""
 
@@ -85,6 +94,7 @@ class LanState:
     reach: Reach
     witnesses: tuple[Address, ...] = ()
     """Neighbours that answered there lately: the peer may ask them too."""
+    hears: Hears = Hears.UNSAID
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +135,7 @@ def encode_body(body: Body) -> bytes:
     flags = (_ELIGIBLE if body.eligible else 0) | (_STOPPING if body.stopping else 0)
     parts = [_BODY.pack(body.config_digest, flags, len(body.lans), len(body.groups))]
     for lan in body.lans:
-        parts.append(_LAN.pack(lan.network, lan.reach, len(lan.witnesses)))
+        parts.append(_LAN.pack(lan.network, lan.reach, lan.hears, len(lan.witnesses)))
         parts.extend(bytes([len(address.packed)]) + address.packed for address in lan.witnesses)
     parts.extend(
         _GROUP.pack(g.number, g.role, g.phase, g.target, g.lease, g.token, g.lease_ns, g.transitions)
@@ -160,7 +170,7 @@ def decode_body(data: bytes) -> Body:
         at = _BODY.size
         lans = []
         for _ in range(lan_count):
-            network, reach, witness_count = _LAN.unpack_from(data, at)
+            network, reach, hears, witness_count = _LAN.unpack_from(data, at)
             at += _LAN.size
             if witness_count > WITNESSES_MAX:
                 raise DecodeError("heartbeat-count")
@@ -172,7 +182,7 @@ def decode_body(data: bytes) -> Body:
                     raise DecodeError("heartbeat-address")
                 witnesses.append(IPv4Address(raw) if length == 4 else IPv6Address(raw))
                 at += 1 + length
-            lans.append(LanState(network, Reach(reach), tuple(witnesses)))
+            lans.append(LanState(network, Reach(reach), tuple(witnesses), Hears(hears)))
         groups = []
         for _ in range(group_count):
             number, role, phase, target, lease, token, lease_ns, transitions = _GROUP.unpack_from(data, at)

@@ -241,6 +241,11 @@ def virtual_mac(vrid: Vrid, family: Family) -> bytes:
     return bytes((0x00, 0x00, 0x5E, 0x00, 0x01 if family == 4 else 0x02, vrid))
 
 
+def is_virtual_mac(mac: bytes | None) -> bool:
+    """Whether it is any virtual router's (RFC 9568, section 7.3)."""
+    return mac is not None and len(mac) == 6 and mac[:4] == b"\x00\x00\x5e\x00" and mac[4] in (1, 2)
+
+
 def virtual_link_local(vrid: Vrid) -> IPv6Address:
     """The virtual link-local address, alike on every node: modified EUI-64 of the virtual MAC (RFC 4291, appendix A).
 

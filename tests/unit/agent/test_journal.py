@@ -9,7 +9,15 @@ from typing import Any
 import pytest
 
 from understudy.agent import journal as module
-from understudy.agent.journal import ALIVE, LINE_MAX, LINES_MAX, JournalFile, JournalSender
+from understudy.agent.journal import (
+    ALIVE,
+    LINE_MAX,
+    LINES_MAX,
+    MISMATCH_WINDOW,
+    MISMATCHES_MAX,
+    JournalFile,
+    JournalSender,
+)
 from understudy.agent.messages import pair
 from understudy.units import SECOND, Instant, NodeName
 
@@ -51,31 +59,41 @@ def test_a_line_that_is_too_long_is_shortened_and_still_json(ends: Ends) -> None
 
 
 def test_what_the_lan_can_cause_is_limited_and_what_we_decide_is_not(ends: Ends) -> None:
-    """A flood of mismatches is cut and counted; moves between them all arrive."""
+    """A flood of decisions is cut and counted; moves between them all arrive."""
     sender, reader = ends
     for _ in range(1000):
-        sender.write(Instant(SECOND), {"kind": "mismatch"})
+        sender.write(Instant(SECOND), {"kind": "decided"})
         sender.write(Instant(SECOND), {"kind": "moved"})
         if len(found := lines(reader)) > 100:
             break
         seen = [line["kind"] for line in found]
         assert "moved" in seen
-    sender.write(Instant(2 * SECOND), {"kind": "mismatch"})
+    sender.write(Instant(2 * SECOND), {"kind": "decided"})
     kinds = [line["kind"] for line in lines(reader)]
-    assert kinds.count("mismatch") == 1
+    assert kinds.count("decided") == 1
 
 
 def test_a_flood_is_counted_in_the_line_that_follows(ends: Ends) -> None:
     """Nothing is lost without being said."""
     sender, reader = ends
     for _ in range(LINES_MAX + 7):
-        sender.write(Instant(SECOND), {"kind": "mismatch"})
+        sender.write(Instant(SECOND), {"kind": "decided"})
     sender.write(Instant(SECOND), {"kind": "moved"})
     found = lines(reader)
     assert found[-2:] == [
         {"t": SECOND, "node": "gw1", "kind": "lines-lost", "count": 7},
         {"t": SECOND, "node": "gw1", "kind": "moved"},
     ]
+
+
+def test_mismatches_of_one_group_are_told_a_few_times_in_ten_seconds(ends: Ends) -> None:
+    """Another source with every packet does not push the history out of the file; another group has its own words."""
+    sender, reader = ends
+    for number in range(600):
+        sender.write(Instant(number * SECOND // 20), {"kind": "mismatch", "subject": "edge", "detail": str(number)})
+    sender.write(Instant(30 * SECOND - 1), {"kind": "mismatch", "subject": "mail"})
+    told = [line["subject"] for line in lines(reader) if line["kind"] == "mismatch"]
+    assert told == ["edge"] * (30 * SECOND // MISMATCH_WINDOW * MISMATCHES_MAX) + ["mail"]
 
 
 def test_a_reader_that_does_not_read_delays_no_writer(ends: Ends) -> None:

@@ -123,6 +123,9 @@ def test_forgeries_are_counted_and_told_once_a_while() -> None:
     told = [effect for effect in did(pair, "gw1", Noted) if effect.kind == "vrrp-contradicts-channel"]
     assert len(dropped) > 1000
     assert len(told) == 1
+    waited = [effect for effect in did(pair, "gw1", Dropped) if effect.reason == "vrrp-awaits-channel"]
+    assert waited  # before the next heartbeat said otherwise
+    assert len(waited) < len(dropped)
     assert 5 * SECOND < SUSPICION
 
 

@@ -23,6 +23,7 @@ from understudy.wire.vrrp import (
     decode,
     decode_packet,
     encode,
+    is_virtual_mac,
     virtual_link_local,
     virtual_mac,
 )
@@ -197,3 +198,11 @@ def test_any_fields_under_a_right_checksum_are_read_or_refused(
     except DecodeError:
         return
     encode(decoded, source, GROUPS[family])
+
+
+def test_a_virtual_mac_is_told_from_any_other() -> None:
+    """Those of RFC 9568, section 7.3, for both families; not a port's, not a broken one, not none."""
+    assert is_virtual_mac(virtual_mac(Vrid(7), 4))
+    assert is_virtual_mac(virtual_mac(Vrid(255), 6))
+    for other in (None, b"", bytes(6), bytes.fromhex("00005e000307"), bytes.fromhex("02005e000107")):
+        assert not is_virtual_mac(other)
