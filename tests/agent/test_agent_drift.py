@@ -212,8 +212,7 @@ def test_a_port_that_is_renamed_is_an_alarm_until_it_is_back(world: World) -> No
 @in_lab
 def test_new_hands_make_a_guard_of_their_own(world: World) -> None:
     """The table goes with its keeper and is there again with the next one."""
-    for node in NODES:
-        assert "understudy_guard" in world.run(node, "nft list tables")
+    world.until(lambda: all("understudy_guard" in world.run(node, "nft list tables") for node in NODES))
     node = world.standby()
     hands = world.pid(node, "hands")
     os.kill(hands, signal.SIGKILL)

@@ -5,6 +5,7 @@ import re
 import socket
 import time
 from collections.abc import Callable
+from ipaddress import ip_address
 from typing import Any, TypeVar
 
 import pytest
@@ -14,7 +15,7 @@ from understudy.adapters.links import Links, write_sysctl
 from understudy.adapters.nftables import Nft
 from understudy.agent.drift import MISSING, SYSCTLS_EVERY, TOO_MANY, Drift
 from understudy.config import load_plan
-from understudy.render import render_node
+from understudy.render import render_node, unquieten
 from understudy.render.diff import canonical
 from understudy.units import SECOND, GroupName, NodeName
 
@@ -65,7 +66,7 @@ class World:
         self.drift.role(EDGE, active)
 
     def watch(self) -> Drift:
-        drift = Drift(self.config, self.nft, lambda: self.config.ruleset)
+        drift = Drift(self.config, self.nft, lambda: self.config.ruleset, lambda: unquieten(1))
         drift.begin()
         drift.work(())
         return drift
@@ -173,7 +174,9 @@ def test_a_foreign_link_of_our_name_is_an_alarm_and_left_alone() -> None:
 
 @sandboxed
 def test_a_port_that_was_replaced_gets_its_links_and_chains_back() -> None:
-    """Macvlans and netdev chains go with their port; while it is gone that is an alarm."""
+    """Macvlans and netdev chains go with their port; while it is gone that is an alarm. Afterwards it is another one:
+    the agent, whose sockets were bound to the first, must be restarted.
+    """
     world = World()
     assert world.told() == []
     shell("ip link del outside")
@@ -182,9 +185,35 @@ def test_a_port_that_was_replaced_gets_its_links_and_chains_back() -> None:
     shell(CABLE.format("outside"))
     for _ in range(3):
         world.told()
-    assert world.drift.summary()["alarms"] == []
+    (alarm,) = world.drift.summary()["alarms"]
+    assert "port outside was made anew" in alarm["reason"]
+    assert "the agent must be restarted" in alarm["reason"]
     assert {"us1n1v4", "us1n1v6"} <= {link.name for link in world.links.links()}
     assert world.nft.holds(world.config.ruleset)
+
+
+@sandboxed
+def test_a_port_that_is_gone_keeps_no_other_from_repair() -> None:
+    """Links and addresses on the ports that are there are put right, by the role, and the alarm stands."""
+    world = World(active=True)
+    assert world.told() == []
+    shell("ip link del outside")
+    world.told()
+    shell("ip link del us1n2v4")
+    world.told()
+    assert ip_address("10.9.0.254") in [address for _, address, _ in world.links.addresses()]
+    (alarm,) = world.drift.summary()["alarms"]
+    assert "port outside is gone" in alarm["reason"]
+
+
+@sandboxed
+def test_what_somebody_put_into_the_quiet_set_goes_with_the_repair() -> None:
+    """An element outlives the rules; only a group that is being handed over stays quiet."""
+    world = World()
+    assert world.told() == []
+    shell("nft add element netdev understudy quiet { 1 timeout 60s }")
+    assert [what for _, what, _ in world.found()] == ["element added in quiet of netdev understudy"]
+    assert world.nft.quiet() == {}
 
 
 @sandboxed

@@ -42,6 +42,8 @@ class Inspector:
         self._files: dict[str, int] = {}
         self._indexes: dict[str, int] = {}
         """Of our macvlans and of the ports, when last seen right."""
+        self._ports: dict[str, int] = {}
+        """Indexes of the ports when first seen: by these the agent's sockets are bound."""
         self.incomplete = True
         """Something is missing, so that news of any link may be news of ours."""
 
@@ -66,9 +68,13 @@ class Inspector:
         for port in dict.fromkeys(link.parent for link in self._config.links):
             if port not in present:
                 damage[Kind.LINKS].append(f"port {port} is gone")
-            elif self._indexes.setdefault(port, present[port].index) != present[port].index:
-                self._indexes[port] = present[port].index
+                continue
+            index = present[port].index
+            if self._indexes.setdefault(port, index) != index:
+                self._indexes[port] = index
                 damage[Kind.RULESET] = [*damage.get(Kind.RULESET, ()), f"port {port} is another one now"]
+            if self._ports.setdefault(port, index) != index:
+                damage[Kind.LINKS].append(f"port {port} was made anew")
         for link in self._config.links:
             if link.parent in present:
                 fault = self._link_fault(link, present, roles.get(link.group))
@@ -120,7 +126,7 @@ class Inspector:
             except (KeyError, OSError):
                 held = self._reopen(path)
             if held != wanted and held and link not in self._faulty:
-                found.append(f"{path.replace('/', '.')} is {held.decode().strip()}")
+                found.append(f"{path.replace('/', '.')} is {held.decode(errors='replace').strip()}")
         return found
 
     def _reopen(self, path: str) -> bytes:
@@ -136,17 +142,31 @@ class Inspector:
     # --- putting right; each raises EnvironmentFailure
 
     def repair_links(self, roles: Roles) -> None:
+        """Whatever has a port; then it raises for a port that is gone, or that is another one."""
         present = self._links.links()
-        names = {each.name for each in present}
-        for link in self._config.links:
-            if link.parent not in names:
-                raise EnvironmentFailure("set up", link.name, f"its port {link.parent} is gone")
+        indexes = {each.name: each.index for each in present}
+        there = [link for link in self._config.links if link.parent in indexes]
+        for link in there:
             if link.is_macvlan:
                 self._restore_identity(link, present)
-        self._links.apply(self._config.links, self._config.sysctls, self._config.rules)
+        failures: list[EnvironmentFailure] = []
+        try:
+            self._links.apply(self._config.links, self._config.sysctls, self._config.rules)
+        except EnvironmentFailure as failure:
+            failures.append(failure)
         for group, active in roles.items():
-            links = [link for link in self._config.links if link.group == group]
-            (self._links.take if active else self._links.release)(links)
+            try:
+                if active:
+                    self._links.take([link for link in there if link.group == group])
+                else:
+                    self._links.release([link for link in self._config.links if link.group == group])
+            except EnvironmentFailure as failure:
+                failures.append(failure)
+        if failures:
+            raise failures[0]
+        for port, index in self._ports.items():
+            if indexes.get(port, index) != index:
+                raise EnvironmentFailure("use", f"port {port}", "the agent must be restarted")
 
     def _restore_identity(self, link: Link, present: Sequence[PresentLink]) -> None:
         """The name and the MAC address of a link that we made."""

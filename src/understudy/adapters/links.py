@@ -103,7 +103,7 @@ class Links:
         for payload in self._route.dump(RTM_GETLINK, _LINK.pack(socket.AF_UNSPEC, 0, 0, 0, 0)):
             _, _, index, flags, _ = _LINK.unpack_from(payload)
             details = attributes(payload, _LINK.size)
-            name = details.get(IFLA_IFNAME, b"").rstrip(b"\0").decode()
+            name = details.get(IFLA_IFNAME, b"").rstrip(b"\0").decode(errors="replace")
             mac = details.get(IFLA_ADDRESS, b"")
             parent = struct.unpack("=I", details.get(IFLA_LINK, bytes(4)))[0]
             found.append(PresentLink(index, name, mac, parent, bool(flags & IFF_UP), bool(flags & IFF_LOWER_UP)))
@@ -171,13 +171,14 @@ class Links:
         """Make the kernel hold exactly these virtual links, sysctls and rules of ours. Raises EnvironmentFailure.
 
         A new link is down and without addresses. One that is up, because an agent before this one served, stays up, and
-        the file's addresses stay on their ports.
+        the file's addresses stay on their ports. What cannot be, such as a link whose port is gone, is left out and
+        raised for at the end.
         """
-        for path, value in sysctls:
-            write_sysctl(path, value)
+        failure = _write_sysctls(sysctls)
         self._rules.apply(rules)
         present = {link.name: link for link in self.links()}
         wanted = {link.name for link in links if link.is_macvlan}
+        orphan: Link | None = None
         for stale in present.values():
             if stale.is_ours and stale.name not in wanted:
                 self._delete_link(stale)
@@ -185,7 +186,8 @@ class Links:
             there = present.get(link.name)
             parent = present.get(link.parent)
             if parent is None:
-                raise EnvironmentFailure("set up", link.name, f"its port {link.parent} is gone")
+                orphan = orphan or link
+                continue
             if link.mode is None:
                 continue
             if there is not None and (there.mac, there.parent) != (_mac(link), parent.index):
@@ -198,6 +200,10 @@ class Links:
             for path, value in link.sysctls:
                 write_sysctl(path, value)
         self._drop_addresses(links)
+        if orphan is not None:
+            raise EnvironmentFailure("set up", orphan.name, f"its port {orphan.parent} is gone")
+        if failure is not None:
+            raise failure
 
     def take(self, links: Sequence[Link]) -> None:
         """Answer: addresses, then up. Raises EnvironmentFailure at the first that fails. A port is left as it is."""
@@ -312,6 +318,17 @@ def write_sysctl(path: str, value: str) -> None:
             file.write_text(value)
     except OSError as error:
         raise EnvironmentFailure("set sysctl", path, os.strerror(error.errno or 0)) from error
+
+
+def _write_sysctls(sysctls: Sequence[Sysctl]) -> EnvironmentFailure | None:
+    """All that can be written; the first failure."""
+    failure: EnvironmentFailure | None = None
+    for path, value in sysctls:
+        try:
+            write_sysctl(path, value)
+        except EnvironmentFailure as error:
+            failure = failure or error
+    return failure
 
 
 def _add_address(index: int, address: Interface, link: Link) -> Request:

@@ -148,7 +148,7 @@ def _parse(family: Family, payload: bytes) -> HeldRule:
         destination=ip_address(details[FRA_DST]) if FRA_DST in details else None,
         protocol="tcp" if details.get(FRA_IP_PROTO) == bytes([socket.IPPROTO_TCP]) else None,
         ports=struct.unpack("=HH", ports) if ports else None,
-        incoming=incoming.rstrip(b"\0").decode() if incoming else None,
+        incoming=incoming.rstrip(b"\0").decode(errors="replace") if incoming else None,
         target=target if action == FR_ACT_GOTO else None,
     )
     plain = known and not source_length and not set(details) - _KNOWN - _ALWAYS_THERE

@@ -210,6 +210,6 @@ def _process(port: int) -> str:
     if not port:
         return ""
     try:
-        return f"{Path(f'/proc/{port}/comm').read_text().strip()} (pid {port})"
+        return f"{Path(f'/proc/{port}/comm').read_text(errors='replace').strip()} (pid {port})"
     except OSError:
         return ""

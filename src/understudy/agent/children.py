@@ -42,11 +42,19 @@ class Children:
         return [pidfd for _, pidfd in self._alive.values()]
 
     def spawn(self, role: str, body: Callable[[], None], *keep: socket.socket) -> int:
-        """Fork a child that does `body` and ends; it keeps these sockets and its way to the journal."""
+        """Fork a child that does `body` and ends; it keeps these sockets and its way to the journal.
+
+        Raises OSError if there is no room for another process or descriptor.
+        """
         parent = os.getpid()
         pid = os.fork()
         if pid:
-            self._alive[role] = (pid, os.pidfd_open(pid))
+            try:
+                self._alive[role] = (pid, os.pidfd_open(pid))
+            except OSError:  # no descriptor left: what cannot be watched must not run
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+                raise
             return pid
         status = 1
         try:

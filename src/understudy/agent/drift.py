@@ -52,12 +52,17 @@ _PROBE = f"add chain {FAMILY_INET} {TABLE} probe\ndelete chain {FAMILY_INET} {TA
 
 
 class Drift:
-    """Watches for the hands. `ruleset` is what the kernel shall hold now, servers that are down included."""
+    """Watches for the hands. `ruleset` is what the kernel shall hold now, servers that are down included; `unquieten`
+    ends the quiet of every group that is not being handed over.
+    """
 
-    def __init__(self, config: NodeConfig, nft: Nft, ruleset: Callable[[], str]) -> None:
+    def __init__(
+        self, config: NodeConfig, nft: Nft, ruleset: Callable[[], str], unquieten: Callable[[], str] = str
+    ) -> None:
         self._config = config
         self._nft = nft
         self._ruleset = ruleset
+        self._unquieten = unquieten
         self._guard: Nft | None = None
         self._guard_at = 0
         self._inspector = Inspector(config)
@@ -110,6 +115,10 @@ class Drift:
         self._watching = self._unseen = True
         self._sysctls_at = time.monotonic_ns() + FIRST_TURN_LATER
 
+    def look_anew(self) -> None:
+        """At everything, in the next turn: what is wanted is known better than at the last one."""
+        self._unseen = self._watching
+
     def rest(self) -> None:
         """Watch no more, and let other hands make the guard; until the next `begin`."""
         self._watching = False
@@ -142,7 +151,7 @@ class Drift:
         if now >= self._sysctls_at:
             self._sysctls_at = now + SYSCTLS_EVERY
             kinds.add(Kind.SYSCTLS)
-        if self._unseen or (self._guard is None and 0 < self._guard_at <= now):
+        if self._guard is None and (self._unseen or 0 < self._guard_at <= now):
             self._make_guard()
         if self._unseen:
             self._unseen = False
@@ -155,7 +164,7 @@ class Drift:
             if self._news_of_rules.socket in ready:
                 self._take_ruleset_news()
             self._look(kinds, who)
-        except EnvironmentFailure as failure:
+        except (EnvironmentFailure, OSError, ValueError) as failure:
             self._tell({"kind": "error", "subject": "drift", "detail": str(failure)})
         for kind, (what, whose) in list(self._damage.items()):
             self._feed(Differs(kind, what, whose))
@@ -261,6 +270,7 @@ class Drift:
         match kind:
             case Kind.RULESET:
                 self._nft.restore_rules(self._ruleset())
+                self._nft.run(self._unquieten())  # an element that others put there would stay
                 self._to_refill, self._beyond_rules = self._beyond_rules, False
             case Kind.LINKS | Kind.ADDRESSES:
                 self._inspector.repair_links(self._roles)

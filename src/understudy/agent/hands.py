@@ -19,7 +19,7 @@ from understudy.agent.store import Store, Stored
 from understudy.errors import EnvironmentFailure, OperatorError
 from understudy.render import pair_changes, quieten, render_node, revoke_lease, unquieten
 from understudy.render.model import NodeConfig
-from understudy.units import NetworkName
+from understudy.units import GroupName, NetworkName
 
 
 class Hands:
@@ -41,7 +41,11 @@ class Hands:
         self._everyone = frozenset(server.binding for service in self._balanced for server in service.servers)
         self._up = self._everyone
         """The servers that the kernel's balancer may choose now."""
-        self._drift = Drift(config, self._nft, self._ruleset_now)
+        self._resting = False
+        """The kernel may hold another file's maps: whose bindings are not ours to write."""
+        self._quiet_groups: set[GroupName] = set()
+        """Those that are being handed over."""
+        self._drift = Drift(config, self._nft, self._ruleset_now, self._unquieten_others)
         self._commands = {
             "apply": self._apply,
             "rest": self._rest,
@@ -84,18 +88,22 @@ class Hands:
 
     def _apply(self, message: Message) -> Message:
         """The rule set first: it loads conntrack, whose sysctls exist only then, and it shuts the gates."""
+        self._resting = False
         try:
             self._nft.apply(self._config.ruleset)
             self._links.apply(self._config.links, self._config.sysctls, self._config.rules)
         except (EnvironmentFailure, OSError):
             if message.get("first"):
                 self._remove(message)  # half of it would be neither served nor ever taken away
+            else:
+                self._drift.begin()  # what is missing is tried again, and told
             raise
         self._drift.begin()
         return {}
 
     def _rest(self, message: Message) -> Message:
         """Change nothing more unasked, until the next `apply`: other hands are about to take over."""
+        self._resting = True
         self._drift.rest()
         return {}
 
@@ -120,12 +128,14 @@ class Hands:
                 held.append(group)
         for group in held:  # of the others the core will say what it wants
             self._drift.role(group, True)
+        self._drift.look_anew()  # the first look may have come before anybody knew the roles
         return {"held": held, "up": sorted(self._up), "drift": self._drift.summary()}
 
     def _role(self, message: Message) -> Message:
         group, active = message["group"], bool(message["active"])
         links = [link for link in self._config.links if link.group == group]
         self._drift.role(group, None)  # half done, it is neither
+        self._quiet_groups.discard(group)
         if active:
             self._nft.run(unquieten(self._numbers[message["group"]]))
             self._links.take(links)
@@ -140,14 +150,19 @@ class Hands:
         return {}
 
     def _quiet(self, message: Message) -> Message:
-        self._nft.run((quieten if message["on"] else unquieten)(self._numbers[message["group"]]))
+        group = message["group"]
+        self._nft.run((quieten if message["on"] else unquieten)(self._numbers[group]))
+        (self._quiet_groups.add if message["on"] else self._quiet_groups.discard)(group)
         return {}
+
+    def _unquieten_others(self) -> str:
+        return "".join(unquieten(self._numbers[g]) for g in self._numbers if g not in self._quiet_groups)
 
     def _servers(self, message: Message) -> Message:
         up = frozenset(message["up"])
         plan = self._options.plan
         text = "".join(pair_changes(plan, service, self._up, up) for service in self._balanced)
-        if text:
+        if text and not self._resting:  # `apply` writes all of them
             self._nft.run(text)
         self._up = up
         return {}

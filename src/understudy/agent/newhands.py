@@ -1,6 +1,7 @@
 """Hands that come into a kernel which others have made: after a crash, for another file, or to put the old one back.
 
-They begin with the servers that are down, and leave the end of their work (`finish`) for a moment without a core:
+They begin with the servers that are down, which they keep in mind for those that follow them, and leave the end of
+their work (`finish`) for a moment without a core:
 
     the lease's table    while the core before still advertises, its leases must last as long as its interval asks
                          for, and no longer than it tells the peer to wait; with the next core both change at once
@@ -23,6 +24,9 @@ class NewHands(Hands):
         super().__init__(running.options, running.config, running.interfaces)
         if running.up is not None:
             self._up &= running.up
+        self._verdicts = running.verdicts
+        self._up -= self._verdicts.among(self._up)
+        self._verdicts.note(self._everyone - self._up, down=True)
         self._meanwhile = meanwhile
         self._complete = complete
         self._commands["finish"] = self._finish
@@ -39,6 +43,13 @@ class NewHands(Hands):
     def _ruleset_now(self) -> str:
         ruleset = super()._ruleset_now()
         return self._meanwhile + ruleset.removeprefix(lease_part(ruleset)) if self._meanwhile else ruleset
+
+    def _servers(self, message: Message) -> Message:
+        before = self._up
+        answer = super()._servers(message)
+        self._verdicts.note(before - self._up, down=True)
+        self._verdicts.note(self._up - before, down=False)
+        return answer
 
     def _finish(self, message: Message) -> Message:
         """No core gives a role or takes one away now; the next one advertises with its own interval.

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from understudy.config.plan import Check, Group, Network, Node, Plan, Service
-from understudy.units import GroupName, NetworkName, NodeName, format_duration
+from understudy.units import Family, GroupName, NetworkName, NodeName, format_duration
 
 REFUSED: Final = "E5230"
 
@@ -43,10 +43,11 @@ TABLE: tuple[Verdict, ...] = (
     Verdict("group-vrid", False, "another VRID is another virtual MAC address, and another router to the other node"),
     Verdict("group-vrrp", False, "the other node could not hear this one until it runs the same file"),
     Verdict("group-other", False, "nobody has said yet that a running node can take it"),
-    Verdict("group-ports", False, "sockets for a family on a network are opened when an agent starts"),
+    Verdict("group-ports", False, "sockets for a family on a network, multicast or unicast, are opened at the start"),
     Verdict("group", True, "it begins as Backup and is elected"),
     Verdict("group-elsewhere", True, "this node is not in it"),
     Verdict("address", True, "links stay: an Active takes or drops the address and announces it"),
+    Verdict("advertise-v2", False, "a version 2 peer drops what names another interval, and both would be Active"),
     Verdict("advertise", True, "the next advertisement carries the interval, and the standby goes by it"),
     Verdict("preempt", True, "decides from the next decision on"),
     Verdict("priority", True, "moves nothing by itself; a group that preempts is then handed over"),
@@ -143,17 +144,24 @@ def _groups(old: Plan, new: Plan, node: NodeName) -> Iterator[Change]:
         else:
             yield from _group(group, now)
     ours = [group for group in old.groups if node in group.nodes]
-    spoken = {(router.network, router.family) for group in ours for router in group.routers}
-    partners = {member for group in ours for member in group.nodes}
+    spoken = {spoken for group in ours for spoken in _spoken(group)}
+    heard = {member for group in ours for member in group.nodes}
+    partners = {member for group in ours if not group.plain for member in group.nodes}
+    """The channel has a socket where one of them is heard; a plain group needs none."""
     for name, group in after.items():
         if name not in before:
             if node not in group.nodes:
                 kind = "group-elsewhere"
-            elif not {(router.network, router.family) for router in group.routers} <= spoken:
+            elif not _spoken(group) <= spoken:
                 kind = "group-ports"
             else:
-                kind = "group" if set(group.nodes) <= partners else "group-nodes"
+                kind = "group" if set(group.nodes) <= (heard if group.plain else partners) else "group-nodes"
             yield Change(kind, f"group {name} added: {_list(_addresses(group))}")
+
+
+def _spoken(group: Group) -> set[tuple[NetworkName, Family, bool]]:
+    """What ports must have been opened for: a unicast one is another than a multicast one."""
+    return {(router.network, router.family, group.unicast) for router in group.routers}
 
 
 _GROUP: tuple[tuple[str, str, Callable[[Group], str]], ...] = (
@@ -187,7 +195,9 @@ def _group(old: Group, new: Group) -> Iterator[Change]:
     for kind, key, text in _GROUP:
         before, after = text(old), text(new)
         if before != after:
-            yield Change(kind, f"group {old.name}: {key} {before} -> {after}")
+            # RFC 3768, section 7.1: a receiver discards what names another interval than its own.
+            fixed = kind == "advertise" and old.plain and old.version == 2
+            yield Change("advertise-v2" if fixed else kind, f"group {old.name}: {key} {before} -> {after}")
     yield from _listed("address", f"group {old.name}: address", (_addresses(old), _addresses(new)))
     if replace(old, **{name: getattr(new, name) for name in _COMPARED}) != new:
         yield Change("group-other", f"group {old.name} changed")

@@ -32,8 +32,8 @@ from understudy.units import Instant
 
 BUSY = "E5231"
 PREPARE_TIMEOUT_S = 30.0
-APPLY_TIMEOUT_S = 2.5
-"""The core takes hands that say nothing for three of its seconds for dead."""
+APPLY_TIMEOUT_S, UNDO_TIMEOUT_S = 2.5, 1.0
+"""Together less than the four of its seconds after which the core takes hands that say nothing for dead."""
 RECEIVE_MAX = 1 << 20
 
 
@@ -46,7 +46,7 @@ class Phase(Enum):
 
 class Reloader:
     """`running` says what runs now, `order` gives its hands a command, `adopt` puts another in its place with the hands
-    at the other end of the socket.
+    at the other end of the socket; it raises OSError before it has done anything if there is no process for it.
     """
 
     def __init__(
@@ -114,10 +114,7 @@ class Reloader:
 
     def read_again(self) -> None:
         """The node's own file."""
-        if self.busy:
-            self._note("reload-refused", {"subject": BUSY, "detail": "another reload is under way"})
-        else:
-            self._begin(None)
+        self._begin(None)
 
     def ended(self, role: str) -> None:
         """A child of ours has ended."""
@@ -147,28 +144,38 @@ class Reloader:
         if self._phase is Phase.PREPARING:
             self._hear_child()  # It may have ended, and its client come back before we heard of it.
         with connection:
-            if self.busy:
-                busy = OperatorError(BUSY, "another reload is under way", "wait until it is done")
-                with contextlib.suppress(OSError):
-                    connection.send(json.dumps(loading.refusal(self._running(), busy)).encode() + b"\n")
-            else:
-                self._begin(connection)
+            self._begin(connection)
 
     def _begin(self, connection: socket.socket | None) -> None:
+        if self.busy:
+            self._refuse(connection, OperatorError(BUSY, "another reload is under way", "wait until it is done"))
+            return
         self._phase, self._begun = Phase.PREPARING, time.monotonic_ns()
         self._deadline = time.monotonic() + PREPARE_TIMEOUT_S
         self._number += 1
         self._result = bytearray()
-        self._child, theirs = socket.socketpair()
-        self._child.setblocking(False)
         running = self._running()
 
         def body() -> None:
             gc.freeze()
             loading.serve(connection, theirs, running, self._lines)
 
-        self._children.spawn(self._role, body, theirs, *(() if connection is None else (connection,)))
-        theirs.close()
+        try:
+            self._child, theirs = socket.socketpair()
+            self._child.setblocking(False)
+            with theirs:
+                self._children.spawn(self._role, body, theirs, *(() if connection is None else (connection,)))
+        except OSError as error:
+            self._finish("")
+            self._refuse(connection, OperatorError(loading.NOT_TAKEN, _no_process(error), "try again later"))
+
+    def _refuse(self, connection: socket.socket | None, error: OperatorError) -> None:
+        """Before anything was begun: told to the client, or noted if SIGHUP asked."""
+        if connection is None:
+            self._note("reload-refused", {"subject": error.code, "detail": error.message})
+            return
+        with contextlib.suppress(OSError):
+            connection.send(json.dumps(loading.refusal(self._running(), error)).encode() + b"\n")
 
     def _hear_child(self) -> None:
         assert self._child is not None
@@ -196,17 +203,21 @@ class Reloader:
     # --- applying
 
     def _apply(self, phase: Phase, running: Running) -> None:
-        self._phase = phase
-        self._deadline = time.monotonic() + APPLY_TIMEOUT_S
-        self._hands, theirs = messages.pair()
         new = phase is Phase.APPLYING
+        self._phase = phase
+        self._deadline = time.monotonic() + (APPLY_TIMEOUT_S if new else UNDO_TIMEOUT_S)
         meanwhile, complete = (running.meanwhile, running.announce) if new else ("", True)
 
         def body() -> None:
             NewHands(running, meanwhile=meanwhile, complete=complete).run(theirs)
 
-        self._children.spawn("new-hands", body, theirs)
-        theirs.close()
+        try:
+            self._hands, theirs = messages.pair()
+            with theirs:
+                self._children.spawn("new-hands", body, theirs)
+        except OSError as error:
+            self._hands_failed(_no_process(error))
+            return
         messages.send(self._hands, {"op": "apply"})
         if not new:
             messages.send(self._hands, {"op": "finish"})
@@ -231,8 +242,12 @@ class Reloader:
         assert self._fresh is not None
         assert self._hands is not None
         old, (fresh, words), hands = self._running(), self._fresh, self._hands
+        try:
+            self._adopt(fresh, hands)
+        except OSError as error:
+            self._hands_failed(_no_process(error))
+            return
         self._hands = None
-        self._adopt(fresh, hands)
         digests = {"digest_old": old.digest, "digest_new": fresh.digest}
         took_ms = (time.monotonic_ns() - self._begun) // 1_000_000
         self._note("reloaded", {**digests, "changed": words, "took_ms": took_ms})
@@ -280,6 +295,10 @@ class Reloader:
 
     def _note(self, kind: str, line: dict[str, object]) -> None:
         self._lines.write(Instant(time.monotonic_ns()), {"kind": kind, **line})
+
+
+def _no_process(error: OSError) -> str:
+    return f"no process or socket can be made for it: {error.strerror or error}"
 
 
 def _listen(path: Path) -> socket.socket:

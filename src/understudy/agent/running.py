@@ -1,7 +1,9 @@
 """What a node runs: one file as this node's kernel, core and checks get it. A reload puts another in its place."""
 
+import mmap
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 
 from understudy.agent.lans import kernel_jiffy
 from understudy.agent.options import AgentOptions
@@ -14,6 +16,28 @@ from understudy.render.text import FAMILY_INET, preamble
 from understudy.units import NetworkName
 
 
+class Verdicts:
+    """Which servers are down, in memory that the hands share with all that are forked after them: a byte a binding.
+
+    Nothing to read whole, so that hands may die at any moment.
+    """
+
+    def __init__(self, bindings: int) -> None:
+        self._down = mmap.mmap(-1, bindings + 1)  # They count from 1.
+
+    def note(self, bindings: Iterable[int], *, down: bool) -> None:
+        for binding in bindings:
+            self._down[binding] = down
+
+    def among(self, bindings: Iterable[int]) -> frozenset[int]:
+        """Those that are down."""
+        return frozenset(binding for binding in bindings if self._down[binding])
+
+    def __reduce__(self) -> tuple[type["Verdicts"], tuple[int]]:
+        """Where it is sent to, nothing is known yet."""
+        return Verdicts, (len(self._down) - 1,)
+
+
 @dataclass(frozen=True, slots=True)
 class Running:
     options: AgentOptions
@@ -21,7 +45,7 @@ class Running:
     settings: NodeSettings
     config: NodeConfig
     up: frozenset[int] | None = None
-    """The bindings that the balancer may choose at first; None: all, as in `config`."""
+    """The bindings that the balancer may choose at first; None: all but for `verdicts`."""
     announce: bool = False
     """There are addresses that the LANs were not told of."""
     meanwhile: str = ""
@@ -29,6 +53,8 @@ class Running:
 
     A lease must outlast the pause between two advertisements, and end before what the last one told the peer to wait.
     """
+    verdicts: Verdicts = field(default_factory=lambda: Verdicts(0))
+    """Kept by whichever hands work with this file."""
 
     @property
     def digest(self) -> str:
@@ -45,10 +71,12 @@ def make_running(
     settings = replace(options.plan.settings(options.node), jiffy=kernel_jiffy(), fence=options.lease_enabled)
     loaded = replace(options, loaded_ns=time.monotonic_ns())
     config = render(loaded, interfaces, None)
+    verdicts = Verdicts(sum(len(service.servers) for service in options.plan.services))
+    running = Running(loaded, interfaces, settings, config, up, verdicts=verdicts)
     if before is None:
-        return Running(loaded, interfaces, settings, config, up)
+        return running
     announce = added_addresses(before, options.plan)
-    return Running(loaded, interfaces, settings, config, up, announce, _meanwhile(loaded, interfaces, before))
+    return replace(running, announce=announce, meanwhile=_meanwhile(loaded, interfaces, before))
 
 
 def lease_part(ruleset: str) -> str:

@@ -21,6 +21,7 @@ import signal
 import socket
 import sys
 import time
+from dataclasses import replace
 from typing import NoReturn
 
 from understudy.adapters.nftables import Nft
@@ -60,6 +61,8 @@ STOP_TIMEOUT = 3 * SECOND
 CHECKS_LATER_S = 0.1
 """After a core began: every millisecond of its start is a millisecond of the lease, and the checks can wait."""
 FORK_PATIENCE_S = 0.1
+SETTLE_S = 0.1
+"""Mostly there is nothing to do, which the hands say within a millisecond; the lease runs meanwhile."""
 TICK_S = 1.0
 CORE_SILENCE_MAX = 5
 """Rounds of our loop without a word of the core, which speaks every second. Rounds: if we were frozen, so was it."""
@@ -181,7 +184,7 @@ class Supervisor:
     def _start_core(self, role: str = "core", gate: socket.socket | None = None) -> None:
         """With a `gate` it says there that it is ready, and waits for a word."""
         self._generation += 1
-        self._checks_in, self._checks_out = messages.pair()
+        checks_in, checks_out = messages.pair()
         generation, running = self._generation, self._running
 
         def body() -> None:
@@ -194,7 +197,7 @@ class Supervisor:
                 self._lans,
                 self._epoch + generation,
                 self._hands_end,
-                self._checks_in,
+                checks_in,
                 self._journal_out,
                 generation,
                 announce=running.announce,
@@ -203,7 +206,8 @@ class Supervisor:
         sockets = [lan.port.socket for lan in self._lans.values()]
         sockets += [lan.channel for lan in self._lans.values() if lan.channel is not None]
         sockets += [gate] if gate is not None else []
-        pid = self._children.spawn(role, body, self._hands_end, self._checks_in, *sockets)
+        pid = self._children.spawn(role, body, self._hands_end, checks_in, *sockets)
+        self._checks_in, self._checks_out = checks_in, checks_out
         self._silent_rounds = 0
         with contextlib.suppress(OSError):  # A full disk must not end the node.
             running.options.core_pid_path.write_text(f"{pid}\n")
@@ -238,6 +242,7 @@ class Supervisor:
         if stuck or (role == "core" and self._reloader.changing):
             role = "hands"  # They may hang, or the kernel be half-way to another file.
         if role == "hands" and self._reloader.changing:
+            settle(self._children, self._hands_end)
             self._reloader.abort("core or hands ended meanwhile: both begin anew with the old file")
         if role == "hands":
             for other in ("core", "checks", "hands"):
@@ -267,12 +272,23 @@ class Supervisor:
         return messages.send(self._hands_end, message)
 
     def _adopt(self, running: Running, hands_end: socket.socket) -> None:
-        """The kernel holds what `running` says, by the hands at `hands_end`: a new core goes on from there."""
-        old, self._hands_end, self._running = self._hands_end, hands_end, running
-        ours, theirs = socket.socketpair()
-        self._start_core("new-core", theirs)
+        """The kernel holds what `running` says, by the hands at `hands_end`: a new core goes on from there.
+
+        Raises OSError, with nothing changed, if none can be forked.
+        """
+        old, before = self._hands_end, self._running
+        self._hands_end, self._running = hands_end, running
+        try:
+            ours, theirs = socket.socketpair()
+            self._start_core("new-core", theirs)
+        except OSError:
+            self._hands_end, self._running = old, before
+            raise
+        # For hands that may follow these one day: what was only true now; of the servers `verdicts` keeps it.
+        self._running = replace(running, up=None, announce=False, meanwhile="")
         select.select([ours], [], [], FORK_PATIENCE_S)  # The old one advertises until the new one is there.
         self._children.kill("core")  # Not one of its advertisements may meet the lease that follows.
+        settle(self._children, old)
         messages.send(hands_end, {"op": "finish"})
         with contextlib.suppress(OSError):  # Should it have ended already, another follows it.
             ours.send(b"go")
@@ -282,6 +298,8 @@ class Supervisor:
         self._checks_due = time.monotonic() + CHECKS_LATER_S
         for end in (old, ours, theirs):
             end.close()
+        if self._stopping_since:  # Said to the core that is gone.
+            self._children.signal("core", signal.SIGTERM)
         gc.freeze()
 
     def _watch_core(self) -> None:
@@ -341,3 +359,19 @@ class Supervisor:
             elif line:
                 self._journal.append(line)
                 self._manager.take(line)
+
+
+def settle(children: Children, hands_end: socket.socket) -> None:
+    """Let stopped hands do what a core that is gone had ordered: a role that it gave up must not be adopted.
+
+    Bounded: hands that do not answer are about to be ended anyway.
+    """
+    if not messages.send(hands_end, {"op": "rest", "token": "settled"}):
+        return
+    children.signal("hands", signal.SIGCONT)
+    deadline = time.monotonic() + SETTLE_S
+    with contextlib.suppress(EOFError):
+        while select.select([hands_end], [], [], max(0.0, deadline - time.monotonic()))[0]:
+            answer = messages.receive(hands_end)
+            if answer is not None and answer.get("token") == "settled":
+                return

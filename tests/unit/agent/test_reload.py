@@ -12,7 +12,7 @@ from understudy.agent.running import Running
 from understudy.cli.reload import in_order
 from understudy.config import load_plan
 from understudy.config.plan import Group, Plan
-from understudy.units import NodeName
+from understudy.units import SECOND, NodeName
 
 TEXT = """\
 cluster: shop
@@ -79,6 +79,11 @@ def with_later_group() -> Plan:
     return replace(plan, groups=(Later(**{f.name: getattr(edge, f.name) for f in fields(edge)}), *plan.groups[1:]))
 
 
+def with_plain_group() -> Plan:
+    """Beside a router that knows version 2 only."""
+    return with_group(plain=True, version=2)
+
+
 EDITS: dict[str, Edit] = {
     "cluster": lambda: edited("cluster: shop", "cluster: shops"),
     "node-gone": lambda: with_group(nodes=(NodeName("gw2"), NodeName("fw2"))),
@@ -98,6 +103,7 @@ EDITS: dict[str, Edit] = {
     "group-elsewhere": lambda: edited("addresses: {far: 10.77.0.254}", "addresses: {far: 10.77.0.253}"),
     "address": lambda: edited("outside: 203.0.113.10,", "outside: [203.0.113.10, 203.0.113.20],"),
     "advertise": lambda: edited("advertise: 100ms", "advertise: 50ms"),
+    "advertise-v2": lambda: with_group(advertise=2 * SECOND, plain=True, version=2),
     "preempt": lambda: edited("vrid: 7", "vrid: 7\n    preempt: true"),
     "priority": lambda: edited("nodes: [gw1, gw2]", "nodes: [gw2, gw1]"),
     "checksum": lambda: edited("vrid: 7", "vrid: 7\n    vrrp: {checksum: rfc5798}"),
@@ -118,7 +124,8 @@ EDITS: dict[str, Edit] = {
 @pytest.mark.parametrize("kind", EDITS)
 def test_every_kind_of_change_is_recognized_and_judged(kind: str) -> None:
     """By an example; what is refused says why."""
-    changes = compare(plan_of(TEXT), EDITS[kind](), NODE)
+    old = with_plain_group() if kind == "advertise-v2" else plan_of(TEXT)
+    changes = compare(old, EDITS[kind](), NODE)
     assert kind in {change.kind for change in changes}, changes
     (verdict,) = (each for each in TABLE if each.kind == kind)
     for change in changes:
@@ -149,6 +156,34 @@ def test_every_field_of_a_group_that_differs_is_said() -> None:
         other_value: dict[str, Any] = {field.name: changed}
         new = replace(plan, groups=(replace(edge, **other_value), other))
         assert compare(plan, new, NODE), field.name
+
+
+def test_a_group_added_beside_a_plain_one_has_no_channel_to_its_partner() -> None:
+    """The agent opened none on any network; another plain group needs none."""
+    spare = edited("services:", SPARE % "outside: 203.0.113.20").groups[-1]
+    old = with_plain_group()
+    kinds = {
+        plain: [change.kind for change in compare(old, replace(old, groups=(*old.groups, group)), NODE)]
+        for plain in (False, True)
+        for group in (replace(spare, plain=plain),)
+    }
+    assert kinds == {False: ["group-nodes"], True: ["group"]}
+
+
+def test_a_unicast_group_needs_ports_that_were_opened_for_one() -> None:
+    """And a multicast group others, though network and family are the same."""
+    spare = edited("services:", SPARE % "outside: 203.0.113.20").groups[-1]
+    kinds = {}
+    for before in (False, True):
+        old = with_group(unicast=before)
+        for added in (False, True):
+            new = replace(old, groups=(*old.groups, replace(spare, unicast=added)))
+            kinds[before, added] = [change.kind for change in compare(old, new, NODE)]
+    assert {pair: found[0] for pair, found in kinds.items()} == {
+        (before, added): "group" if before == added else "group-ports"
+        for before in (False, True)
+        for added in (False, True)
+    }
 
 
 def test_a_change_says_what_was_and_what_will_be() -> None:
