@@ -611,7 +611,7 @@ def test_a_kernel_that_lets_no_advertisement_out_costs_the_role(world: World) ->
         hook = f'{{ type filter hook egress device "{port}" priority 0; ip protocol 112 drop; }}'
         world.run_nft(node, f"add table netdev other\nadd chain netdev other {port} {hook}")
     world.until(lambda: world.role(other(node)) == "active" and world.role(node) == "backup")
-    assert world.get(ADDRESS)
+    world.until(lambda: world.get(ADDRESS))
     assert "send on outside" in str(world.events(node, "error", begun))
     world.run(node, "nft delete table netdev other")
     world.restart_agent(node)
