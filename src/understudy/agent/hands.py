@@ -12,12 +12,12 @@ import time
 from understudy.adapters.links import Links
 from understudy.adapters.nftables import Nft
 from understudy.agent.drift import Drift
-from understudy.agent.lans import kernel_jiffy
 from understudy.agent.messages import Message, receive, send
 from understudy.agent.options import AgentOptions
+from understudy.agent.running import render
 from understudy.agent.store import Store, Stored
 from understudy.errors import EnvironmentFailure, OperatorError
-from understudy.render import pair_changes, quieten, render_node, revoke_lease, unquieten
+from understudy.render import pair_changes, quieten, revoke_lease, unquieten
 from understudy.render.model import NodeConfig
 from understudy.units import GroupName, NetworkName
 
@@ -111,11 +111,7 @@ class Hands:
         """The rule set with the servers that are up now."""
         if self._up == self._everyone:
             return self._config.ruleset
-        options, jiffy = self._options, kernel_jiffy()
-        enabled = options.lease_enabled
-        return render_node(
-            options.plan, options.node, self._interfaces, up=self._up, jiffy=jiffy, lease_enabled=enabled
-        ).ruleset
+        return render(self._options, self._interfaces, self._up).ruleset
 
     def _survey(self, message: Message) -> Message:
         """Groups that this kernel still answers for: lease alive, links and addresses there, not just handed over."""

@@ -6,6 +6,7 @@ Three things count only after they have lasted: that the peer reaches more (`set
 
 from collections.abc import Sequence
 
+from understudy.core.holddown import GAIN_HOLD_MAX
 from understudy.core.lease import long_after
 from understudy.core.peer import PeerView
 from understudy.core.reach import LanReach
@@ -13,14 +14,10 @@ from understudy.core.routers import Routers, elapsed
 from understudy.core.settings import GroupSettings, NodeSettings
 from understudy.core.situation import Patience, PeerIs, Reaches, View
 from understudy.core.timers import LONG_AGO, NEVER
-from understudy.units import SECOND, Duration, Instant, Priority
+from understudy.units import Duration, Instant, Priority
 from understudy.wire.heartbeat import Body, GroupState, Lease, Phase, Reach, Role
 
 _NOBODY = (Reach.DOWN, Reach.SILENT)
-
-
-HELD_MAX: Duration = 10 * SECOND
-"""Longest wait of a hold-down with the peer's gain."""
 
 
 class Evidence:
@@ -193,8 +190,8 @@ class Evidence:
         the peer, which may have lost the same, has had time to ask and to say so, its gain after two intervals.
 
         In a hold-down its gain counts only after that, unless we have just lost something, or lack carrier: without
-        either, we serve now as well as we did before. But at most `HELD_MAX` later: what both had lost, and the peer
-        has found again, is a network that nobody serves meanwhile.
+        either, we serve now as well as we did before. But at most `GAIN_HOLD_MAX` later: what both had lost, and the
+        peer has found again, is a network that nobody serves meanwhile.
 
         Only a peer that is heard reaches anything: what it said before it fell silent is no measure for us.
         """
@@ -209,7 +206,7 @@ class Evidence:
             self.settles_at = min(self.settles_at, now + self._settings.advertise // 4)
         elif not self._settled and self.settles_at == NEVER:
             lacks = now - self._fell_at < 4 * self._settings.advertise or not all(lan.carrier for lan in self._lans)
-            self.settles_at = now + max(2 * self._settings.advertise, 0 if lacks else min(hold, HELD_MAX))
+            self.settles_at = now + max(2 * self._settings.advertise, 0 if lacks else min(hold, GAIN_HOLD_MAX))
         self._reach_before = reach
 
     def _compared(self, role: Role) -> Reaches:

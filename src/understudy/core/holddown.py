@@ -5,15 +5,16 @@ Two things are held down, each longer the longer it goes on:
 1. A change that nobody needs waits. A node of the higher priority asks for the group back (preemption) only after it
    has reached as much as the Active for `PREEMPT_DELAY`, and an Active that has carrier everywhere and has just lost no
    LAN looks for two intervals at a peer that has come to reach more. From the `CHANGES_FREE`-th change of role within
-   `WINDOW` both wait for `HOLD_MIN`, and twice as long after each further change, up to `HOLD_MAX`. A quiet time of
+   `WINDOW` both wait for `HOLD_MIN`, and twice as long after each further change, up to `HOLD_MAX`, the Active up to
+   `GAIN_HOLD_MAX`: a LAN that both had lost, and the peer has found again, has nobody else. A quiet time of
    `WINDOW`, or of twice the hold, in which neither the role nor what is reached changes for the worse, ends it.
 2. A node that has taken over from an Active that lived, `FALSE_ALARMS` times within `WINDOW`, asks the LANs for the
    addresses before it takes over again (the fence of core.promotion), which costs it a fraction of an interval.
 
 Guarantee: nothing here keeps a group unserved. A dead Active, one without carrier and one that has lost a LAN are
-replaced as ever. Hence a flapping port moves the group away once and back
-once, when it has come to rest. A path between the nodes that is cut and heals again and again still costs a take-over
-and a stand-down each time: nobody can tell a cut from a death.
+replaced as ever. Hence a flapping port moves the group away once and back once, when it has come to rest. A path
+between the nodes that is cut and heals again and again still costs a take-over and a stand-down each time: nobody can
+tell a cut from a death.
 """
 
 from understudy.core.handover import PREEMPT_DELAY
@@ -25,6 +26,7 @@ CHANGES_FREE = 3
 WINDOW: Duration = 60 * SECOND
 HOLD_MIN: Duration = 2 * SECOND
 HOLD_MAX: Duration = 300 * SECOND
+GAIN_HOLD_MAX: Duration = 10 * SECOND
 FALSE_ALARMS = 2
 
 
