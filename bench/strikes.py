@@ -9,7 +9,6 @@ what behind. Every wait has an end; what a contender cannot mend is measured up 
 
 import contextlib
 import os
-import socket
 import time
 from pathlib import Path
 from statistics import median
@@ -19,22 +18,18 @@ from injections import Fault, Scene
 from summary import Row, beyond_protocol_ms
 
 from understudy.config.plan import Plan
-from understudy.drill import journal, stage
+from understudy.drill import journal, stage, waits
 from understudy.drill.board import Board, Cell
 from understudy.drill.evaluate import Occasion, evaluate, void_reason
 from understudy.drill.faults import timing_of
-from understudy.drill.frames import sight
 from understudy.drill.processes import ProbeProcess
 from understudy.drill.record import Sighting, WireRecord
 from understudy.drill.result import RunJson
-from understudy.drill.sockets import clock_offset, drain
 from understudy.lab.build import Lab
 from understudy.units import MILLISECOND, SECOND, Duration, Instant, NodeName
 
 TCP_POPULATION = 40
 PROBE_PRIORITY = 60
-CLEAN: Duration = 300 * MILLISECOND
-"""Traffic is whole when no direction was silent for this long."""
 UNDECIDED_AFTER: Duration = 1_500 * MILLISECOND
 """A connection that TCP has not tried again this long after traffic was whole counts as stalled."""
 PATIENCE: Duration = 2 * SECOND
@@ -42,7 +37,6 @@ PATIENCE: Duration = 2 * SECOND
 EDGE: Duration = 2 * MILLISECOND
 """Faults keep this far from advertisements: one that came too late or too early would fall into another interval."""
 _REST_TIMEOUT: Duration = 15 * SECOND
-_POLL_S = 0.005
 
 
 class Unrest(Exception):
@@ -80,18 +74,24 @@ class Stand:
             ProbeProcess("wire", lambda: stage.wire_probe(self.lab, self._group, board).run()) as wire,
             ProbeProcess("TCP", lambda: stage.flow_probe(self.lab, self._group, TCP_POPULATION, board).run()) as flows,
         ):
-            self._wait_for_clean_probes(board)
+            if not waits.wait_for_clean_probes(board, self._streams, _REST_TIMEOUT):
+                raise Unrest("no whole traffic through the pair before the fault")
             _ahead_of_everyone(wire.pid)
             with stage.tap(self.lab, active, self._networks[0]) as tap:
                 if fault.phase_matters:
-                    self._wait_for_phase(tap, phase, self._lead(fault))
+                    interval = self._group.advertise
+                    after = min(max(int(phase * interval), EDGE), interval - EDGE)
+                    if not waits.wait_for_phase(tap, interval, after, self._lead(fault)):
+                        raise Unrest("no advertisement at the active's port")
                 called = time.monotonic_ns()
                 struck = fault.inject(scene)
             self._leads.setdefault(fault.name, []).append(struck - called)
-            mark, recovered = self._wait_for_recovery(board, struck, fault.watch(self._timing))
+            watched = struck + fault.watch(self._timing)
+            deadline = max(watched, struck + self._timing.takeover_max) + PATIENCE
+            mark, recovered = waits.wait_for_clean_traffic(board, self._streams, watched, deadline)
             board[Cell.MARK] = mark
             if recovered:
-                self._wait_for_connections(board, mark)
+                waits.wait_for_connections(board, mark, UNDECIDED_AFTER)
             findings = stage.neighbour_findings(self.lab, self._group) if self.contender.virtual_mac else []
             stop = Instant(time.monotonic_ns())
             board[Cell.STOP] = stop
@@ -157,59 +157,15 @@ class Stand:
         while self._pair() is None and time.monotonic_ns() < deadline:
             time.sleep(0.02)
 
-    # -- the waits of one run, as the drill has them --
-
-    def _wait_for_clean_probes(self, board: Board) -> None:
-        deadline = time.monotonic_ns() + _REST_TIMEOUT
-        while time.monotonic_ns() < deadline:
-            if board[Cell.WIRE_READY] and board[Cell.FLOWS_READY] and self._is_clean(board):
-                return
-            time.sleep(_POLL_S)
-        raise Unrest("no whole traffic through the pair before the fault")
-
-    def _is_clean(self, board: Board) -> bool:
-        now = time.monotonic_ns()
-        return all(
-            now - board.last_arrival(stream) < 50 * MILLISECOND and now - board.silence_ended(stream) > CLEAN
-            for stream in range(2 * len(stage.routes(self.lab, self._group)))
-        )
+    # -- the waits of one run --
 
     def _lead(self, fault: Fault) -> Duration:
         """How much earlier to call the fault. The median: one call that the scheduler held up teaches nothing."""
         return int(median(self._leads.get(fault.name, [1_200_000])[-5:]))
 
-    def _wait_for_phase(self, tap: socket.socket, phase: float, lead: Duration) -> None:
-        """Sleep to the wanted phase after an advertisement seen at the active's port."""
-        interval = self._group.advertise
-        deadline = time.monotonic_ns() + 3 * interval + SECOND // 5
-        while time.monotonic_ns() < deadline:
-            offset = clock_offset()
-            for instant, frame in drain(tap, 128, offset):
-                seen = sight(frame)
-                if seen is not None and seen[0] == "advertisement":
-                    offset_wanted = min(max(int(phase * interval), EDGE), interval - EDGE)
-                    target = instant + offset_wanted - lead
-                    while target < time.monotonic_ns():
-                        target += interval
-                    time.sleep((target - time.monotonic_ns()) / SECOND)
-                    return
-            time.sleep(0.001)
-        raise Unrest("no advertisement at the active's port")
-
-    def _wait_for_recovery(self, board: Board, struck: Instant, watch: Duration) -> tuple[Instant, bool]:
-        deadline = struck + max(watch, self._timing.takeover_max) + PATIENCE
-        while (now := time.monotonic_ns()) < deadline:
-            if now >= struck + watch and self._is_clean(board):
-                return Instant(now), True
-            time.sleep(_POLL_S)
-        return Instant(time.monotonic_ns()), False
-
-    def _wait_for_connections(self, board: Board, mark: Instant) -> None:
-        deadline = mark + UNDECIDED_AFTER
-        while time.monotonic_ns() < deadline:
-            if board[Cell.COUNTED_MARK] == mark and board[Cell.UNDECIDED] == 0:
-                return
-            time.sleep(_POLL_S)
+    @property
+    def _streams(self) -> int:
+        return 2 * len(stage.routes(self.lab, self._group))
 
     def _journals(self) -> list[journal.Event]:
         """Ours tell when a hand-over was declared; the others' have none."""

@@ -9,24 +9,21 @@ Every wait has an end. Whatever a run could not bring about becomes a finding of
 
 import contextlib
 import os
-import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from understudy.config.plan import Group, Plan
-from understudy.drill import control, faults, journal, stage
+from understudy.drill import control, faults, journal, stage, waits
 from understudy.drill.board import Board, Cell
 from understudy.drill.evaluate import Occasion, evaluate, void_reason
 from understudy.drill.fault import NotSettled
 from understudy.drill.faults import Fault, Strike, Timing
-from understudy.drill.frames import sight
 from understudy.drill.gapcontrol import INJECTED
 from understudy.drill.measure import stratified_phases
 from understudy.drill.processes import ProbeProcess
 from understudy.drill.result import DecisionJson, EventJson, RunJson, Void
-from understudy.drill.sockets import clock_offset, drain
 from understudy.errors import EnvironmentFailure
 from understudy.lab.build import Lab
 from understudy.units import MILLISECOND, SECOND, Duration, Instant, NodeName
@@ -37,10 +34,7 @@ HELD_DOWN_MAX: Duration = 60 * SECOND
 RECOVERY_TIMEOUT: Duration = 15 * SECOND
 STALLED_AFTER: Duration = 5 * SECOND
 """A connection that is not answered this long after traffic was whole again has stalled."""
-CLEAN: Duration = 300 * MILLISECOND
-"""Traffic is whole when no direction was silent for this long."""
 VOID_RETRIES = 3
-_POLL_S = 0.005
 NEVER_SETTLED = "the pair did not settle"
 
 
@@ -107,14 +101,13 @@ class Drill:
                 "TCP", lambda: stage.flow_probe(self._lab, self._group, self._options.tcp, board).run()
             ) as flows,
         ):
-            try:
-                self._wait_for_clean_probes(board)
-            except NotSettled as unsettled:
-                return Void(number, str(unsettled))
+            if not waits.wait_for_clean_probes(board, self._streams, SETTLE_TIMEOUT // 2):
+                return Void(number, "no whole traffic through the pair before the fault")
             self._progress(f"run {number} of {self._options.runs}: {self._fault.name} strikes {active}")
             with stage.tap(self._lab, active, self._networks[0]) as tap:
                 if self._fault.crash:
-                    self._wait_for_phase(tap, phase)
+                    interval = self._group.advertise
+                    waits.wait_for_phase(tap, interval, int(phase * interval), self._lead)
                 # The tap is closed after the strike: closing one waits for the kernel, 10 ms and more.
                 called = time.monotonic_ns()
                 struck = self._fault.inject(strike)
@@ -123,7 +116,7 @@ class Drill:
             healed = self._heal_within(strike, struck)
             mark, recovered = self._wait_for_recovery(board, struck)
             board[Cell.MARK] = mark
-            self._wait_for_connections(board, mark)
+            waits.wait_for_connections(board, mark, STALLED_AFTER)
             findings = [*stage.neighbour_findings(self._lab, self._group), *self._fault.check(strike)]
             stop = Instant(time.monotonic_ns())
             board[Cell.STOP] = stop
@@ -217,39 +210,6 @@ class Drill:
             raise EnvironmentFailure("ask", "the agents", f"none answers; {log.name} ends with: {said or '(nothing)'}")
         raise NotSettled(", ".join(f"{node} {role or 'does not answer'}" for node, role in last.items()))
 
-    def _wait_for_clean_probes(self, board: Board) -> None:
-        deadline = time.monotonic_ns() + SETTLE_TIMEOUT // 2
-        while time.monotonic_ns() < deadline:
-            if board[Cell.WIRE_READY] and board[Cell.FLOWS_READY] and self._is_clean(board):
-                return
-            time.sleep(_POLL_S)
-        raise NotSettled("no whole traffic through the pair before the fault")
-
-    def _is_clean(self, board: Board) -> bool:
-        """Whether every direction arrives now and was not silent during the last CLEAN."""
-        now = time.monotonic_ns()
-        streams = range(2 * len(stage.routes(self._lab, self._group)))
-        return all(
-            now - board.last_arrival(stream) < 50 * MILLISECOND and now - board.silence_ended(stream) > CLEAN
-            for stream in streams
-        )
-
-    def _wait_for_phase(self, tap: socket.socket, phase: float) -> None:
-        """Sleep to the wanted phase after an advertisement seen at the active's port; at once if none comes."""
-        interval = self._group.advertise
-        deadline = time.monotonic_ns() + 3 * interval + SECOND // 5
-        while time.monotonic_ns() < deadline:
-            offset = clock_offset()
-            for instant, frame in drain(tap, 128, offset):
-                seen = sight(frame)
-                if seen is not None and seen[0] == "advertisement":
-                    target = instant + int(phase * interval) - self._lead
-                    while target < time.monotonic_ns():
-                        target += interval
-                    time.sleep((target - time.monotonic_ns()) / SECOND)
-                    return
-            time.sleep(0.001)
-
     def _heal_within(self, strike: Strike, struck: Instant) -> Instant | None:
         """Heal a fault that the pair cannot survive, inside the measurement."""
         if self._fault.heal_after is None:
@@ -265,19 +225,12 @@ class Drill:
         timing = faults.timing_of(self._group)
         earliest = struck + faults.settle_time(self._fault, timing)
         deadline = earliest + 10 * timing.interval + RECOVERY_TIMEOUT
-        while (now := time.monotonic_ns()) < deadline:
-            if now >= earliest and self._is_clean(board):
-                return Instant(now), True
-            time.sleep(_POLL_S)
-        return Instant(time.monotonic_ns()), False
+        return waits.wait_for_clean_traffic(board, self._streams, earliest, deadline)
 
-    def _wait_for_connections(self, board: Board, mark: Instant) -> None:
-        """Wait until each connection was answered after `mark` or reset; the rest has stalled."""
-        deadline = mark + STALLED_AFTER
-        while time.monotonic_ns() < deadline:
-            if board[Cell.COUNTED_MARK] == mark and board[Cell.UNDECIDED] == 0:
-                return
-            time.sleep(_POLL_S)
+    @property
+    def _streams(self) -> int:
+        """Directions of the probes."""
+        return 2 * len(stage.routes(self._lab, self._group))
 
 
 def decisions(events: Sequence[EventJson]) -> list[DecisionJson]:
