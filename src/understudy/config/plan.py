@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from understudy.core.settings import NodeSettings
 from understudy.units import (
+    SECOND,
     Address,
     Duration,
     Family,
@@ -87,6 +88,11 @@ class Group:
     unicast: bool = False
     plain: bool = False
     """The other node runs another implementation: no channel, no hand-over, nothing but VRRP."""
+    require_sync: bool = False
+    """True: a node without the state of the group's flows does not serve. False: after `gate_deadline` it does."""
+    gate_deadline: Duration = 2 * SECOND
+    copy_every: Duration = 10 * SECOND
+    """Between two copies of the flows whose `state` is `copy`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +140,7 @@ class Service:
     servers: tuple[Server, ...]
     check: Check
     state: str
-    """`none`, until flows are replicated."""
+    """`none`, `copy` or `replicate`: what the other node's kernel holds of its flows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +154,10 @@ class SourceNat:
     """Of `source`."""
     addresses: tuple[Address, ...]
     """The group's first address a family on `to`."""
+    state: str = "none"
+    """Of its flows, as `Service.state`."""
+    helpers: tuple[str, ...] = ()
+    """Protocols whose data connections are expected: `ftp`, `tftp`."""
 
 
 @dataclass(frozen=True, slots=True)

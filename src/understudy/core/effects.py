@@ -81,6 +81,28 @@ class AskAddresses:
 
 
 @dataclass(frozen=True, slots=True)
+class AskFlows:
+    """The state gate: write what was received of the group's flows, then say so. Answered by FlowsReady.
+
+    `drain`: the peer is alive; what it has not sent yet is asked for as well, up to its present position.
+    """
+
+    group: GroupName
+    token: int
+    drain: bool
+
+
+@dataclass(frozen=True, slots=True)
+class OwnFlows:
+    """From here on this node's kernel is the original of the group's flows, or no longer is: the other is the replica."""
+
+    group: GroupName
+    own: bool
+    strict: bool = False
+    """Flows are known or do not exist: nothing is picked up in the middle (`nf_conntrack_tcp_loose` 0)."""
+
+
+@dataclass(frozen=True, slots=True)
 class SetServers:
     """Point the balancer of all services at these servers."""
 
@@ -166,6 +188,8 @@ Effect = (
     | Announce
     | AskWitnesses
     | AskAddresses
+    | AskFlows
+    | OwnFlows
     | SetServers
     | Persist
     | Finish

@@ -89,6 +89,26 @@ class RoleSet:
 
 
 @dataclass(frozen=True, slots=True)
+class FlowsReady:
+    """The answer to AskFlows: what this kernel holds of the group's replicated flows."""
+
+    group: GroupName
+    token: int
+    complete: bool
+    """Everything that was received is in this kernel, and nothing is known to be missing."""
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SyncChanged:
+    """This node's replica of a group's flows became complete, or ceased to be."""
+
+    group: GroupName
+    complete: bool
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class KernelRepaired:
     """Something of ours in this kernel had been changed by others, and is as it should be again."""
 
@@ -130,6 +150,8 @@ Event = (
     | WitnessesLearned
     | AddressAnswered
     | RoleSet
+    | FlowsReady
+    | SyncChanged
     | KernelRepaired
     | CheckFinished
     | SwitchoverCommanded

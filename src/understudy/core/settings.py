@@ -4,7 +4,8 @@
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import IntEnum
 
 from understudy.units import (
     SECOND,
@@ -18,6 +19,43 @@ from understudy.units import (
     ServiceName,
     Vrid,
 )
+from understudy.wire.marks import BINDING_SHIFT, GROUP_MASK, GROUP_SHIFT
+
+
+class Keeping(IntEnum):
+    """How a flow is kept in the other node's kernel: `state:` in the file. Greater is more."""
+
+    NONE = 0
+    """Not at all: it ends with its gateway, or is picked up."""
+    COPY = 1
+    """Its present state is written there at intervals."""
+    REPLICATE = 2
+    """Every change is written there as it happens."""
+
+
+@dataclass(frozen=True, slots=True)
+class FlowSettings:
+    """Which flows are kept twice, told by their `ct mark` (wire.marks). Equal on all nodes."""
+
+    bindings: Mapping[int, Keeping] = field(default_factory=dict)
+    """Of balanced flows, by binding; what is missing is not kept."""
+    groups: Mapping[int, Keeping] = field(default_factory=dict)
+    """By group number, for its flows without a binding: the gateway's own NAT and what is merely routed."""
+    copy_every: Duration = 10 * SECOND
+    """Between two copies."""
+
+    @property
+    def kept(self) -> bool:
+        """Whether any flow is."""
+        return any(self.bindings.values()) or any(self.groups.values())
+
+    def keeping(self, mark: int) -> Keeping:
+        """Of the flow with this mark. Flows of no group are the node's own, and never kept."""
+        group = (mark & GROUP_MASK) >> GROUP_SHIFT
+        if not group:
+            return Keeping.NONE
+        binding = mark >> BINDING_SHIFT
+        return self.bindings.get(binding, Keeping.NONE) if binding else self.groups.get(group, Keeping.NONE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +99,12 @@ class GroupSettings:
     peer_priority: Mapping[NodeName, Priority]
     plain: bool = False
     """The other node runs another implementation of VRRP: there is no channel, and each router elects by the RFC."""
+    stateful: bool = False
+    """Some of its flows are replicated: the gate asks for them before the addresses answer."""
+    require_sync: bool = False
+    """The gate is never waived: without the state this node does not serve, unless an operator says so."""
+    gate_deadline: Duration = 2 * SECOND
+    """After which a gate that may be waived is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,3 +155,6 @@ class NodeSettings:
     """False in a drill's control without lease: nobody is asked before a take-over."""
     lease_long: Duration = 60 * SECOND
     """Lease of the last node standing (see core.lease)."""
+    flows: FlowSettings = FlowSettings()
+    gate: bool = True
+    """False in a drill's control: addresses do not wait for the state."""

@@ -19,9 +19,9 @@ from dataclasses import dataclass
 
 from understudy.config.plan import Listen, Plan, Server, Service
 from understudy.render.choice import maglev, pair_count, resolve, slot_count, slot_of, slot_pairs
-from understudy.render.marks import BINDING_MASK, BINDING_SHIFT, flow_mark
 from understudy.render.text import FAMILY_INET, TABLE, Chain, Elements
 from understudy.units import Address, Family, GroupName
+from understudy.wire.marks import BINDING_MASK, BINDING_SHIFT, flow_mark
 
 __all__ = ["Balancer", "maglev", "pair_changes", "pair_elements", "pick", "render_balancer"]
 

@@ -42,9 +42,9 @@ from types import MappingProxyType
 
 from understudy.config.plan import Group, Router
 from understudy.core.lease import short_lease
-from understudy.render.marks import LEASE_GROUP_MASK, farewell_mark, lease_long_mark, lease_short_mark
 from understudy.render.text import FAMILY_NETDEV, TABLE, Chain, chain_name, chain_text, preamble
 from understudy.units import MILLISECOND, SECOND, Address, Duration, Family, NetworkName
+from understudy.wire.marks import LEASE_GROUP_MASK, farewell_mark, lease_long_mark, lease_short_mark
 
 JIFFY: Duration = 4 * MILLISECOND
 """At CONFIG_HZ=250, Debian's and most others' choice."""

@@ -24,9 +24,9 @@ from collections.abc import Mapping, Sequence
 from understudy.config.plan import Group, Plan, SourceNat
 from understudy.render.balance import Balancer, render_balancer
 from understudy.render.lease import virtual_addresses
-from understudy.render.marks import BINDING_MASK, GROUP_MASK, GROUP_SHIFT
 from understudy.render.text import FAMILY_INET, TABLE, Chain, Elements, chain_text, elements_text, preamble
 from understudy.units import Family, NetworkName
+from understudy.wire.marks import BINDING_MASK, GROUP_MASK, GROUP_SHIFT
 
 _NOT_A_SYN = "tcp flags & (fin | syn | rst | ack) != syn"
 

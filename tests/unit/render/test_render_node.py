@@ -15,10 +15,10 @@ from understudy.config import load_plan
 from understudy.config.plan import Plan
 from understudy.render import NodeConfig, lease_long_mark, lease_ns, lease_short_mark, pair_changes, render_node
 from understudy.render.diff import canonical, listing_difference
-from understudy.render.marks import BINDING_MAX, flow_mark
 from understudy.render.rules import PORT_LAST, merge
 from understudy.render.text import chain_name
 from understudy.units import MILLISECOND, SECOND, NetworkName, NodeName
+from understudy.wire.marks import BINDING_MAX, flow_mark
 
 ROOT = Path(__file__).parents[3]
 GOLDEN = ROOT / "tests" / "golden" / "render"

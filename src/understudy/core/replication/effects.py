@@ -1,0 +1,84 @@
+"""What the replication wants done: commands, as data, in the order to carry them out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from understudy.core.replication.events import Record
+from understudy.units import GroupName, NetworkName
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """One datagram's payload to node `node` on one of the shared networks; the channel seals it."""
+
+    node: int
+    network: NetworkName
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """Into this kernel, in order. Answered by Written with the same number."""
+
+    number: int
+    records: Sequence[Record]
+
+
+@dataclass(frozen=True, slots=True)
+class List:
+    """Read this kernel's flows of these groups in parts, at most `pace` entries a second. Answered by Listed."""
+
+    number: int
+    groups: frozenset[int]
+    pace: int = 0
+    """0: as fast as can be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The answer to Asked."""
+
+    group: GroupName
+    token: int
+    complete: bool
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Synced:
+    """This node's replica of the group's flows became complete, or ceased to be. Told at every change."""
+
+    group: GroupName
+    complete: bool
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """The answer to CompareCommanded: how many flows each kernel has, and how many of them differ."""
+
+    token: int
+    here: int
+    there: int
+    mismatched: int
+    examples: tuple[str, ...] = ()
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Renew:
+    """This kernel is the original now: give copies that no packet has touched since the timeout of their protocol."""
+
+    groups: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """Worth a line in the journal. `kind` is stable."""
+
+    kind: str
+    subject: str
+    detail: str
+
+
+Effect = Send | Write | List | Ready | Synced | Compared | Renew | Noted
