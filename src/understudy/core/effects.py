@@ -94,7 +94,7 @@ class AskFlows:
 
 @dataclass(frozen=True, slots=True)
 class OwnFlows:
-    """From here on this node's kernel is the original of the group's flows, or no longer is: the other is the replica."""
+    """From here on this kernel is the original of the group's flows, or no longer is: the other is the replica."""
 
     group: GroupName
     own: bool
