@@ -18,7 +18,7 @@ ALLOWED = {
     "config": {"units", "errors", "wire", "core"},
     "migrate": {"units", "errors"},
     "ios": {"units", "errors"},
-    "render": {"units", "errors", "wire", "core", "config"},
+    "render": {"units", "errors", "wire", "core", "config", "ios"},
     "adapters": {"units", "errors", "wire", "core", "config", "render"},
     "agent": {"units", "errors", "wire", "core", "config", "render", "adapters"},
     "sim": {"units", "errors", "wire", "core", "config", "render"},

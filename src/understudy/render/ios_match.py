@@ -1,0 +1,215 @@
+"""Access lists and route-maps of IOS as nft matches.
+
+A list is asked once for a flow, with the addresses that the flow's first packet had when it came in: the original tuple
+of conntrack, on every hook. That is what IOS looks at too: inside local and outside local on the way out, inside global
+and outside global on the way in.
+
+Lists are first match, route-maps first clause, and both can say no in the middle; nft can leave a chain but not its
+caller. So a rule becomes a graph of chains that only ever `goto`: each list of each clause has one, which knows where a
+permit leads, and where to go on.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+
+from understudy.ios.model import AccessList, Configuration, Dynamic, Entry, Host, ObjectGroup, Ports, RouteMap, Static
+from understudy.ios.names import interface_name
+from understudy.render.text import Chain
+
+PROTOCOL_NUMBERS = {
+    "icmp": 1, "igmp": 2, "ipinip": 4, "tcp": 6, "igrp": 9, "udp": 17, "ipv6": 41, "gre": 47, "esp": 50, "ah": 51,
+    "ahp": 51, "eigrp": 88, "ospf": 89, "nos": 94, "pim": 103, "pcp": 108, "vrrp": 112, "sctp": 132,
+}  # fmt: skip
+_EVERY = ("ip", "ipv4", None)
+_ICMP = {
+    "echo": "echo-request", "echo-reply": "echo-reply", "unreachable": "destination-unreachable",
+    "time-exceeded": "time-exceeded", "redirect": "redirect", "source-quench": "source-quench",
+    "parameter-problem": "parameter-problem", "timestamp-request": "timestamp-request",
+    "timestamp-reply": "timestamp-reply",
+}  # fmt: skip
+GROUP_DEPTH_MAX = 8
+"""Of object-groups within object-groups."""
+ALTERNATIVES_MAX = 4096
+"""Matches that one entry of a list may unfold to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Uncompiled(Exception):
+    """A line has no counterpart here; `what` says which part of it and why."""
+
+    what: str
+
+
+def addresses(host: Host, direction: str, groups: Mapping[str, ObjectGroup]) -> Iterator[str]:
+    """nft matches, of which one must hold, for `saddr` or `daddr` of the flow's original tuple; one empty for `any`."""
+    field = f"ct original ip {direction}"
+    if host.group is not None:
+        for line in _lines(groups, host.group, 0):
+            yield from _group_line(field, line)
+    elif host.any:
+        yield ""
+    else:
+        yield _masked(field, host.address, ~int(host.wildcard) & 0xFFFFFFFF)
+
+
+def _masked(field: str, address: IPv4Address, mask: int) -> str:
+    kept = int(address) & mask
+    inverse = ~mask & 0xFFFFFFFF
+    if inverse & (inverse + 1) == 0:
+        return f"{field} {IPv4Network((kept, mask.bit_count()))}"
+    return f"{field} & {IPv4Address(mask)} == {IPv4Address(kept)}"
+
+
+def _lines(groups: Mapping[str, ObjectGroup], name: str, depth: int) -> Iterator[str]:
+    if name not in groups or depth > GROUP_DEPTH_MAX:
+        return
+    for line in groups[name].lines:
+        words = line.split()
+        if words[:1] == ["group-object"] and len(words) == 2:
+            yield from _lines(groups, words[1], depth + 1)
+        else:
+            yield line
+
+
+def _group_line(field: str, line: str) -> Iterator[str]:
+    match line.split():
+        case ["any"]:
+            yield ""
+        case ["host", address]:
+            yield f"{field} {IPv4Address(address)}"
+        case ["range", first, last]:
+            yield f"{field} {IPv4Address(first)}-{IPv4Address(last)}"
+        case [address, mask]:
+            bits = int(IPv4Address(mask.removeprefix("/"))) if "." in mask else _bits(int(mask.removeprefix("/")))
+            yield _masked(field, IPv4Address(address), bits)
+
+
+def _bits(length: int) -> int:
+    return 0xFFFFFFFF << (32 - length) & 0xFFFFFFFF
+
+
+def _ports(ports: Ports | None, direction: str) -> str:
+    if ports is None:
+        return ""
+    field = f"ct original proto-{direction}"
+    numbers = ports.numbers
+    match ports.operator:
+        case "eq":
+            return f"{field} {{ {', '.join(map(str, numbers))} }}" if len(numbers) > 1 else f"{field} {numbers[0]}"
+        case "neq":
+            return f"{field} != {{ {', '.join(map(str, numbers))} }}"
+        case "range":
+            return f"{field} {numbers[0]}-{numbers[1]}"
+        case "gt":
+            return f"{field} > {numbers[0]}"
+        case "lt":
+            return f"{field} < {numbers[0]}"
+    raise Uncompiled(f"ports {ports.operator}")
+
+
+def _protocol(entry: Entry) -> str:
+    protocol = entry.protocol
+    if protocol in _EVERY:
+        return ""
+    if protocol == "tcp-udp":
+        return "meta l4proto { 6, 17 }"
+    number = PROTOCOL_NUMBERS.get(str(protocol), int(protocol) if str(protocol).isdecimal() else None)
+    if number is None:
+        raise Uncompiled(f"protocol {protocol}")
+    return f"meta l4proto {number}"
+
+
+def _qualifiers(entry: Entry) -> str:
+    """Of what stands after the addresses only ICMP's type can be told of a flow."""
+    if entry.protocol == "icmp" and entry.qualifiers and entry.qualifiers[0] in _ICMP:
+        return f"icmp type {_ICMP[entry.qualifiers[0]]}"
+    return ""
+
+
+def entry_matches(entry: Entry, groups: Mapping[str, ObjectGroup]) -> list[str]:
+    """The nft matches that an entry of a list stands for: a flow that one of them fits is permitted, or denied.
+
+    Raises Uncompiled if it says what nft cannot be asked.
+    """
+    common = [_protocol(entry), _ports(entry.source_ports, "src"), _ports(entry.destination_ports, "dst")]
+    common.append(_qualifiers(entry))
+    found = []
+    for source in addresses(entry.source, "saddr", groups):
+        for target in addresses(entry.destination or Host(), "daddr", groups):
+            found.append(" ".join(filter(None, (source, target, *common))))
+            if len(found) > ALTERNATIVES_MAX:
+                raise Uncompiled(f"more than {ALTERNATIVES_MAX} combinations of its object-groups")
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """One list (or any flow at all) under the conditions of a clause: where a permit leads, and where the rest."""
+
+    conditions: tuple[str, ...]
+    access_list: AccessList | None
+    permit: bool
+
+
+def selection(
+    configuration: Configuration, rule: Dynamic | Static, name: str, then: str, otherwise: str, ports: Mapping[str, str]
+) -> tuple[Chain, ...]:
+    """Chains that lead a flow which `rule` selects to the chain `then` and every other to `otherwise`.
+
+    The first is called `name`. A list or route-map that is not defined selects nothing, as on IOS.
+    """
+    lists = {each.name: each for each in configuration.access_lists}
+    groups = {each.name: each for each in configuration.object_groups}
+    maps = {each.name: each for each in configuration.route_maps}
+    questions: list[_Question]
+    named = rule.access_list if isinstance(rule, Dynamic) else None
+    if rule.route_map is not None:
+        questions = list(_clauses(maps.get(rule.route_map), lists, ports))
+    else:
+        questions = [_Question((), lists[named], True)] if named in lists else []
+    chains = []
+    for position, question in enumerate(questions):
+        following = f"{name}_{position + 1}" if position + 1 < len(questions) else otherwise
+        here = name if not position else f"{name}_{position}"
+        target = then if question.permit else otherwise
+        chains.append(Chain(here, (*_rules(question, groups, target, following), f"goto {following}")))
+    return tuple(chains) or (Chain(name, (f"goto {otherwise}",)),)
+
+
+def _clauses(
+    route_map: RouteMap | None, lists: Mapping[str, AccessList], ports: Mapping[str, str]
+) -> Iterator[_Question]:
+    for clause in route_map.clauses if route_map is not None else ():
+        conditions: list[str] = []
+        named: list[str] = []
+        for words in clause.matches:
+            match words:
+                case ("ip", "address", *rest):
+                    named += [word for word in rest if word != "prefix-list"]
+                case ("interface", *rest):
+                    names = [ports.get(interface_name(word) or word, word) for word in rest]
+                    quoted = ", ".join(f'"{each}"' for each in names)
+                    conditions.append(f"oifname {{ {quoted} }}")
+                case _:
+                    raise Uncompiled(f"match {' '.join(words)}")
+        if not named:
+            yield _Question(tuple(conditions), None, clause.permit)
+        for each in named:
+            if each in lists:
+                yield _Question(tuple(conditions), lists[each], clause.permit)
+
+
+def _rules(question: _Question, groups: Mapping[str, ObjectGroup], then: str, following: str) -> Sequence[str]:
+    conditions = " ".join(question.conditions)
+    if question.access_list is None:
+        return (f"{conditions} goto {then}".strip(),)
+    rules = []
+    for entry in question.access_list.entries:
+        target = then if entry.permit else following
+        # A denied flow goes on with the next list; within this one nothing below counts for it.
+        rules += [
+            " ".join(filter(None, (conditions if entry.permit else "", text, f"goto {target}")))
+            for text in entry_matches(entry, groups)
+        ]
+    return rules
