@@ -5,7 +5,7 @@
     out -> in   prerouting   inside global  -> inside local      static maps, allocated addresses, rotaries
                 postrouting  outside global -> outside local     maps, `outside source`
 
-Every map is one for all statics of its kind: the cost of a packet does not grow with their number. A static beats every
+Every map is one for all statics of its kind: the cost of a packet does not grow with their number. A static beats any
 dynamic rule; of those, lists come before route-maps, numbered ones in the order of their numbers (docs/reference/nat.md).
 
 What the router itself sends has no incoming interface: it counts as coming from the inside, as on IOS.
@@ -238,7 +238,7 @@ class _Compiler:
                     made.append((rule, action))
             except Uncompiled as error:
                 self._left_out.append(f"{rule.access_list or rule.route_map}: {error.what}")
-        entered = []
+        entered: list[str] = []
         for rule, action in made:
             number = len(entered)
             here, then = f"{name}{number}x", f"{name}{number}_do"
