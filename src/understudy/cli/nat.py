@@ -25,6 +25,7 @@ def register(app: typer.Typer) -> None:
     nat.command()(check)
     nat.command(name="print")(print_)
     nat.command(name="parse-show")(parse_show)
+    nat.command(name="test")(try_cases)
     app.add_typer(nat, name="nat")
 
 
@@ -123,3 +124,57 @@ def parse_show(file: _File, *, json_output: _Json = False) -> None:
         emit_json("understudy.nat.show/1", {"file": str(file), **as_json(shown)})
     else:
         sys.stdout.write(tell(shown))
+
+
+@guarded
+def try_cases(
+    file: Annotated[Path, typer.Argument(help="Cases: YAML with configuration, packets in, packets expected out.")],
+    *,
+    only: Annotated[list[str] | None, typer.Option(help="Only the case with this id; repeatable.")] = None,
+    json_to: Annotated[
+        Path | None, typer.Option("--json", help="Write the results there; - is standard output.")
+    ] = None,
+) -> None:
+    """Try cases on a router in a scratch namespace, with real packets. Needs no root; changes nothing outside.
+
+    Exit code 2: a case failed that was not expected to differ.
+    """
+    from dataclasses import asdict
+
+    from understudy.lab.natbed import run_cases
+    from understudy.lab.natcases import read_cases
+
+    cases = read_cases(file)
+    if only:
+        unknown = [name for name in only if name not in {case.id for case in cases}]
+        if unknown:
+            raise OperatorError("E7114", f"{file} has no case {unknown[0]!r}", "--only takes the `id` of a case")
+        cases = tuple(case for case in cases if case.id in only)
+    results = run_cases(cases)
+    failed = [each for each in results if not each.passed and not each.expected_to_differ]
+    if str(json_to) == "-":
+        emit_json("understudy.nat.test/1", {"file": str(file), "cases": [asdict(each) for each in results]})
+    else:
+        if json_to is not None:
+            _write_json(json_to, {"file": str(file), "cases": [asdict(each) for each in results]})
+        for each in results:
+            word = "passed" if each.passed else "differs, as expected" if each.expected_to_differ else "FAILED"
+            sys.stdout.write(f"{each.id}: {word}{': ' + each.title if each.title else ''}\n")
+            if each.error:
+                sys.stdout.write(f"    {each.error}\n")
+            for number, step in enumerate(each.steps if not each.passed else ()):
+                sys.stdout.writelines(f"    packet {number + 1}: {what}\n" for what in step.wrong)
+        passed = sum(each.passed for each in results)
+        differ = sum(not each.passed and each.expected_to_differ for each in results)
+        sys.stdout.write(f"{passed} of {len(results)} passed, {differ} differ as expected, {len(failed)} failed\n")
+    if failed:
+        sys.exit(CHANGED)
+
+
+def _write_json(path: Path, payload: dict[str, object]) -> None:
+    import json
+
+    try:
+        path.write_text(json.dumps({"schema": "understudy.nat.test/1", **payload}, indent=2, default=str) + "\n")
+    except OSError as error:
+        raise OperatorError("E7106", f"cannot write {path}: {error.strerror}") from error

@@ -13,7 +13,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 
-from understudy.ios.model import AccessList, Configuration, Dynamic, Entry, Host, ObjectGroup, Ports, RouteMap, Static
+from understudy.ios.model import (
+    AccessList,
+    Configuration,
+    Dynamic,
+    Entry,
+    Host,
+    ObjectGroup,
+    Ports,
+    RouteMap,
+    Side,
+    Static,
+)
 from understudy.ios.names import interface_name
 from understudy.render.text import Chain
 
@@ -127,11 +138,14 @@ def _qualifiers(entry: Entry) -> str:
     return ""
 
 
-def entry_matches(entry: Entry, groups: Mapping[str, ObjectGroup]) -> list[str]:
+def entry_matches(entry: Entry, groups: Mapping[str, ObjectGroup], subject: str = "saddr") -> list[str]:
     """The nft matches that an entry of a list stands for: a flow that one of them fits is permitted, or denied.
 
-    Raises Uncompiled if it says what nft cannot be asked.
+    `subject` is the address that an entry with only one speaks of. Raises Uncompiled if it says what nft cannot be
+    asked.
     """
+    if subject == "daddr" and entry.protocol is None:
+        return list(addresses(entry.source, subject, groups))
     common = [_protocol(entry), _ports(entry.source_ports, "src"), _ports(entry.destination_ports, "dst")]
     common.append(_qualifiers(entry))
     found = []
@@ -150,6 +164,7 @@ class _Question:
     conditions: tuple[str, ...]
     access_list: AccessList | None
     permit: bool
+    subject: str
 
 
 def selection(
@@ -163,11 +178,13 @@ def selection(
     groups = {each.name: each for each in configuration.object_groups}
     maps = {each.name: each for each in configuration.route_maps}
     questions: list[_Question]
+    # A standard list of `inside destination` names the virtual addresses.
+    subject = "daddr" if rule.side is Side.DESTINATION else "saddr"
     named = rule.access_list if isinstance(rule, Dynamic) else None
     if rule.route_map is not None:
-        questions = list(_clauses(maps.get(rule.route_map), lists, ports))
+        questions = list(_clauses(maps.get(rule.route_map), lists, ports, subject))
     else:
-        questions = [_Question((), lists[named], True)] if named in lists else []
+        questions = [_Question((), lists[named], True, subject)] if named in lists else []
     chains = []
     for position, question in enumerate(questions):
         following = f"{name}_{position + 1}" if position + 1 < len(questions) else otherwise
@@ -178,7 +195,7 @@ def selection(
 
 
 def _clauses(
-    route_map: RouteMap | None, lists: Mapping[str, AccessList], ports: Mapping[str, str]
+    route_map: RouteMap | None, lists: Mapping[str, AccessList], ports: Mapping[str, str], subject: str
 ) -> Iterator[_Question]:
     for clause in route_map.clauses if route_map is not None else ():
         conditions: list[str] = []
@@ -194,10 +211,10 @@ def _clauses(
                 case _:
                     raise Uncompiled(f"match {' '.join(words)}")
         if not named:
-            yield _Question(tuple(conditions), None, clause.permit)
+            yield _Question(tuple(conditions), None, clause.permit, subject)
         for each in named:
             if each in lists:
-                yield _Question(tuple(conditions), lists[each], clause.permit)
+                yield _Question(tuple(conditions), lists[each], clause.permit, subject)
 
 
 def _rules(question: _Question, groups: Mapping[str, ObjectGroup], then: str, following: str) -> Sequence[str]:
@@ -210,6 +227,6 @@ def _rules(question: _Question, groups: Mapping[str, ObjectGroup], then: str, fo
         # A denied flow goes on with the next list; within this one nothing below counts for it.
         rules += [
             " ".join(filter(None, (conditions if entry.permit else "", text, f"goto {target}")))
-            for text in entry_matches(entry, groups)
+            for text in entry_matches(entry, groups, question.subject)
         ]
     return rules

@@ -5,8 +5,8 @@
     out -> in   prerouting   inside global  -> inside local      static maps, allocated addresses, rotaries
                 postrouting  outside global -> outside local     maps, `outside source`
 
-Every map is one for all statics of its kind: the cost of a packet does not grow with their number. A static beats any
-dynamic rule; of those, lists come before route-maps, numbered ones in the order of their numbers (docs/reference/nat.md).
+A map holds all statics of its kind, so the cost of a packet does not grow with their number. A static beats every
+dynamic rule; of those, lists come before route-maps, numbered ones by number (docs/reference/nat.md).
 
 What the router itself sends has no incoming interface: it counts as coming from the inside, as on IOS.
 """
@@ -141,8 +141,8 @@ class _Compiler:
             chains=tuple(self._chains),
             prerouting=(f"iifname {into} jump ios_in", f"iifname {out} jump ios_local") if into and out else (),
             postrouting=(
-                # A packet of the router's own has no incoming interface: the first rule does not hold it back.
-                f"oifname {into} iifname != {out} return",
+                # A packet of the router's own has no incoming interface, and counts as from inside.
+                f"oifname {into} meta iif != 0 iifname != {out} return",
                 f"oifname {into} jump ios_out",
                 f"oifname {out} iifname {into} jump ios_global",
             )
@@ -268,6 +268,11 @@ class _Compiler:
         pool = self._pools.get(rule.pool or "")
         if pool is None:
             return None
+        if pool.kind == "match-host" and pool.segments:
+            mask = 0xFFFFFFFF << (32 - pool.length) & 0xFFFFFFFF
+            network = _net(pool.segments[0].first, pool.length)
+            self._held[network] = None
+            return (f"snat ip to ip saddr & {IPv4Address(~mask & 0xFFFFFFFF)} | {network.network_address}",)
         if not rule.overload:
             return self._allocate(rule, pool)
         usable = spans(pool)
@@ -287,10 +292,10 @@ class _Compiler:
         self._hold(pool.segments[0].first, pool.length, span=True) if pool.segments else None
         return (f"snat ip to ip saddr map @ios_pool{number}_out", "drop")
 
-    def _rotary(self, rule: Dynamic) -> tuple[str, ...]:
+    def _rotary(self, rule: Dynamic) -> tuple[str, ...] | None:
         pool = self._pools.get(rule.pool or "")
         if pool is None or not pool.segments:
-            return ()
+            return None
         listed = [address for first, last in spans(pool) for address in _each(first, last)][:ROTARY_MAX]
         choices = ", ".join(f"{n} : {address}" for n, address in enumerate(listed))
         return (f"meta l4proto tcp dnat ip to numgen inc mod {len(listed)} map {{ {choices} }}",)

@@ -1,0 +1,389 @@
+"""A router in a scratch namespace, on which cases of NAT are tried with real packets.
+
+One cable for each interface of the configuration; whoever is behind it is this module: it sends whole frames and looks
+at what comes out of all cables. Every packet carries a word of its own, so that nothing else is taken for it. Links
+resolve no neighbours: a frame that leaves is seen, wherever it would have gone.
+"""
+
+import select
+import socket
+import struct
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from itertools import count
+
+from understudy.adapters.nftables import Nft
+from understudy.errors import DecodeError, EnvironmentFailure, OperatorError
+from understudy.ios.model import Configuration, Role
+from understudy.ios.reader import read_text
+from understudy.lab import sandbox
+from understudy.lab.namespace import Namespace, write_sysctl
+from understudy.lab.natcases import Case, Seen, Step, judge
+from understudy.render.ios_nat import IosNat, render_ios_nat
+from understudy.render.text import FAMILY_INET, TABLE, Chain, chain_text, elements_text, preamble
+from understudy.units import MILLISECOND
+from understudy.wire.checksum import checksum, pseudo_header_sum
+from understudy.wire.frame import ETHERTYPE_IPV4, ethernet_frame, ip_packet, parse_frame
+
+WAIT = 150 * MILLISECOND
+"""For a packet that is expected to come out."""
+WAIT_NOTHING = 60 * MILLISECOND
+INTERFACES_MAX = 64
+DETOUR_TABLE = 20_000
+_ETH_P_IP = socket.htons(ETHERTYPE_IPV4)
+_OUTGOING = 4
+_NUMBERS = {"icmp": 1, "tcp": 6, "udp": 17, "gre": 47, "esp": 50}
+_ICMP = {"echo-reply": 0, "echo-request": 8}
+_FAILURES = (EnvironmentFailure, OperatorError, OSError, ValueError, LookupError, struct.error)
+_BEDS = count()
+_ANY_PORT = 33_000
+"""Where a case says nothing of a port or an ICMP identifier."""
+_PORTS = struct.Struct("!HH")
+_SYN, _SYN_ACK, _ACK = 0x02, 0x12, 0x10
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    expected: dict[str, object]
+    seen: dict[str, object]
+    wrong: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CaseResult:
+    id: str
+    title: str
+    passed: bool
+    expected_to_differ: bool
+    steps: tuple[StepResult, ...]
+    left_out: tuple[str, ...]
+    """Parts of the configuration that have no counterpart."""
+    error: str = ""
+
+
+def run_cases(cases: Sequence[Case]) -> list[CaseResult]:
+    """All of them, each on a router of its own. Raises OperatorError where namespaces are forbidden."""
+    return sandbox.run(lambda: [_run(case) for case in cases])
+
+
+def _run(case: Case) -> CaseResult:
+    steps: list[StepResult] = []
+    left_out: tuple[str, ...] = ()
+    try:
+        bed = Bed(case.config, case.steps)
+    except _FAILURES as error:
+        return CaseResult(case.id, case.title, False, case.differs, (), (), str(error))
+    try:
+        seen: list[Seen | None] = []
+        for step in case.steps:
+            if step.lines:
+                bed.enter(step.lines)
+                seen.append(None)
+                steps.append(StepResult({}, {}, ()))
+                continue
+            found = bed.send(step, seen)
+            seen.append(found)
+            wrong = judge(step, found, seen)
+            steps.append(StepResult(dict(step.expected), {"verdict": found.verdict, **found.fields}, wrong))
+        left_out = bed.left_out
+    except _FAILURES as error:
+        return CaseResult(case.id, case.title, False, case.differs, tuple(steps), left_out, str(error))
+    finally:
+        bed.close()
+    passed = not any(step.wrong for step in steps)
+    return CaseResult(case.id, case.title, passed, case.differs, tuple(steps), left_out)
+
+
+class Bed:
+    """A router that holds a configuration. Raises OperatorError for lines that are refused."""
+
+    def __init__(self, config: str, steps: Sequence[Step]) -> None:
+        self._text = config
+        self._configuration = _read(config)
+        self._interfaces = self._configuration.interfaces[:INTERFACES_MAX]
+        self._ports = {each.name: f"e{number}" for number, each in enumerate(self._interfaces)}
+        self._router = Namespace.create("router", _forwarding)
+        self._nft = self._router.run(Nft)
+        self._wires: dict[str, socket.socket] = {}
+        self._inputs: list[socket.socket] = []
+        self._macs: dict[str, bytes] = {}
+        self._words = 0
+        self._answered: set[int] = set()
+        self.left_out: tuple[str, ...] = ()
+        try:
+            self._plug()
+            self._address(steps)
+            self._load()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        for each in (*self._wires.values(), *self._inputs):
+            each.close()
+        self._nft.close()
+        self._router.close()
+
+    def enter(self, lines: Sequence[str]) -> None:
+        """More lines of configuration, on the running router."""
+        self._text += "\n" + "\n".join(lines) + "\n"
+        self._configuration = _read(self._text)
+        self._load()
+
+    # --- the router
+
+    def _plug(self) -> None:
+        for number, name in enumerate(self._ports.values()):
+            outer = f"w{next(_BEDS)}"  # the last one's may still be going
+            self._macs[name] = bytes((2, 0, 0, 0, 1, number))
+            mac = self._macs[name].hex(":")
+            there = f"/proc/self/fd/{self._router.fd}"
+            _ip(f"link add {outer} type veth peer name {name} address {mac} netns {there}", keep=self._router.fd)
+            _ip(f"link set {outer} up arp off")
+            wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+            wire.bind((outer, ETHERTYPE_IPV4))
+            self._wires[name] = wire
+        self._inputs = [self._router.socket(socket.AF_INET, socket.SOCK_RAW, each) for each in _NUMBERS.values()]
+
+    def _address(self, steps: Sequence[Step]) -> None:
+        lines = []
+        for each in self._interfaces:
+            port = self._ports[each.name]
+            lines.append(f"link set {port} up arp off")
+            lines += [f"address add {address} dev {port}" for address in each.addresses]
+        lines += [f"route replace {host}/32 dev {port}" for host, port in self._hosts(steps)]
+        self._router.run(_batch, lines)
+        for port in self._ports.values():
+            self._router.run(write_sysctl, f"net/ipv4/conf/{port}/rp_filter", 0)
+            self._router.run(write_sysctl, f"net/ipv4/conf/{port}/accept_local", 1)
+
+    def _hosts(self, steps: Sequence[Step]) -> Iterator[tuple[IPv4Address, str]]:
+        """Where whoever is not on a connected network is: on the side that the packet says."""
+        own = {i.ip for each in self._interfaces for i in each.addresses}
+        known: set[IPv4Address] = set()
+        for step in steps:
+            if step.lines:
+                continue
+            coming, going = _sides(step.direction)
+            told = step.expected.get("dst", "any")
+            dst = told if isinstance(told, str) and told != "any" else step.sent["dst"]
+            for text, role, named in ((step.sent["src"], coming, None), (dst, going, step.egress)):
+                host = IPv4Address(str(text))
+                if host in own or host in known or role is None:
+                    continue
+                if named is None and any(host in i.network for each in self._interfaces for i in each.addresses):
+                    continue
+                port = self._port_towards(host, role, named)
+                if port is not None:
+                    known.add(host)
+                    yield host, port
+
+    def _port_towards(self, host: IPv4Address, role: Role, named: str | None) -> str | None:
+        if named is not None:
+            return self._ports.get(named)
+        for route in sorted(self._configuration.routes, key=lambda each: -each.prefix.prefixlen):
+            if host in route.prefix and route.prefix.prefixlen:
+                hop = route.next_hop
+                for each in self._interfaces:
+                    if route.interface == each.name or (
+                        hop is not None and any(hop in i.network for i in each.addresses)
+                    ):
+                        return self._ports[each.name]
+        return next((self._ports[each.name] for each in self._interfaces if role in each.roles), None)
+
+    def _load(self) -> None:
+        nat = render_ios_nat(self._configuration, self._ports, {})
+        self.left_out = nat.left_out
+        self._nft.run(ruleset(nat))
+        lines = []
+        for number, each in enumerate(nat.detours):
+            lines += [
+                f"route replace default dev {each.interface} table {DETOUR_TABLE + number}",
+                f"rule add fwmark {each.mark:#x} lookup {DETOUR_TABLE + number} pref {100 + number}",
+            ]
+        self._router.run(_batch, lines)
+
+    # --- packets
+
+    def send(self, step: Step, before: Sequence[Seen | None]) -> Seen:
+        """Send a step's packet in, and see what becomes of it."""
+        self._words += 1
+        word = struct.pack("!4sI", b"Pkt!", self._words)
+        fields = _resolved(step, before)
+        number = _NUMBERS.get(step.protocol)
+        if number is None:
+            return Seen("dropped")  # a payload that would have to be rewritten
+        source, target = IPv4Address(str(fields["src"])), IPv4Address(str(fields["dst"]))
+        # Of a flow that nobody answered yet more than its first packet again would be a lie.
+        answered = step.same_flow_as is not None and step.same_flow_as in self._answered
+        if step.reply_to is not None:
+            self._answered.add(step.reply_to)
+        packet = ip_packet(source, target, number, _payload(step, fields, source, target, word, answered))
+        for socket_ in (*self._wires.values(), *self._inputs):
+            _empty(socket_)
+        if step.direction == "local>out":
+            sender = self._router.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+            with sender:
+                sender.sendto(packet, (str(target), 0))
+        else:
+            port = self._arrival(source, step)
+            self._wires[port].send(ethernet_frame(self._macs[port], b"\x02" + bytes(5), ETHERTYPE_IPV4, packet))
+        return self._look(word, fields, step)
+
+    def _arrival(self, source: IPv4Address, step: Step) -> str:
+        role, _ = _sides(step.direction)
+        of = [each for each in self._interfaces if role in each.roles and (step.vrf is None or each.vrf == step.vrf)]
+        for each in of:
+            if any(source in i.network for i in each.addresses):
+                return self._ports[each.name]
+        if not of:
+            raise OperatorError("E7112", f"no interface is {role} in this configuration", "ip nat inside | outside")
+        port = self._port_towards(source, of[0].roles[0], None) if role is not None else None
+        return port if port in [self._ports[each.name] for each in of] else self._ports[of[0].name]
+
+    def _look(self, word: bytes, sent: dict[str, str | int], step: Step) -> Seen:
+        wait = WAIT_NOTHING if step.expected["verdict"] == "dropped" else WAIT
+        deadline = time.monotonic_ns() + wait
+        names = {wire: name for name, wire in self._wires.items()}
+        while (left := deadline - time.monotonic_ns()) > 0:
+            ready, _, _ = select.select([*names, *self._inputs], [], [], left / 1e9)
+            for each in ready:
+                frame, address = each.recvfrom(4096)
+                if word not in frame or (each in names and address[2] == _OUTGOING):
+                    continue
+                if each not in names:
+                    frame = bytes(12) + b"\x08\x00" + frame
+                found = _fields(frame, step.protocol)
+                if found is not None:
+                    changed = any(str(found.get(name)) != str(sent[name]) for name in found)
+                    return Seen("translated" if changed else "untranslated", found, names.get(each, ""))
+        return Seen("dropped")
+
+
+def ruleset(nat: IosNat) -> str:
+    """The whole table of a router that does nothing but this NAT, as one transaction."""
+    chains = (
+        *nat.chains,
+        Chain("marking", nat.marking, hook="type filter hook prerouting priority dstnat - 10; policy accept;"),
+        Chain("prerouting", nat.prerouting, hook="type nat hook prerouting priority dstnat; policy accept;"),
+        Chain("postrouting", nat.postrouting, hook="type nat hook postrouting priority srcnat; policy accept;"),
+        Chain("anchor", ("ct state invalid counter",), hook="type filter hook forward priority 0; policy accept;"),
+    )
+    flushes = "".join(
+        f"add {each.kind} {FAMILY_INET} {TABLE} {each.name} {{ {each.declaration} }}\n"
+        f"flush {each.kind} {FAMILY_INET} {TABLE} {each.name}\n"
+        for each in nat.declared
+    )
+    body = "\n\n".join((*map(elements_text, nat.declared), *map(chain_text, chains)))
+    return f"{preamble(FAMILY_INET)}{flushes}table {FAMILY_INET} {TABLE} {{\n{body}\n}}\n"
+
+
+def _read(text: str) -> Configuration:
+    reading = read_text(text)
+    for line in reading.refused:
+        reason = line.refusal.reason if line.refusal is not None else ""
+        raise OperatorError("E7113", f"line {line.number} is refused: {reason}", line.text.strip()[:120])
+    return reading.configuration
+
+
+def _forwarding() -> None:
+    for path, value in (
+        ("net/ipv4/ip_forward", 1),
+        ("net/ipv4/conf/all/rp_filter", 0),
+        ("net/ipv4/conf/all/send_redirects", 0),
+        ("net/ipv4/conf/default/send_redirects", 0),
+    ):
+        write_sysctl(path, value)
+    _ip("link set lo up")
+
+
+def _ip(words: str, keep: int | None = None) -> None:
+    kept = () if keep is None else (keep,)
+    done = subprocess.run(["ip", *words.split()], capture_output=True, text=True, check=False, pass_fds=kept)
+    if done.returncode:
+        raise EnvironmentFailure("ip", words, done.stderr.strip()[:300])
+
+
+def _batch(lines: Sequence[str]) -> None:
+    done = subprocess.run(["ip", "-batch", "-"], input="\n".join(lines), capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise EnvironmentFailure("ip", "-batch", done.stderr.strip()[:300])
+
+
+def _sides(direction: str) -> tuple[Role | None, Role]:
+    roles = {"in": Role.INSIDE, "out": Role.OUTSIDE}
+    coming, _, going = direction.partition(">")
+    return roles.get(coming), roles[going]
+
+
+_SWAPPED = {"src": "dst", "dst": "src", "sport": "dport", "dport": "sport", "id": "id"}
+
+
+def _resolved(step: Step, before: Sequence[Seen | None]) -> dict[str, str | int]:
+    """The fields to send: `any` in an answer is what the packet that it answers showed."""
+    answered = before[step.reply_to] if step.reply_to is not None else None
+    fields: dict[str, str | int] = {}
+    for name, value in step.sent.items():
+        if value == "any" and answered is not None and name in _SWAPPED:
+            fields[name] = answered.fields.get(_SWAPPED[name], 0)
+        elif value is None or value == "any":
+            fields[name] = _ANY_PORT
+        elif not isinstance(value, Mapping):
+            fields[name] = value if isinstance(value, int) else str(value)
+    return fields
+
+
+def _payload(
+    step: Step,
+    fields: dict[str, str | int],
+    source: IPv4Address,
+    target: IPv4Address,
+    word: bytes,
+    answered: bool,
+) -> bytes:
+    number = _NUMBERS[step.protocol]
+    sport, dport = int(fields.get("sport", 0)), int(fields.get("dport", 0))
+    match step.protocol:
+        case "tcp":
+            flags = _SYN_ACK if step.reply_to is not None else _ACK if answered else _SYN
+            acknowledged = 1 if flags != _SYN else 0
+            data = struct.pack("!HHIIBBHHH", sport, dport, 1000, acknowledged, 0x50, flags, 8192, 0, 0) + word
+            at = 16
+        case "udp":
+            data = struct.pack("!HHHH", sport, dport, 8 + len(word), 0) + word
+            at = 6
+        case "icmp":
+            kind = _ICMP.get(str(fields.get("icmp", "echo-request")), 8)
+            data = struct.pack("!BBHHH", kind, 0, 0, int(fields.get("id", 0)), 1) + word
+            summed = checksum(data)
+            return data[:2] + summed.to_bytes(2, "big") + data[4:]
+        case "gre":
+            return b"\0\0\x08\0" + word
+        case _:
+            return struct.pack("!II", 0x1234, 1) + word
+    summed = checksum(data, pseudo_header_sum(source, target, number, len(data)))
+    return data[:at] + summed.to_bytes(2, "big") + data[at + 2 :]
+
+
+def _fields(frame: bytes, protocol: str) -> dict[str, str | int] | None:
+    """What of a packet NAT may change; None if it is another protocol's."""
+    try:
+        packet = parse_frame(frame)
+    except DecodeError:
+        return None
+    if packet.protocol != _NUMBERS[protocol]:
+        return None
+    fields: dict[str, str | int] = {"src": str(packet.source), "dst": str(packet.destination)}
+    if protocol in ("tcp", "udp"):
+        fields["sport"], fields["dport"] = _PORTS.unpack_from(packet.payload)
+    elif protocol == "icmp":
+        (fields["id"],) = struct.unpack_from("!H", packet.payload, 4)
+    return fields
+
+
+def _empty(each: socket.socket) -> None:
+    while select.select([each], [], [], 0)[0]:
+        each.recv(65536)
