@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from understudy.doctor import checks
+from understudy.doctor import checks, flows
 
 Row = Mapping[str, Any]
 
@@ -60,3 +60,24 @@ def test_a_lease_that_is_not_refreshed_is_found(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(checks, "lease_long_mark", lambda group: 5)
     failed = [row.name for row in checks.examine() if row.required and not row.ok]
     assert failed == ["kernel lease"]
+
+
+@pytest.mark.parametrize(
+    ("texts", "row", "remedy"),
+    [
+        (("_TRACKED", "ct state new accept; "), "flow events", "modprobe nf_conntrack_netlink"),
+        (("_HELPED", ' tcp dport 21 ct helper set "ftp";'), "flow helpers", "modprobe -a nf_nat_ftp"),
+    ],
+)
+def test_a_kernel_that_tells_or_reads_nothing_of_flows_is_found(
+    texts: tuple[str, str], row: str, remedy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Control: where nothing is tracked, or no helper reads, that row fails and says what to load."""
+    name, needed = texts
+    text = getattr(flows, name)
+    assert needed in text
+    monkeypatch.setattr(flows, name, text.replace(needed, ""))
+    monkeypatch.setattr(flows, "_WAIT_S", 0.3)
+    (failed,) = (row for row in checks.examine() if not row.ok and row.name not in ("rootless lab", *PRIVILEGES))
+    assert (failed.name, failed.required) == (row, False)
+    assert failed.remedy.startswith(remedy)

@@ -11,7 +11,7 @@ from understudy.errors import OperatorError
 from understudy.lab.natbed import run_cases
 from understudy.lab.natcases import Case, Seen, Step, judge, read_cases
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples/nat-cases.yaml"
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples/nat/cases.yaml"
 
 
 @pytest.fixture(scope="module")

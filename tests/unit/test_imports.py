@@ -22,7 +22,7 @@ ALLOWED = {
     "adapters": {"units", "errors", "wire", "core", "config", "render"},
     "agent": {"units", "errors", "wire", "core", "config", "render", "adapters"},
     "sim": {"units", "errors", "wire", "core", "config", "render"},
-    "lab": {"units", "errors", "wire", "core", "config", "render", "adapters", "agent"},
+    "lab": {"units", "errors", "wire", "core", "config", "ios", "render", "adapters", "agent"},
 }
 PURE = ("units", "errors", "wire", "core", "render", "ios")
 WORLD = {

@@ -27,6 +27,7 @@ _ELEMENT = re.compile(r"0x([0-9a-f]+)(?: timeout \w+)?(?: expires (\w+))?")
 _TIME = re.compile(r"(\d+)(ms|[dhms])")
 _TIME_UNITS = {"ms": MILLISECOND, "s": SECOND, "m": 60 * SECOND, "h": 3600 * SECOND, "d": 86400 * SECOND}
 _DECLARED = re.compile(r"^\s*(set|map|chain) (\S+) \{", re.MULTILINE)
+_HELPER = re.compile(r"^\s*ct helper (\S+) \{", re.MULTILINE)
 _TABLE_BLOCK = re.compile(rf"^table (\w+) {TABLE} \{{\n.*?^\}}\n", re.MULTILINE | re.DOTALL)
 _FAMILIES: Final = (FAMILY_NETDEV, FAMILY_INET)
 
@@ -141,6 +142,11 @@ class Nft:
                 stale.sort(key=lambda each: ("map", "set", "chain").index(each[0]))
                 commands += [f"flush {kind} {family} {TABLE} {name}" for kind, name in stale if kind != "chain"]
                 commands += [f"delete {kind} {family} {TABLE} {name}" for kind, name in stale]
+                # Only where its rules are: this listing may fetch every element.
+                if ("chain", "helped") in held:
+                    helpers = _HELPER.findall(self._run(f"list ct helpers table {family} {TABLE}\n", _TERSE))
+                    kept = _HELPER.findall(wanted[family])
+                    commands += [f"delete ct helper {family} {TABLE} {name}" for name in helpers if name not in kept]
         return "".join(f"{command}\n" for command in commands)
 
     def _declared(self, family: str) -> list[tuple[str, str]] | None:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from understudy.cli.output import CHANGED, OK, emit_json, guarded
+from understudy.cli.keeping import Telling, as_json
+from understudy.cli.output import CHANGED, LANGUAGE_VARIABLE, OK, check_language, emit_json, guarded
 from understudy.errors import OperatorError
 from understudy.units import MILLISECOND, format_duration
 
@@ -31,11 +32,15 @@ def plan(
     json_output: bool = typer.Option(False, "--json", help="One JSON document."),
     full: bool = typer.Option(False, "--full", help="Every element of every map, not the first few."),
     diff: bool = typer.Option(False, "--diff", help="Only what would change in the kernel here; exit code 2 if any."),
+    lang: str = typer.Option(
+        "en", envvar=LANGUAGE_VARIABLE, help="Of the sentences about state and the gate: en or ko."
+    ),
 ) -> None:
     """Show what a file becomes on every node: addresses, VRRP instances, nftables text, sysctls. Changes nothing."""
     from understudy.config import load_plan
     from understudy.render import render_node
 
+    language = check_language(lang)
     resolved = load_plan(file)
     chosen = [known for known in resolved.nodes if node in ("", known.name)]
     if not chosen:
@@ -49,7 +54,7 @@ def plan(
         emit_json("understudy.plan/1", {**describe_cluster(resolved), "nodes": described})
         return
     sections = [
-        cluster_text(resolved),
+        cluster_text(resolved, language),
         *(node_text(resolved, known, configs[known.name], full=full) for known in chosen),
     ]
     sys.stdout.write("\n".join("\n".join(lines) + "\n" for lines in sections))
@@ -79,6 +84,7 @@ def _show_difference(plan: "Plan", name: str, *, json_output: bool) -> NoReturn:
 
 def describe_cluster(plan: "Plan") -> dict[str, Any]:
     """What holds for all nodes, as JSON."""
+    telling = Telling(plan)
     return {
         "cluster": plan.cluster,
         "digest": plan.digest.hex(),
@@ -102,6 +108,7 @@ def describe_cluster(plan: "Plan") -> dict[str, Any]:
                     "unicast": g.unicast,
                     "peer": "vrrp" if g.plain else "understudy",
                 },
+                "gate": telling.describe_gate(g),
             }
             for g in plan.groups
         ],
@@ -124,11 +131,20 @@ def describe_cluster(plan: "Plan") -> dict[str, Any]:
                     "fall": s.check.fall,
                 },
                 "state": s.state,
+                "keeping": as_json(telling.service(s)),
             }
             for s in plan.services
         ],
         "nat": [
-            {"source": n.source, "to": n.to, "group": n.group, "addresses": [str(a) for a in n.addresses]}
+            {
+                "source": n.source,
+                "to": n.to,
+                "group": n.group,
+                "addresses": [str(a) for a in n.addresses],
+                "state": n.state,
+                "keeping": as_json(telling.translation(n)),
+                "helpers": list(n.helpers),
+            }
             for n in plan.source_nat
         ],
         "objectives": [{"service": o.service, "outage_ms": o.outage / MILLISECOND} for o in plan.objectives],
@@ -169,8 +185,9 @@ def describe_node(plan: "Plan", node: "Node", config: "NodeConfig") -> dict[str,
     }
 
 
-def cluster_text(plan: "Plan") -> Iterator[str]:
+def cluster_text(plan: "Plan", language: str = "en") -> Iterator[str]:
     """What holds for all nodes, for people."""
+    telling = Telling(plan, language)
     yield f"cluster {plan.cluster}, digest {plan.digest.hex()[:12]}"
     for group in plan.groups:
         ranks = ", ".join(f"{name} {priority}" for name, priority in group.priorities.items())
@@ -178,6 +195,7 @@ def cluster_text(plan: "Plan") -> Iterator[str]:
         interval = format_duration(group.advertise)
         yield f"  group {group.name}: active-standby, every {interval}, {preempt}; priorities {ranks}"
         yield f"    speaks {_speech(group)}"
+        yield f"    {telling.gate(group)}"
     for service in plan.services:
         listens = ", ".join(_endpoint(str(end.address), end.port) for end in service.listen)
         check = service.check
@@ -189,8 +207,12 @@ def cluster_text(plan: "Plan") -> Iterator[str]:
         for server in service.servers:
             targets = ", ".join(_endpoint(str(address), server.port) for address in server.addresses)
             yield f"    {server.name} -> {targets}"
+        yield from (f"    {line}" for line in telling.lines(service.state, telling.service(service)))
     for nat in plan.source_nat:
-        yield f"  nat: {nat.source} leaves through {nat.to} as {', '.join(map(str, nat.addresses))} of {nat.group}"
+        seen_as = ", ".join(map(str, nat.addresses))
+        yield f"  nat: {nat.source} leaves through {nat.to} as {seen_as} of {nat.group}; state {nat.state}"
+        said = (*telling.lines(nat.state, telling.translation(nat)), *telling.helpers(nat))
+        yield from (f"    {line}" for line in said)
     for objective in plan.objectives:
         yield f"  objective {objective.service}: outage at most {format_duration(objective.outage)}"
 

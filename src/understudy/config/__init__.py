@@ -10,13 +10,14 @@ if TYPE_CHECKING:
 __all__ = ["load_plan"]
 
 
-def load_plan(file: "Path | str | bytes", advertise: "Duration | None" = None) -> "Plan":
+def load_plan(file: "Path | str | bytes", advertise: "Duration | None" = None, state: "str | None" = None) -> "Plan":
     """Read, check and resolve a file, or the bytes of one. Raises Problems with every problem of it.
 
     `advertise` stands in for the interval of every group, as in `drill --advertise`; it has to be an interval that the
-    file could hold, but may miss the file's objectives: whether they are met is then what the drill shows.
+    file could hold, but may miss the file's objectives: whether they are met is then what the drill shows. `state`
+    (`none`, `copy` or `replicate`) stands in for that of every service and translation, as in `drill --state`.
     """
     # Late: whoever imports `config.plan` alone shall not pay for YAML and pydantic (150 ms of a `status`).
     from understudy.config.build import load
 
-    return load(file if isinstance(file, bytes) else Path(file), advertise)
+    return load(file if isinstance(file, bytes) else Path(file), advertise, state)

@@ -13,7 +13,15 @@ from pydantic_core import PydanticCustomError
 
 from understudy.config.election import allocate_vrids, priorities
 from understudy.config.load import read_source
-from understudy.config.models import ADVERTISE_MAX, ADVERTISE_MIN, CheckModel, FileModel, ServiceModel
+from understudy.config.models import (
+    ADVERTISE_MAX,
+    ADVERTISE_MIN,
+    REQUIRED,
+    STATES,
+    CheckModel,
+    FileModel,
+    ServiceModel,
+)
 from understudy.config.plan import (
     Attachment,
     Check,
@@ -50,16 +58,16 @@ from understudy.units import (
 FAMILIES: tuple[Family, ...] = (4, 6)
 
 
-def load(file: Path | bytes, advertise: Duration | None = None) -> Plan:
+def load(file: Path | bytes, advertise: Duration | None = None, state: str | None = None) -> Plan:
     """See `understudy.config.load_plan`."""
     if advertise is not None:
         _check_interval(advertise)
-    return build_plan(validate(read_source(file), advertise), advertise)
+    return build_plan(validate(read_source(file), advertise), advertise, state)
 
 
-def build_plan(document: Document, advertise: Duration | None = None) -> Plan:
-    """Resolve a document that passed every check; `advertise` stands in for the interval of every group."""
-    file = document.file
+def build_plan(document: Document, advertise: Duration | None = None, state: str | None = None) -> Plan:
+    """Resolve a document that passed every check; `advertise` and `state` stand in for what the file says."""
+    file = document.file if state is None else _with_state(document.file, state)
     networks = tuple(Network(NetworkName(name), model.prefixes, model.gateway) for name, model in file.networks.items())
     prefixes = {network.name: network.prefixes for network in networks}
     nodes = _nodes(file, prefixes)
@@ -85,6 +93,27 @@ def _check_interval(advertise: Duration) -> None:
     except PydanticCustomError as refused:
         hint = (refused.context or {}).get("hint", "")
         raise Problems("--advertise", [Problem(0, 0, refused.type, "", refused.message(), hint)]) from None
+
+
+def _with_state(file: FileModel, state: str) -> FileModel:
+    """The file with one state for everything that has a channel."""
+    assert state in STATES
+    plain = {name for name, group in file.redundancy.items() if group.vrrp.peer == "vrrp"}
+    held = {a for name in plain for own in file.redundancy[name].addresses.values() for a in own}
+    return file.model_copy(
+        update={
+            "services": {
+                name: model
+                if any(end.address in held for end in model.listen)
+                else model.model_copy(update={"state": state})
+                for name, model in file.services.items()
+            },
+            "nat": tuple(
+                rule if plain.intersection(translating_groups(file, rule)) else rule.model_copy(update={"state": state})
+                for rule in file.nat
+            ),
+        }
+    )
 
 
 def _nodes(file: FileModel, prefixes: dict[NetworkName, tuple[Prefix, ...]]) -> tuple[Node, ...]:
@@ -134,6 +163,9 @@ def _groups(
             virtual_mac=model.vrrp.virtual_mac,
             unicast=model.vrrp.unicast,
             plain=model.vrrp.peer == "vrrp",
+            require_sync=model.require_sync == REQUIRED,
+            gate_deadline=model.gate_deadline,
+            copy_every=model.copy_every,
         )
         for number, (name, model) in enumerate(file.redundancy.items(), start=1)
     )
@@ -210,9 +242,9 @@ def _source_nat(
     file: FileModel, prefixes: dict[NetworkName, tuple[Prefix, ...]], groups: tuple[Group, ...]
 ) -> tuple[SourceNat, ...]:
     by_name = {str(group.name): group for group in groups}
+    owners = [by_name[translating_groups(file, model)[0]] for model in file.nat]
     rules = []
-    for model in file.nat:
-        group = by_name[translating_groups(file, model)[0]]
+    for model, group in zip(file.nat, owners, strict=True):
         source, to = NetworkName(model.source), NetworkName(model.to)
         families = {prefix.version for prefix in prefixes[source]}
         routers = [router for router in group.routers if router.network == to and router.family in families]
@@ -223,6 +255,11 @@ def _source_nat(
                 group.name,
                 tuple(prefix for prefix in prefixes[source] if prefix.version in {r.family for r in routers}),
                 tuple(router.addresses[0].ip for router in routers),
+                max(
+                    (other.state for other, held in zip(file.nat, owners, strict=True) if held is group),
+                    key=STATES.index,
+                ),
+                model.helpers,
             )
         )
     return tuple(rules)

@@ -105,15 +105,6 @@ def _mode(value: object) -> str:
     return text
 
 
-def _state(value: object) -> str:
-    text = scalars.text_of(value, "what happens to state")
-    if text in ("copy", "replicate"):
-        raise refuse("E2903", f"not yet: state {text}", "leave `state` out: connections end with their gateway for now")
-    if text != "none":
-        raise refuse("E2116", f"{quoted(text)} is not a way to treat state", "none")
-    return text
-
-
 def _rule_of_nat(value: object) -> object:
     if isinstance(value, str):
         raise refuse("E2904", "not yet: the IOS language", "{source: NETWORK, to: NETWORK}")
@@ -134,6 +125,14 @@ def _word(what: str, words: tuple[str, ...]) -> Callable[[object], str]:
 
 CHECKSUMS = ("rfc9568", "rfc5798")
 VRRP_PEERS = ("understudy", "vrrp")
+STATES = ("none", "copy", "replicate")
+"""From the least to the most."""
+HELPERS = ("ftp", "tftp")
+REQUIRED, BEST_EFFORT = "true", "best-effort"
+GATE_DEADLINE_MIN: Duration = 10 * MILLISECOND
+GATE_DEADLINE_MAX: Duration = 60 * SECOND
+COPY_EVERY_MIN: Duration = SECOND
+COPY_EVERY_MAX: Duration = 3600 * SECOND
 
 _NAME_SCHEMA: dict[str, Any] = {"type": "string", "pattern": f"^{scalars.NAME}$"}
 
@@ -151,6 +150,9 @@ def _span(low: Duration, high: Duration, step: Duration = 1) -> Any:
 
 class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+
+_STATE = _scalar(_word("what happens to state", STATES), enum=list(STATES))
 
 
 class NetworkModel(_Model):
@@ -241,6 +243,21 @@ class GroupModel(_Model):
         bool, *_BOOLEAN, Field(description="whether the preferred node takes the addresses back when it returns")
     ] = False
     vrrp: Annotated[VrrpModel, Field(description="how the group speaks, if not as RFC 9568 has it")] = VrrpModel()
+    require_sync: Annotated[
+        str,
+        *_scalar(_word("whether the state is required", (REQUIRED, BEST_EFFORT)), enum=[True, BEST_EFFORT]),
+        Field(description="true: without the replicated flows a node does not serve; best-effort: after the deadline"),
+    ] = BEST_EFFORT
+    gate_deadline: Annotated[
+        Duration,
+        *_span(GATE_DEADLINE_MIN, GATE_DEADLINE_MAX),
+        Field(description="how long a node that takes over waits for replicated flows that it lacks, 10ms to 60s"),
+    ] = 2 * SECOND
+    copy_every: Annotated[
+        Duration,
+        *_span(COPY_EVERY_MIN, COPY_EVERY_MAX),
+        Field(description="time between two copies of the flows whose `state` is `copy`, 1s to 1h"),
+    ] = 10 * SECOND
 
 
 class CheckModel(_Model):
@@ -290,9 +307,7 @@ class ServiceModel(_Model):
         Field(description="how servers are judged: {tcp: true}, {http: /path} or none"),
     ] = CheckModel.model_construct(tcp=True)
     state: Annotated[
-        str,
-        *_scalar(_state, enum=["none"]),
-        Field(description="what happens to state: none"),
+        str, *_STATE, Field(description="of its connections in the other node's kernel: none, copy or replicate")
     ] = "none"
 
 
@@ -301,6 +316,17 @@ class NatModel(_Model):
 
     source: Annotated[Name, Field(description="network of the clients")]
     to: Annotated[Name, Field(description="network on which they appear with the group's address")]
+    state: Annotated[
+        str, *_STATE, Field(description="of their connections in the other node's kernel: none, copy or replicate")
+    ] = "none"
+    helpers: Annotated[
+        tuple[
+            Annotated[str, *_scalar(_word("a protocol that opens a second connection", HELPERS), enum=list(HELPERS))],
+            ...,
+        ],
+        Field(max_length=len(HELPERS), description="protocols whose data connections are let through: ftp, tftp"),
+        _OneOrMore(),
+    ] = ()
 
 
 class ObjectiveModel(_Model):

@@ -155,7 +155,7 @@ class SourceNat:
     addresses: tuple[Address, ...]
     """The group's first address a family on `to`."""
     state: str = "none"
-    """Of its flows, as `Service.state`."""
+    """Of its flows, as `Service.state`: the greatest that the file says for its group, since marks tell groups."""
     helpers: tuple[str, ...] = ()
     """Protocols whose data connections are expected: `ftp`, `tftp`."""
 

@@ -1,5 +1,6 @@
 """What one node is told: the plan seen from that node."""
 
+from understudy.config.keeping import flow_settings, is_stateful
 from understudy.config.plan import Group, Node, Plan, Router
 from understudy.core.settings import GroupSettings, NodeSettings, PeerSettings, RouterSettings, ServerSettings
 from understudy.units import CENTISECOND, SECOND, Address, NetworkName, NodeName
@@ -31,6 +32,7 @@ def node_settings(plan: Plan, name: NodeName) -> NodeSettings:
             if (seen := _witnesses(plan, node, network.name, network.gateway, member_names))
         },
         heartbeat=min((group.advertise for group in groups), default=SECOND),
+        flows=flow_settings(plan, groups),
     )
 
 
@@ -44,6 +46,9 @@ def _group(plan: Plan, group: Group, name: NodeName) -> GroupSettings:
         peers=tuple(node for node in group.nodes if node != name),
         peer_priority={node: group.priorities[node] for node in group.nodes if node != name},
         plain=group.plain,
+        stateful=is_stateful(plan, group),
+        require_sync=group.require_sync,
+        gate_deadline=group.gate_deadline,
     )
 
 

@@ -59,7 +59,9 @@ def validate(source: Source, advertise: Duration | None = None) -> Document:
 
 _OPTIONAL = {
     "networks": frozenset({"gateway"}),
-    "redundancy": frozenset({"mode", "advertise", "vrid", "preempt", "vrrp"}),
+    "redundancy": frozenset(
+        {"mode", "advertise", "vrid", "preempt", "vrrp", "require_sync", "gate_deadline", "copy_every"}
+    ),
     "services": frozenset({"check", "state"}),
 }
 """Values without which the rest of their entry can still be judged."""

@@ -18,6 +18,7 @@ from typing import Final
 
 from understudy.adapters.nftables import Nft
 from understudy.config.plan import Group, Plan, Router
+from understudy.doctor.flows import flow_events, flow_helpers
 from understudy.errors import EnvironmentFailure, OperatorError
 from understudy.lab import sandbox
 from understudy.render import lease_long_mark, lease_short_mark
@@ -264,6 +265,18 @@ _INSIDE: Final = (
         "rule set guard",
         _guard,
         "needs Linux 5.12 or newer; without, `nft flush ruleset` resets translated connections",
+        required=False,
+    ),
+    _Trial(
+        "flow events",
+        flow_events,
+        "modprobe nf_conntrack_netlink; the kernel needs CONFIG_NF_CONNTRACK_EVENTS; without, `state` stays `none`",
+        required=False,
+    ),
+    _Trial(
+        "flow helpers",
+        flow_helpers,
+        "modprobe -a nf_nat_ftp nf_nat_tftp; without, `helpers` of `nat` do nothing",
         required=False,
     ),
     _Trial("routing rules", _rules, "needs Linux 4.17 or newer with CONFIG_IP_MULTIPLE_TABLES"),

@@ -5,16 +5,20 @@ virtual routers' advertisements: here they end, before macvlan copies them and c
 
 Datagrams to the channel's port come from the peer's address and from that same port; all others share one small budget.
 Not the peer's: what pretends to be it cannot be told apart here, and the socket's own filter thins it
-(adapters.datagram). The budget also bounds what a flood from ever new ports can leave in the table of flows.
+(adapters.datagram). The budget also bounds what a flood from ever new ports can leave in the table of flows. The stream
+of kept flows has a port of its own, with a budget of its own.
 """
 
 from collections.abc import Mapping, Sequence
 
+from understudy.config.keeping import flow_settings
 from understudy.config.plan import Group, Plan
 from understudy.render.text import Chain, chain_name, chain_text
 from understudy.units import Address, NetworkName, NodeName
 
 CHANNEL_PORT = 4112
+FLOWS_PORT = 4113
+"""Of the stream of kept flows, sealed as the channel is."""
 STRANGERS_A_SECOND = 500
 _PRIORITY = -510
 """Before the lease's gates."""
@@ -34,14 +38,15 @@ def with_flood(
             vrids.setdefault(interfaces[router.network], []).append(str(router.vrid))
         for device, numbers in vrids.items():
             rules.setdefault(device, []).append(f"{expression} @th,8,8 {{ {', '.join(dict.fromkeys(numbers))} }} drop")
+    ports = (CHANNEL_PORT, FLOWS_PORT) if flow_settings(plan, groups).kept else (CHANNEL_PORT,)
     for network, addresses in _members(plan, node).items():
         for ip, version in (("ip", 4), ("ip6", 6)):
             members = ", ".join(str(address) for address in addresses if address.version == version)
-            if members:
-                mine = f"ether type {ip} {ip} daddr {{ {members} }} udp dport {CHANNEL_PORT}"
+            for port in ports if members else ():
+                mine = f"ether type {ip} {ip} daddr {{ {members} }} udp dport {port}"
                 rate = f"limit rate over {STRANGERS_A_SECOND}/second burst {STRANGERS_A_SECOND} packets drop"
                 rules.setdefault(interfaces[network], []).extend(
-                    (f"{mine} {ip} saddr {{ {members} }} udp sport {CHANNEL_PORT} accept", f"{mine} {rate}")
+                    (f"{mine} {ip} saddr {{ {members} }} udp sport {port} accept", f"{mine} {rate}")
                 )
     chains = [
         chain_text(

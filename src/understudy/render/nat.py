@@ -12,7 +12,8 @@ translated wrongly:
     from a translated network, invalid  -> `forward`: dropped. NAT does not see such packets: they would leak
 
 Each is sent again by TCP, after the other side has spoken. What cannot be saved without replication: a flow on which
-only the server speaks, and one whose port two inside clients shared on the old gateway.
+only the server speaks, and one whose port two inside clients shared on the old gateway. A flow that was replicated is
+none of these: its entry has seen both sides, so that every packet of it is `established` wherever it comes in first.
 
 `snat`, never `masquerade`: that picks the node's own address, with which no flow survives its node. The base chains and
 their `ct state` rules stay even if there is nothing to balance or translate: removing the last NAT chain cuts flows
@@ -23,6 +24,7 @@ from collections.abc import Mapping, Sequence
 
 from understudy.config.plan import Group, Plan, SourceNat
 from understudy.render.balance import Balancer, render_balancer
+from understudy.render.keeping import group_marks, helper_chain, helper_objects, untracked_chains
 from understudy.render.lease import virtual_addresses
 from understudy.render.text import FAMILY_INET, TABLE, Chain, Elements, chain_text, elements_text, preamble
 from understudy.units import Family, NetworkName
@@ -43,10 +45,12 @@ def render_nat(
     translations = [each for each in plan.source_nat if each.group in names]
     declared = (*(_virtual(groups, family) for family in families), *balancer.maps)
     chains = (
+        *untracked_chains(plan, groups),
         *balancer.chains,
         _prerouting(balancer),
+        *helper_chain(translations),
         _postrouting(plan, groups, translations, interfaces),
-        _forward(translations, interfaces, families),
+        _forward(translations, interfaces, families, group_marks(plan, groups, interfaces)),
         _input(families),
         _STRAY,
     )
@@ -55,7 +59,8 @@ def render_nat(
         f"flush {each.kind} {FAMILY_INET} {TABLE} {each.name}\n"
         for each in declared
     )
-    body = "\n\n".join((*(elements_text(each) for each in declared), *(chain_text(chain) for chain in chains)))
+    declarations = (*(elements_text(each) for each in declared), *helper_objects(translations))
+    body = "\n\n".join((*declarations, *(chain_text(chain) for chain in chains)))
     return f"{preamble(FAMILY_INET)}{flushes}table {FAMILY_INET} {TABLE} {{\n{body}\n}}\n"
 
 
@@ -125,7 +130,10 @@ def _hairpins(plan: Plan, groups: Sequence[Group], interfaces: Mapping[NetworkNa
 
 
 def _forward(
-    translations: Sequence[SourceNat], interfaces: Mapping[NetworkName, str], families: Sequence[Family]
+    translations: Sequence[SourceNat],
+    interfaces: Mapping[NetworkName, str],
+    families: Sequence[Family],
+    marks: Sequence[str],
 ) -> Chain:
     rules = ["ct state established,related accept"]
     for family in families:
@@ -135,6 +143,7 @@ def _forward(
         for prefix in each.prefixes:
             ip = "ip" if prefix.version == 4 else "ip6"
             rules.append(f'{ip} saddr {prefix} oifname "{interfaces[each.to]}" ct state invalid drop')
+    rules += marks
     return Chain("forward", tuple(rules), hook="type filter hook forward priority filter - 10; policy accept;")
 
 

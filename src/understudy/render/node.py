@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from understudy.config.keeping import flow_settings
 from understudy.config.plan import Plan
 from understudy.render.flood import with_flood
 from understudy.render.guard import render_guard
@@ -42,7 +43,7 @@ def render_node(
         node=node,
         ruleset=lease + "\n" + render_nat(plan, groups, ports, up=up),
         links=render_links(plan, groups, ports),
-        sysctls=node_sysctls(families, parents),
+        sysctls=node_sysctls(families, parents, flows_kept=flow_settings(plan, groups).kept),
         rules=render_rules(plan, groups),
         addresses=render_addresses(plan, groups, ports),
         guard=render_guard(plan, groups, ports),

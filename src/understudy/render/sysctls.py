@@ -8,7 +8,9 @@ from understudy.render.model import Sysctl
 from understudy.units import Family
 
 
-def node_sysctls(families: tuple[Family, ...], parents: tuple[str, ...]) -> tuple[Sysctl, ...]:
+def node_sysctls(
+    families: tuple[Family, ...], parents: tuple[str, ...], *, flows_kept: bool = False
+) -> tuple[Sysctl, ...]:
     """Settings of the whole node and of the ports of its groups."""
     settings: list[Sysctl] = []
     if 4 in families:
@@ -23,6 +25,10 @@ def node_sysctls(families: tuple[Family, ...], parents: tuple[str, ...]) -> tupl
         # last, and a packet that conntrack calls invalid is not translated any more.
         ("net/netfilter/nf_conntrack_tcp_be_liberal", "1"),
     ]
+    if flows_kept:
+        # Every entry tells of its changes, also one made while nobody listened. With 2, the default since Linux 5.19,
+        # those entries never do: what began while the replicator was being forked anew would be kept by nobody.
+        settings.append(("net/netfilter/nf_conntrack_events", "1"))
     if 4 in families:
         for parent in parents:
             settings += [

@@ -100,6 +100,48 @@ def test_plan_shows_what_a_node_becomes() -> None:
     assert document["nodes"][2]["instances"] == []
 
 
+def test_plan_says_what_state_costs_and_what_is_lost() -> None:
+    """For each service and translation, and the gate of each group, in both languages and as JSON; no figures."""
+    stateful = ROOT / "examples" / "stateful.yaml"
+    said = understudy("plan", stateful, "--node", "web1").stdout
+    assert said.count("state replicate costs: an entry in both kernels") == 2
+    assert said.count("a fail-over loses: what the active node had not yet sent") == 2
+    assert "gate: addresses answer once" in said
+    assert "after 2s without them" in said
+    assert "data connections of ftp are let through" in said
+    korean = understudy("plan", stateful, "--node", "web1", "--lang", "ko").stdout
+    assert korean.count("상태 replicate 비용: ") == korean.count("장애 조치 때 잃는 것: ") == 2
+    assert "관문: " in korean
+    document = answer(understudy("plan", stateful, "--json"), "understudy.plan/1")
+    assert document["groups"][0]["gate"]["stateful"] is True
+    assert document["services"][0]["keeping"]["lost"] in said
+    assert (document["nat"][0]["state"], document["nat"][0]["helpers"]) == ("replicate", ["ftp"])
+    plain = understudy("plan", PAIR, "--node", "web1").stdout
+    assert "gate: none, as nothing is replicated" in plain
+    assert plain.count("state none costs: nothing") == 2
+
+
+def test_plan_names_the_interval_of_copies_and_what_stands_beside_replication(tmp_path: Path) -> None:
+    """The file's own values; a service without state loses more where the other flows are replicated."""
+    text = PAIR.read_text(encoding="utf-8")
+    copied = tmp_path / "copied.yaml"
+    copied.write_text(
+        text.replace("to: outside}", "to: outside, state: copy}").replace("100ms", "100ms\n    copy_every: 90s"),
+        encoding="utf-8",
+    )
+    assert "up to 90s and the time that a copy takes" in understudy("plan", copied, "--node", "web1").stdout
+    beside = tmp_path / "beside.yaml"
+    beside.write_text(
+        text.replace("to: outside}", "to: outside, state: replicate}").replace(
+            "100ms", "100ms\n    require_sync: true"
+        ),
+        encoding="utf-8",
+    )
+    said = understudy("plan", beside, "--node", "web1").stdout
+    assert "a fail-over loses: all connections: on a node with replicated flows none is picked up" in said
+    assert "the node does not serve and tries again" in said
+
+
 def test_plan_knows_its_nodes() -> None:
     """An unknown node is E2705 and the known ones are named."""
     done = understudy("plan", PAIR, "--node", "gw3")

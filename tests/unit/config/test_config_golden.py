@@ -29,6 +29,7 @@ ELSEWHERE = {
     "E2703": "test_config_key",
     "E2704": "test_config_key",
     "E2705": "test_config_commands",
+    "E2706": "test_config_key",
 }
 """Codes whose bad file would be too large to keep, or is no file of this language."""
 

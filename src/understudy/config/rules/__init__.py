@@ -5,6 +5,7 @@ from itertools import islice
 
 from understudy.config.problems import PROBLEMS_MAX, Problem
 from understudy.config.rules.groups import check_groups
+from understudy.config.rules.keeping import check_keeping
 from understudy.config.rules.networks import check_networks, check_nodes, check_owners
 from understudy.config.rules.objectives import check_objectives
 from understudy.config.rules.scope import Entry, Scope
@@ -22,6 +23,7 @@ RULES: tuple[Callable[[Scope], Iterator[Problem]], ...] = (
     check_vrrp,
     check_services,
     check_translation,
+    check_keeping,
     check_objectives,
 )
 

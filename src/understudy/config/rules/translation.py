@@ -26,6 +26,10 @@ def check_translation(scope: Scope) -> Iterator[Problem]:
         path: Steps = ("nat", place)
         yield from scope.unknown((*path, "source"), "E2205", "networks", rule.source)
         yield from scope.unknown((*path, "to"), "E2205", "networks", rule.to)
+        for at, helper in enumerate(rule.helpers):
+            if helper in rule.helpers[:at]:
+                where = (*path, "helpers", at)
+                yield scope.source.problem(where, "E2120", f"{helper} stands twice", "name each protocol once")
         if rule.source == rule.to:
             yield scope.source.problem((*path, "to"), "E2501", f"{rule.to} would be translated to itself")
             continue
