@@ -1,11 +1,14 @@
 """Write the seeds of the corpus: small, one for each shape that a reader knows. `python fuzz/seeds.py`."""
 
 import sys
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 from understudy.units import Priority, Vrid
 from understudy.wire import arp, frame, ndp
+from understudy.wire.conntrack import Flow, Sequence, Tcp, Tuple
+from understudy.wire.conntrack import build as build_flow
 from understudy.wire.heartbeat import Body, GroupState, Hears, LanState, Lease, Phase, Reach, Role, encode, encode_body
 from understudy.wire.vrrp import GROUP_IPV4, GROUP_IPV6, Advertisement, advertisement_frame, virtual_link_local
 from understudy.wire.vrrp import encode as encode_vrrp
@@ -25,6 +28,13 @@ def seeds() -> dict[str, dict[str, bytes]]:
     lans = (LanState(0, Reach.REACHED, (V4, V6), Hears.YES), LanState(1, Reach.DOWN, (), Hears.NO))
     body = Body(bytes(16), True, False, lans, (state,))
     solicited = ndp.NeighborAdvertisement(V6, MAC, router=True, solicited=False, override=True)
+    tcp = Flow(
+        Tuple(V4, V4 + 1, 6, 4711, 80), Tuple(V4 + 1, V4 + 2, 6, 80, 20001), 0x19E, 432000, 1024, Tcp(3, 7, 7, 3, 3)
+    )
+    ping = Flow(Tuple(V6, V6 + 1, 58, 9, 0, 128), Tuple(V6 + 1, V6, 58, 9, 0, 129), 0x18A, 30, 1024)
+    helped = replace(
+        tcp, zone=7, labels=bytes(16), helper="ftp", master=tcp.original, sequences=(Sequence(1, 0, 3), None)
+    )
     examples = sorted((ROOT / "examples").glob("*.yaml"))
     return {
         "vrrp": {
@@ -60,6 +70,15 @@ def seeds() -> dict[str, dict[str, bytes]]:
         "heartbeat": {
             "full": encode(1, 7, 9, encode_body(body)),
             "bare": encode(2, 1, 1, encode_body(Body(bytes(16), False, True, (), ()))),
+        },
+        "flow": {
+            "tcp": build_flow(tcp),
+            "icmpv6": build_flow(ping),
+            "helped": build_flow(helped),
+            "gre": build_flow(
+                replace(tcp, original=replace(tcp.original, protocol=47), reply=replace(tcp.reply, protocol=47))
+            ),
+            "esp": build_flow(Flow(Tuple(V4, V4 + 1, 50), Tuple(V4 + 1, V4, 50), mark=1024)),
         },
         "channel": {
             "flip": b"\0\x30\x01",

@@ -22,7 +22,7 @@ from understudy.config.problems import Problems
 from understudy.drill import journal
 from understudy.errors import DecodeError
 from understudy.units import Family, Instant
-from understudy.wire import arp, frame, heartbeat, ndp, vrrp
+from understudy.wire import arp, conntrack, frame, heartbeat, ndp, vrrp
 from understudy.wire.checksum import checksum, pseudo_header_sum
 
 Target = Callable[[bytes], None]
@@ -116,6 +116,24 @@ def heartbeat_payload(data: bytes) -> None:
     assert heartbeat.decode(again) == message
 
 
+def flow_record(data: bytes) -> None:
+    """An entry of the other kernel: what is read once more reads the same, and every request names its tuple."""
+    with contextlib.suppress(DecodeError):
+        conntrack.expect_create_request(data)
+        conntrack.expect_delete_request(data)
+    try:
+        flow = conntrack.decode(data)
+    except DecodeError:
+        return
+    assert conntrack.decode(conntrack.portable(data)) == flow
+    assert conntrack.decode(conntrack.build(flow)) == flow
+    assert conntrack.bucket_and_digest(conntrack.portable(data)) == conntrack.bucket_and_digest(data)
+    named = conntrack.original(data)
+    assert conntrack.describe(data)
+    for request in (conntrack.create_request, conntrack.update_request, conntrack.delete_request):
+        assert request(data)[4:].startswith(named[:20])
+
+
 class ChannelTarget:
     """A conversation under an attacker who sees all and changes what they like, but has no key.
 
@@ -203,12 +221,13 @@ MAKERS: dict[str, Callable[[], Target]] = {
     "arp": lambda: arp_frame,
     "ndp": lambda: ndp_frame,
     "heartbeat": lambda: heartbeat_payload,
+    "flow": lambda: flow_record,
     "channel": ChannelTarget,
     "config": lambda: config_file,
     "journal": lambda: journal_line,
     "control": lambda: control_client,
 }
-LENGTH_MAX = {"config": 4096, "control": 6000, "frame": 2048}
+LENGTH_MAX = {"config": 4096, "flow": 1024, "control": 6000, "frame": 2048}
 """Bytes of an input; 512 where nothing is said."""
 
 

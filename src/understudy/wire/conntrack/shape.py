@@ -1,0 +1,190 @@
+"""The shape of an entry: where everything stands in messages that differ in their values only.
+
+A kernel writes few shapes: a protocol, a family, a zone or none, an event or a listing. The first message of a shape
+is walked attribute by attribute and checked; any later one is recognised by its size and one comparison of all its
+headers, padding and names at once (as one big integer under a mask), and then read at known places. What a shape was
+learnt from does not matter: everything that a check looked at is under the mask, so a message of a known shape is as
+valid as the first.
+
+The memory of shapes, and of the last message, is only a memory: without it all results are the same.
+"""
+
+import struct
+from functools import cached_property
+from typing import Final
+
+from understudy.errors import DecodeError
+from understudy.wire.conntrack import attributes as cta
+from understudy.wire.conntrack.attributes import AF_INET, FLOW, HEADER, Found, Span, walk
+
+SHAPES_MAX: Final = 256
+"""More shapes than kernels write, and few enough that hostile bytes cannot fill the memory."""
+_PARTS: Final = ("source_port", "destination_port", "id", "type", "code")
+_PORTS: Final = (cta.CTA_PROTO_SRC_PORT, cta.CTA_PROTO_DST_PORT)
+_BARE: Final[tuple[tuple[int, ...], ...]] = ((),)
+_LAYOUTS: Final[dict[int, tuple[tuple[int, ...], ...]]] = {
+    1: ((cta.CTA_PROTO_ICMP_ID, cta.CTA_PROTO_ICMP_TYPE, cta.CTA_PROTO_ICMP_CODE),),
+    58: ((cta.CTA_PROTO_ICMPV6_ID, cta.CTA_PROTO_ICMPV6_TYPE, cta.CTA_PROTO_ICMPV6_CODE),),
+    6: (_PORTS,),
+    17: (_PORTS,),
+    # DCCP, GRE, SCTP, UDP-Lite: not every kernel knows them by more than their number.
+    **dict.fromkeys((33, 47, 132, 136), (_PORTS, ())),
+}
+"""What a tuple has of its protocol, by number."""
+_WRITTEN: Final = ("zone", "mark", "labels", "sequence_original", "sequence_reply", "synproxy")
+_CARRIED: Final = (
+    "original", "reply", "zone", "status", "timeout", "info", "help", "labels", "master",
+    "sequence_original", "sequence_reply", "synproxy", "mark",
+)  # fmt: skip
+
+
+class Shape:
+    """Places of one shape. A place that it does not have is 0: everything stands behind the first four bytes."""
+
+    def __init__(self, raw: bytes) -> None:
+        found = walk(raw, FLOW)
+        for each in ("original", "reply", "master"):
+            if each in found.attributes:
+                check_tuple(raw, found, each)
+        if found.attributes.get("original", (0, 0))[0] != HEADER:
+            raise DecodeError("flow-order", "original")
+        if found.attributes.get("reply", (0, 0))[0] != found.attributes["original"][1]:
+            raise DecodeError("flow-order", "reply")
+        if _protocol(raw, found, "original") != _protocol(raw, found, "reply"):
+            raise DecodeError("flow-tuple", "two protocols")
+        self.found: Final[Found] = found
+        self.mask: Final = int.from_bytes(found.fixed, "little")
+        self.expected: Final = int.from_bytes(raw, "little") & self.mask
+        self.family: Final = raw[0]
+        self.protocol: Final = _protocol(raw, found, "original")[0]
+        self.original_end: Final = found.attributes["original"][1]
+        self.reply_end: Final = found.attributes["reply"][1]
+        self.zone: Final = self._attribute("zone")
+        self.status: Final = self._place("status") + 3 if "status" in found.values else 0
+        """Of the byte with the low bits."""
+        self.mark: Final = self._place("mark")
+        self.state: Final = self._place("info/tcp/state")
+        self.sctp_state: Final = self._place("info/sctp/state")
+        self.timeout: Final = self._place("timeout")
+        self.info: Final = self._info()
+        self.extras: Final = merged([found.attributes[each] for each in _WRITTEN if each in found.attributes])[1:]
+        """Attributes that go into a request as they stand."""
+        self.kept: Final = merged([found.attributes[each] for each in _CARRIED if each in found.attributes])
+        self.content: Final = self._content()
+        self.translated: bytes | None = None
+        """What requests makes of it once, for translated flows."""
+
+    @cached_property
+    def fields(self) -> struct.Struct:
+        """Addresses, then ports or identifier, of the original and then of the reply, from the first tuple on."""
+        layout, at = "=", HEADER
+        for begin, end in (*self._places("original"), *self._places("reply")):
+            layout += f"{begin - at}x{end - begin}s"
+            at = end
+        return struct.Struct(f"{layout}{self.reply_end - at}x")
+
+    def reply_pattern(self, raw: bytes) -> bytes:
+        """The reply tuple of a message of this shape, for `%`, with its values left open in the order of `fields`."""
+        pattern, at = b"", self.original_end
+        for begin, end in self._places("reply"):
+            pattern += raw[at:begin].replace(b"%", b"%%") + b"%b"
+            at = end
+        return pattern + raw[at : self.reply_end].replace(b"%", b"%%")
+
+    def _places(self, direction: str) -> list[Span]:
+        names = [f"{direction}/ip/source", f"{direction}/ip/destination"]
+        names += [f"{direction}/proto/{each}" for each in _PARTS[:3]]
+        return [self.found.values[each] for each in names if each in self.found.values]
+
+    @property
+    def icmp(self) -> bool:
+        return "original/proto/id" in self.found.values
+
+    @property
+    def ports(self) -> bool:
+        return "original/proto/source_port" in self.found.values
+
+    def _place(self, name: str) -> int:
+        return self.found.values.get(name, (0, 0))[0]
+
+    def _attribute(self, name: str) -> slice | None:
+        span = self.found.attributes.get(name)
+        return slice(*span) if span else None
+
+    def _info(self) -> tuple[slice, int, slice, int, slice] | None:
+        """The protocol's attribute, cut where TCP has its flags."""
+        begin, end = self.found.attributes.get("info", (0, 0))
+        first, second = self._place("info/tcp/flags_original"), self._place("info/tcp/flags_reply")
+        if not begin < first < second:
+            return None
+        return slice(begin, first), first, slice(first + 2, second), second, slice(second + 2, end)
+
+    def _content(self) -> tuple[slice, ...]:
+        """What two kernels must agree on, apart from status: identity, mark, TCP state and scales, labels, helper."""
+        names = ["mark", "info/tcp/state", "info/tcp/scale_original", "info/tcp/scale_reply", "labels", "help/name"]
+        spans = [(HEADER, self.reply_end)] + [self.found.values[each] for each in names if each in self.found.values]
+        zone = self.found.attributes.get("zone")
+        return tuple(slice(*each) for each in (*spans, *([zone] if zone else [])))
+
+
+def check_tuple(raw: bytes, found: Found, path: str) -> None:
+    """Raise DecodeError unless it has two addresses of the message's family, and what its protocol has."""
+    size = 4 if raw[0] == AF_INET else 16
+    for each in ("source", "destination"):
+        begin, end = found.values.get(f"{path}/ip/{each}", (0, 0))
+        if end - begin != size:
+            raise DecodeError("flow-tuple", f"{path} {each}")
+    if f"{path}/proto/protocol" not in found.values:
+        raise DecodeError("flow-tuple", f"{path} protocol")
+    starts = [found.attributes[f"{path}/proto/{each}"][0] for each in _PARTS if f"{path}/proto/{each}" in found.values]
+    kinds = tuple(struct.unpack_from("=2xH", raw, each)[0] for each in starts)
+    if kinds not in _LAYOUTS.get(_protocol(raw, found, path)[0], _BARE):
+        raise DecodeError("flow-tuple", f"{path} {kinds}")
+
+
+def _protocol(raw: bytes, found: Found, path: str) -> tuple[int, int]:
+    """The protocol's number, and how many bytes its part of the tuple has."""
+    begin, end = found.values[f"{path}/proto"]
+    return raw[found.values[f"{path}/proto/protocol"][0]], end - begin
+
+
+def merged(spans: list[Span]) -> tuple[slice, ...]:
+    """Spans in order, with those that touch made one, and the message's header."""
+    joined = [(0, HEADER)]
+    for begin, end in sorted(spans):
+        if begin == joined[-1][1]:
+            joined[-1] = (joined[-1][0], end)
+        else:
+            joined.append((begin, end))
+    return tuple(slice(*each) for each in joined)
+
+
+class _Memory:
+    """Shapes by size, and the last message: most are asked more than one question. See the head of this file."""
+
+    def __init__(self) -> None:
+        self._shapes: dict[int, list[Shape]] = {}
+        self._count = 0
+        self._raw = b""
+        self._shape: Shape | None = None
+
+    def shape_of(self, raw: bytes) -> Shape:
+        """The shape of a message. Raises DecodeError."""
+        if raw is self._raw and self._shape is not None:
+            return self._shape
+        number = int.from_bytes(raw, "little")
+        for shape in self._shapes.get(len(raw), ()):
+            if number & shape.mask == shape.expected:
+                break
+        else:
+            shape = Shape(raw)
+            self._count += 1
+            if self._count > SHAPES_MAX:
+                self._shapes.clear()
+                self._count = 1
+            self._shapes.setdefault(len(raw), []).append(shape)
+        self._raw, self._shape = raw, shape
+        return shape
+
+
+shape_of: Final = _Memory().shape_of
