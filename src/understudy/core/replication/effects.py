@@ -35,13 +35,22 @@ class List:
 
 
 @dataclass(frozen=True, slots=True)
+class Drain:
+    """Read what the event socket holds until it is empty (bounded), hand it over as KernelChanged, then say Drained."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
 class Ready:
-    """The answer to Asked."""
+    """The answer to Asked. Told again for the same token when an incomplete replica became complete meanwhile."""
 
     group: GroupName
     token: int
     complete: bool
     detail: str
+    waiting: bool = True
+    """Whether it may still become complete. False: the peer is not heard, or owns nothing; patience changes nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,4 +90,4 @@ class Noted:
     detail: str
 
 
-Effect = Send | Write | List | Ready | Synced | Compared | Renew | Noted
+Effect = Send | Write | List | Drain | Ready | Synced | Compared | Renew | Noted

@@ -62,6 +62,13 @@ class Listed:
 
 
 @dataclass(frozen=True, slots=True)
+class Drained:
+    """All news that the kernel had at the `Drain` with this number has been handed over, an overrun included."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
 class Owned:
     """This node became the original of the group's flows, or ceased to be: OwnFlows of the core."""
 
@@ -98,4 +105,16 @@ class Tick:
     """Only time has passed."""
 
 
-Event = KernelChanged | KernelOverrun | Received | Written | Listed | Owned | Asked | CompareCommanded | Started | Tick
+Event = (
+    KernelChanged
+    | KernelOverrun
+    | Received
+    | Written
+    | Listed
+    | Drained
+    | Owned
+    | Asked
+    | CompareCommanded
+    | Started
+    | Tick
+)

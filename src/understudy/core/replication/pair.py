@@ -1,0 +1,424 @@
+"""Replication with one peer: both streams, the rounds, the gate.
+
+Each node is origin and replica at once, group by group: what this kernel originated is sent for the groups that are
+ours; the peer's stream is written whatever we own, because in a hand-over both nodes are the original for a moment.
+Only where a group has been ours for longer than that is the peer's word about it no longer taken.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+
+from understudy.core.replication.agenda import Agenda
+from understudy.core.replication.answer import Answer
+from understudy.core.replication.effects import Drain, Effect, List, Noted, Send, Write
+from understudy.core.replication.events import Kind, Record
+from understudy.core.replication.gate import Gate, Standing
+from understudy.core.replication.origin import BACKLOG_MAX, Datagram, Origin
+from understudy.core.replication.paths import Path, Paths
+from understudy.core.replication.replica import Arrived, Replica
+from understudy.core.replication.sieve import Sieve
+from understudy.core.settings import NodeSettings, PeerSettings
+from understudy.errors import DecodeError
+from understudy.units import MILLISECOND, SECOND, Duration, Instant, NetworkName
+from understudy.wire.conntrack import mark_of
+from understudy.wire.flowsync import (
+    Ack,
+    Beacon,
+    Compare,
+    Data,
+    Flush,
+    Flushed,
+    Want,
+    Word,
+    decode,
+    encode_ack,
+    encode_beacon,
+    encode_flush,
+    encode_flushed,
+)
+from understudy.wire.marks import GROUP_MASK, GROUP_SHIFT
+
+BEACON: Duration = 50 * MILLISECOND
+"""Between two beacons of an original, or less if it advertises more often."""
+IDLE: Duration = SECOND
+"""Between two beacons of a node that is nobody's original."""
+ACK_DELAY: Duration = 2 * MILLISECOND
+ACK_EVERY = 16
+"""Payloads after which an acknowledgement waits no longer."""
+OVERLAP: Duration = 2 * SECOND
+"""After taking a group over, the old original's last words are still written."""
+LIST_PACE = 100_000
+"""Entries a second: 200 000 flows are read in two seconds, and forwarding keeps the CPU."""
+_LOST_STREAM: Duration = 3 * SECOND
+"""A stream number that goes back is believed when the greater one has been silent for so long: a clock was set."""
+_FLUSHES_MAX = 16
+_KINDS = {int(kind): kind for kind in Kind}
+
+
+class Pair:
+    """`number` gives numbers that no other pair of this node uses; `own` is a mask of group numbers."""
+
+    def __init__(
+        self, now: Instant, settings: NodeSettings, peer: PeerSettings, stream: int, own: int, number: Callable[[], int]
+    ) -> None:
+        self.peer, self.stream, self.settings = peer, stream, settings
+        groups = [group for group in settings.groups if peer.name in group.peers]
+        self.names = {group.number: group.name for group in groups}
+        self.groups = mask(self.names)
+        self.own = own & self.groups
+        self.paths = Paths([network for network in settings.paths if network in peer.paths])
+        self.origin = Origin(stream, self.paths)
+        self.replica = Replica()
+        self.sieve = Sieve(settings.flows, self.groups, [group.number for group in settings.groups])
+        self.gate = Gate()
+        self.agenda = Agenda(now, self, settings, groups)
+        self.answer: Answer | None = None
+        self.heard: Instant | None = None
+        """The peer's last beacon."""
+        self.theirs = 0
+        """Groups of which the peer says that it is the original."""
+        self.lag_told: Duration = 0
+        """As the peer's last beacon said."""
+        self.overruns = self.dropped = self.ignored = 0
+        self.effects: list[Effect] = []
+        self.now = now
+        self._number = number
+        self._beat: Duration = min([BEACON, *(group.advertise for group in groups)])
+        self._beacon_at = now
+        self._beacons = 0
+        self._count = 0
+        self._position = 0
+        self._unacknowledged = 0
+        self._ack_at: Instant | None = None
+        self._ack_path: Path | None = None
+        self._owned_at: dict[int, Instant] = {}
+        self._flushing: dict[int, int] = {}
+        self._flushed = (0, 0)
+        self._given_up = 0
+        self._handlers = {
+            Data: self._data,
+            Beacon: self._beacon,
+            Ack: self._ack,
+            Compare: self._compare,
+            Want: self._want,
+            Flush: self._flush,
+            Flushed: self._flushed_by_peer,
+        }
+
+    # What the rounds need done (agreement.Desk).
+
+    def list_kernel(self, groups: int) -> int:
+        number = self._number()
+        self.effects.append(List(number, frozenset(numbers(groups)), LIST_PACE))
+        return number
+
+    def drain(self) -> int:
+        number = self._number()
+        self.effects.append(Drain(number))
+        return number
+
+    def say(self, word: Word, content: bytes) -> None:
+        self.origin.append(self.now, [(word, content)])
+
+    def tell(self, payloads: Sequence[bytes]) -> None:
+        for path in self.paths.all:
+            self.effects.extend(Send(self.peer.number, path.network, payload) for payload in payloads)
+
+    def write(self, records: Sequence[Record]) -> bool:
+        if not self.replica.credit:
+            return False
+        self.replica.queue(records)
+        return True
+
+    def ticket(self) -> int:
+        return self.replica.ticket
+
+    def done(self, ticket: int) -> bool:
+        return self.replica.done(ticket)
+
+    def crowded(self) -> bool:
+        return self.origin.backlog_bytes > BACKLOG_MAX * 3 // 4
+
+    # Events. Each is followed by `settle`.
+
+    def kernel_changed(self, records: Sequence[Record]) -> None:
+        news = self.sieve.take(records, self.own)
+        if self.sieve.foreign:
+            self.sieve.foreign = False
+            self.agenda.suspect(self.now)
+        if news:
+            self.origin.append(self.now, news)
+            if self.answer is not None:
+                self.answer.touch(news)
+            self.agenda.sent(news)
+
+    def kernel_overrun(self) -> None:
+        self.overruns += 1
+        if self.own:
+            self.say(Word.LOST, b"")
+        self.agenda.suspect(self.now)
+
+    def received(self, network: NetworkName, payload: bytes) -> None:
+        """Raises DecodeError."""
+        path = self.paths.heard(self.now, network)
+        if path is None:
+            raise DecodeError("flowsync-network", str(network))
+        message = decode(payload)
+        self._handlers[type(message)](path, message)  # type: ignore[operator]  # each takes what it is listed for
+
+    def written(self, number: int, refused: int) -> None:
+        if self.replica.wrote(number, refused) and self._ack_at is None:
+            self._ack_at = Instant(self.now + ACK_DELAY)
+
+    def listed(self, number: int, raws: Sequence[bytes], last: bool, failed: bool) -> None:
+        if self.answer is not None and number == self.answer.listing:
+            self.answer.listed(raws, last, failed)
+        else:
+            self.agenda.listed(self.now, number, raws, last, failed)
+
+    def drained(self, number: int) -> None:
+        if (token := self._flushing.pop(number, None)) is not None:
+            self._emit(self.origin.flush(self.now))
+            self._flushed = (token, self.origin.position)
+            self._tell_flushed()
+        elif self.answer is not None and number == self.answer.drain:
+            self.answer.drained()
+        else:
+            self.agenda.drained(self.now, number)
+
+    def owned(self, group: int, own: bool) -> None:
+        bit = 1 << group & self.groups
+        if not bit or bool(self.own & bit) == own:
+            return
+        self.own ^= bit
+        self._beacon_at = self.now
+        if own:
+            self._owned_at[group] = self.now
+            self.gate.drop(group)
+        self.agenda.owned(self.now, group, own)
+
+    def asked(self, group: int, token: int, drain: bool) -> None:
+        self.gate.ask(self.now, group, self.names[group], token, drain, self.heard)
+
+    def settle(self) -> None:
+        """What is due, after any event and when only time has passed."""
+        now = self.now
+        if self.gate.asked and self.gate.gave_up(now, self._standing()) and self.replica.holes:
+            self.agenda.incomplete(now, self.replicated, "payloads of the peer never arrived")
+            self._take(self.replica.skip_holes())
+        if self.answer is not None:
+            self.answer.advance()
+        self.agenda.settle(now)
+        while self.replica.ready:
+            number = self._number()
+            if (batch := self.replica.next_write(number)) is not None:
+                self.effects.append(Write(number, batch))
+        if self.answer is not None:
+            self.answer.advance()
+        if self.gate.asked:
+            for token in self.gate.flushes(now):
+                self.tell([encode_flush(Flush(self.stream, token))])
+            self.effects.extend(self.gate.answers(now, self._standing()))
+        self._emit(self.origin.flush(now))
+        deadline = self.origin.next_deadline()
+        if deadline is not None and now >= deadline:
+            self._emit(self.origin.due(now))
+        if self.origin.given_up != self._given_up:
+            detail = f"{self.origin.given_up - self._given_up} payloads given up: the peer takes no more"
+            self._given_up, self._beacon_at = self.origin.given_up, now
+            self.effects.append(Noted("flows-given-up", self.peer.name, detail))
+        if now >= self._beacon_at:
+            self._send_beacons()
+        if self._ack_at is not None and (now >= self._ack_at or self._unacknowledged >= ACK_EVERY):
+            self._acknowledge(self._ack_path or self.paths.best)
+
+    def next_deadline(self) -> Instant:
+        times = [self._beacon_at, self.agenda.next_deadline(), self.origin.next_deadline(), self._ack_at]
+        if self.gate.asked:
+            times.append(self.gate.next_deadline(self._standing()))
+        return min(time for time in times if time is not None)
+
+    @property
+    def replicated(self) -> int:
+        """Groups that the peer's stream is about: those that are not ours alone."""
+        return self.groups & ~self.own
+
+    @property
+    def behind(self) -> int:
+        """Payloads that the peer has announced and that have not arrived."""
+        return max(0, self._position - self.replica.received)
+
+    # Messages.
+
+    def _data(self, path: Path, data: Data) -> None:
+        if data.stream != self.replica.stream:
+            self.dropped += 1
+            return
+        self._unacknowledged += 1
+        self._ack_path = path
+        self._ack_at = self._ack_at or Instant(self.now + ACK_DELAY)
+        self._take(self.replica.arrive(data.sequence, data.records))
+        if self.replica.holes and self._unacknowledged > 2:
+            self._ack_at = self.now  # the origin mends by what it reads there
+
+    def _beacon(self, path: Path, beacon: Beacon) -> None:
+        known = self.replica.stream
+        if beacon.stream != known:
+            if beacon.stream < known and self.heard is not None and self.now - self.heard < _LOST_STREAM:
+                self.dropped += 1
+                return
+            self._adopt(beacon)
+        if beacon.count > self._count:
+            self._count, self.heard = beacon.count, self.now
+            self._position = max(self._position, beacon.position)
+            self.lag_told = beacon.lag_us * 1000
+            if beacon.floor > self.replica.received + 1:
+                self.agenda.incomplete(self.now, self.replicated, "the peer gave up what was not acknowledged")
+                self._take(self.replica.skip(beacon.floor))
+            if beacon.groups != self.theirs:
+                self.theirs = beacon.groups
+                self.agenda.originals_changed(self.now)
+        self._acknowledge(path, beacon.count)
+
+    def _adopt(self, beacon: Beacon) -> None:
+        self.agenda.incomplete(self.now, self.replicated, "the peer's replicator has started anew")
+        if beacon.stream < self.replica.stream:
+            self.origin.replica = 0
+        self.replica.adopt(beacon.stream, beacon.floor)
+        self._count = self._position = self.theirs = 0
+        self.gate.restarted(self.now)
+        self.answer = None
+
+    def _ack(self, path: Path, ack: Ack) -> None:
+        self._emit(self.origin.acknowledged(self.now, path, ack))
+
+    def _compare(self, path: Path, request: Compare) -> None:
+        answer = self.answer
+        if request.stream != self.replica.stream or (answer is not None and request.round <= answer.round):
+            return
+        groups = request.groups & self.groups
+        self.answer = Answer(self, self.settings.flows, replace(request, groups=groups), lambda: self.own)
+
+    def _want(self, path: Path, want: Want) -> None:
+        if self.answer is not None:
+            self.answer.want(want)
+
+    def _flush(self, path: Path, flush: Flush) -> None:
+        if flush.stream != self.replica.stream or flush.token in self._flushing.values():
+            return
+        if flush.token == self._flushed[0]:
+            self._tell_flushed()
+        elif len(self._flushing) < _FLUSHES_MAX:
+            self._flushing[self.drain()] = flush.token
+
+    def _flushed_by_peer(self, path: Path, flushed: Flushed) -> None:
+        if flushed.stream == self.replica.stream:
+            self.heard = self.now
+            self.gate.flushed(flushed.token, flushed.position)
+
+    # The peer's records.
+
+    def _take(self, payloads: Iterable[Arrived]) -> None:
+        for _, records in payloads:
+            try:
+                news = [(_KINDS[kind], content) for kind, content in records]
+            except KeyError:
+                news = self._words(records)
+            else:
+                self.agenda.arrived(news)
+            self.replica.queue(self._not_ours(news) if self.own else news)
+
+    def _words(self, records: Iterable[tuple[int, bytes]]) -> list[Record]:
+        """Of a payload in which the origin speaks itself: what is to be written because of it."""
+        news: list[Record] = []
+        touched = 0
+        for kind, content in records:
+            known = _KINDS.get(kind)
+            if known is not None:
+                news.append((known, content))
+                continue
+            self.agenda.arrived(news[touched:])  # the word judges what came before it
+            try:
+                snapshot = self._word(kind, content)
+            except DecodeError as error:
+                self.dropped += 1
+                self.agenda.incomplete(self.now, self.replicated, error.reason)
+                snapshot = None
+            if snapshot is not None:
+                news.append(snapshot)
+            touched = len(news)  # a snapshot is no news
+        self.agenda.arrived(news[touched:])
+        return news
+
+    def _word(self, kind: int, content: bytes) -> Record | None:
+        if kind == Word.LOST:
+            self.agenda.incomplete(self.now, self.replicated, "the original's kernel had more news than could be read")
+            return None
+        return self.agenda.word(self.now, kind, content)
+
+    def _not_ours(self, news: list[Record]) -> list[Record]:
+        """Without those of groups that have been ours for longer than a hand-over takes."""
+        ours = mask(group for group in numbers(self.own) if self.now - self._owned_at.get(group, 0) > OVERLAP)
+        if not ours:
+            return news
+        kept = []
+        for kind, raw in news:
+            try:
+                foreign = kind > Kind.GONE or not ours >> ((mark_of(raw) & GROUP_MASK) >> GROUP_SHIFT) & 1
+            except DecodeError:
+                foreign = False
+            if foreign:
+                kept.append((kind, raw))
+        self.ignored += len(news) - len(kept)
+        return kept
+
+    def _standing(self) -> Standing:
+        replica = self.replica
+        settled = replica.done(replica.ticket)
+        return Standing(self.heard, replica.written, settled, self.behind, self.agenda.judge, self.theirs)
+
+    # What leaves.
+
+    def _emit(self, datagrams: Iterable[Datagram]) -> None:
+        node = self.peer.number
+        self.effects.extend(Send(node, network, payload) for network, payload in datagrams)
+
+    def _acknowledge(self, path: Path | None, echo: int = 0) -> None:
+        replica = self.replica
+        self._ack_at, self._unacknowledged = None, 0
+        if path is None or not replica.stream:
+            return
+        complete = self.agenda.complete
+        ack = Ack(
+            self.stream, replica.stream, replica.received, replica.written, replica.credit, complete, echo,
+            replica.beyond(),
+        )  # fmt: skip
+        self.effects.append(Send(self.peer.number, path.network, encode_ack(ack)))
+
+    def _send_beacons(self) -> None:
+        now, origin = self.now, self.origin
+        self.paths.choose(now)
+        self._beacons += 1
+        lag_us = origin.lag(now) // 1000
+        beacon = encode_beacon(Beacon(self.stream, origin.position, origin.floor, self.own, self._beacons, lag_us))
+        for path in self.paths.all:
+            self.paths.beacon(now, path, self._beacons)
+            self.effects.append(Send(self.peer.number, path.network, beacon))
+        busy = self.own or origin.received < origin.position or self.answer is not None
+        self._beacon_at = Instant(now + (self._beat if busy else IDLE))
+
+    def _tell_flushed(self) -> None:
+        self.tell([encode_flushed(Flushed(self.stream, *self._flushed))])
+
+
+def mask(groups: Iterable[int]) -> int:
+    """Group numbers as bits."""
+    found = 0
+    for group in groups:
+        found |= 1 << group
+    return found
+
+
+def numbers(groups: int) -> list[int]:
+    """The inverse of `mask`."""
+    return [number for number in range(1, 16) if groups >> number & 1]

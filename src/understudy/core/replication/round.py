@@ -1,0 +1,317 @@
+"""The replica's side of a round: what differs from the origin is wished for, written, and verified (see agreement)."""
+
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from understudy.core.replication.agreement import Census, Desk, Selection, flow_id, flow_ids
+from understudy.core.replication.events import Kind, Record
+from understudy.core.settings import FlowSettings
+from understudy.errors import DecodeError
+from understudy.units import MILLISECOND, SECOND, Duration, Instant
+from understudy.wire.conntrack import UNTOUCHED_S, bucket_and_digest, describe, half_open, timeout_of
+from understudy.wire.flowsync import (
+    BUCKETS,
+    Compare,
+    Scope,
+    Word,
+    encode_compare,
+    encode_wants,
+    read_count,
+    read_digests,
+    read_end,
+    read_snapshot,
+)
+
+ASK_AGAIN: Duration = 250 * MILLISECOND
+STALL: Duration = 10 * SECOND
+"""Without any progress a round is given up."""
+EXAMPLES_MAX = 10
+_TURNS = 8
+"""A bucket that differs and is touched is looked into in one of so many rounds: at a high rate all are touched."""
+_SEEN = -1
+"""In the place of a digest: this kernel has the flow."""
+_RAWS_MAX = 2000
+"""Snapshot entries kept for examples of a comparison by command."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Of a round. `proven`: the kernels agree, but for what was touched."""
+
+    proven: bool
+    detail: str = ""
+    here: int = 0
+    there: int = 0
+    differed: int = 0
+    """Buckets that differed at first, and were not touched."""
+    repaired: int = 0
+    mismatched: int = 0
+    examples: tuple[str, ...] = ()
+    again: bool = False
+    """It got further and should be repeated at once."""
+
+
+@dataclass(slots=True)
+class _Verdict:
+    differing: int = 0
+    surplus: int = 0
+    examples: list[str] = field(default_factory=list)
+
+    def example(self, what: str, raw: bytes) -> None:
+        if len(self.examples) < EXAMPLES_MAX:
+            self.examples.append(f"{what}: {describe(raw)}")
+
+
+class Round:
+    """The replica's side. `outcome` is set when it is over."""
+
+    def __init__(
+        self,
+        now: Instant,
+        desk: Desk,
+        flows: FlowSettings,
+        request: Compare,
+        *,
+        known: bool = False,
+        hold: bool = False,
+        touched: Sequence[tuple[int, bytes]] = (),
+    ) -> None:
+        self.scope, self.groups, self.began = request.scope, request.groups, now
+        self.number = request.round
+        self.selection = Selection(flows, request.groups, request.scope)
+        self.outcome: Outcome | None = None
+        self.cost: Duration = 0
+        """Time that the first listing took."""
+        self.suspect = False
+        """Untouched buckets differ."""
+        self.there: dict[int, int] = {}
+        self.progress = 0
+        """Snapshot entries written so far, for people."""
+        self.census = Census(self.selection)
+        self.listing = self.drain = 0
+        self.held = True
+        self._known, self._hold = known, hold
+        self._desk = desk
+        self._stream = request.stream
+        self._compare = encode_compare(request)
+        self._touched = flow_ids(touched)
+        self._touched_buckets = bytearray(BUCKETS)
+        self._theirs = array("Q", bytes(8 * BUCKETS))
+        self._counted = self._told = False
+        self._total = 0
+        self._wanted = b""
+        self._buckets: list[int] = []
+        self._snapshot: dict[int, int] = {}
+        self._raws: dict[int, bytes] = {}
+        self._answered = self._snapshotted = False
+        self._verifying = False
+        self._verdict = _Verdict()
+        self._ticket = desk.ticket()
+        self._opened = False
+        self._last: Instant = now
+        self._asked: Instant = now
+        desk.tell([self._compare])
+
+    @property
+    def repairing(self) -> bool:
+        return self.scope is not Scope.COMMAND
+
+    def next_deadline(self) -> Instant:
+        asking = not self._answered
+        return Instant(min(self._asked + ASK_AGAIN, self._last + STALL) if asking else self._last + STALL)
+
+    def advance(self, now: Instant) -> None:
+        """Time has passed, or something was written."""
+        if self.outcome is not None:
+            return
+        if self._ticket >= 0 and self._desk.done(self._ticket):
+            self._ticket = -1
+            self._last = now
+            self._written(now)
+        if now - self._last >= STALL:
+            self.outcome = Outcome(False, "the round made no progress", self.census.entries, self._total)
+        elif not self._answered and now - self._asked >= ASK_AGAIN:
+            self._asked = now
+            self._desk.tell(encode_wants(self._stream, self.number, self._buckets) if self._wanted else [self._compare])
+
+    def touch(self, records: Sequence[Record]) -> None:
+        """The stream carried these."""
+        self._touched.update(flow_ids(records))
+        if not self._wanted:
+            for kind, raw in records:
+                if kind <= Kind.GONE:
+                    try:
+                        self._touched_buckets[bucket_and_digest(raw)[0]] = 1
+                    except DecodeError:
+                        pass
+
+    def listed(self, now: Instant, raws: Sequence[bytes], last: bool, failed: bool) -> None:
+        self._last = now
+        if failed:
+            self.outcome = Outcome(False, "this kernel could not be listed")
+            return
+        if self._verifying:
+            self._verify(raws)
+        else:
+            self.census.add(raws)
+            if self._hold:
+                self._hold_on(raws)
+        if last:
+            self.listing = 0
+            self.drain = self._desk.drain()
+
+    def drained(self, now: Instant) -> None:
+        self.drain = 0
+        self._last = now
+        if self._verifying:
+            self._judge()
+        else:
+            self._counted = True
+            self.cost = now - self.began
+            self._compare_buckets(now)
+
+    def word(self, now: Instant, word: int, content: bytes) -> Record | None:
+        """The origin's word, in the order of its stream; what is to be written because of it."""
+        match word:
+            case Word.COUNT:
+                number, group, entries = read_count(content)
+                if number == self.number:
+                    self.there[group] = entries
+            case Word.DIGESTS:
+                number, first, digests = read_digests(content)
+                if number == self.number and not self._told:
+                    self._answered, self._last = True, now
+                    self._theirs[first : first + len(digests)] = array("Q", digests)
+            case Word.DIGESTS_END:
+                number, self._total, whole = read_end(content)
+                if number == self.number and not self._told:
+                    self._answered, self._last, self._told = True, now, True
+                    if not whole:
+                        self.outcome = Outcome(False, "the peer could not tell its flows")
+                    self._compare_buckets(now)
+            case Word.SNAPSHOT:
+                number, raw = read_snapshot(content)
+                if number == self.number and self._wanted:
+                    return self._take(now, raw)
+            case Word.SNAPSHOT_END:
+                number, _, whole = read_end(content)
+                if number == self.number and self._wanted and not self._snapshotted:
+                    self._answered, self._snapshotted, self._last = True, True, now
+                    if not whole:
+                        self.outcome = Outcome(
+                            False, "the peer could not tell all of its flows", repaired=self.progress, again=True
+                        )
+                    self._ticket = self._desk.ticket() + 1  # of the payload that this word is in
+        return None
+
+    def _written(self, now: Instant) -> None:
+        """What the stage waited for is in this kernel: list it."""
+        if not self._opened:
+            self._opened = True
+            self.began = now
+        else:
+            self._verifying = True
+        self.listing = self._desk.list_kernel(self.groups)
+
+    def _compare_buckets(self, now: Instant) -> None:
+        if not (self._counted and self._told) or self.outcome is not None:
+            return
+        differing = [
+            bucket
+            for bucket, (ours, theirs) in enumerate(zip(self.census.digests, self._theirs, strict=True))
+            if ours != theirs
+        ]
+        touched = self._touched_buckets
+        untouched = sum(not touched[bucket] for bucket in differing)
+        if self._known and self.repairing:
+            differing = [b for b in differing if not touched[b] or b % _TURNS == self.number % _TURNS]
+        self.suspect = untouched > 0
+        here = self.census.entries
+        if not differing:
+            self.outcome = Outcome(True, "", here, self._total)
+            return
+        self._differed = untouched
+        self._buckets = differing
+        wanted = bytearray(BUCKETS)
+        for bucket in differing:
+            wanted[bucket] = 1
+        self._wanted = bytes(wanted)
+        self._answered, self._asked = False, now
+        self._desk.tell(encode_wants(self._stream, self.number, differing))
+
+    def _take(self, now: Instant, raw: bytes) -> Record | None:
+        self._answered, self._last = True, now
+        if not self.selection.group(raw) or half_open(raw):
+            return None
+        bucket, digest = bucket_and_digest(raw)
+        if not self._wanted[bucket]:
+            return None
+        self._snapshot[flow_id(raw)] = digest
+        if not self.repairing:
+            if len(self._raws) < _RAWS_MAX:
+                self._raws[flow_id(raw)] = raw
+            return None
+        self.progress += 1
+        return Kind.CHANGED, raw
+
+    def _hold_on(self, raws: Sequence[bytes]) -> None:
+        """This kernel was the original: what it has becomes copies, which hold until the origin ends them."""
+        records = []
+        for raw in raws:
+            try:
+                if timeout_of(raw) > UNTOUCHED_S or not self.selection.group(raw) or half_open(raw):
+                    continue
+                if flow_id(raw) not in self._touched:
+                    records.append((Kind.CHANGED, raw))
+            except DecodeError:
+                continue
+        if records and not self._desk.write(records):
+            self.held = False
+
+    def _verify(self, raws: Sequence[bytes]) -> None:
+        verdict, snapshot = self._verdict, self._snapshot
+        ends: list[Record] = []
+        for raw in raws:
+            try:
+                if not self.selection.group(raw) or half_open(raw):
+                    continue
+                bucket, digest = bucket_and_digest(raw)
+                if not self._wanted[bucket]:
+                    continue
+                flow = flow_id(raw)
+            except DecodeError:
+                continue
+            theirs = snapshot.get(flow)
+            if flow in self._touched or theirs == _SEEN:
+                continue  # a listing may tell a flow twice
+            if theirs is None:
+                verdict.surplus += 1
+                if self.repairing:
+                    ends.append((Kind.GONE, raw))
+                else:
+                    verdict.example("only here", raw)
+                continue
+            snapshot[flow] = _SEEN
+            if theirs != digest:
+                verdict.differing += 1
+                verdict.example("differs", raw)
+        if ends:
+            self.progress += len(ends)
+            if not self._desk.write(ends):
+                self.held = False
+
+    def _judge(self) -> None:
+        verdict = self._verdict
+        missing = [flow for flow, digest in self._snapshot.items() if digest != _SEEN and flow not in self._touched]
+        for flow in missing:
+            if flow in self._raws:
+                verdict.example("only there", self._raws[flow])
+        wrong = verdict.differing + len(missing)
+        here, there = self.census.entries, self._total
+        examples = tuple(verdict.examples)
+        if not self.repairing:
+            self.outcome = Outcome(True, "", here, there, self._differed, 0, wrong + verdict.surplus, examples)
+            return
+        detail = f"{len(missing)} flows are missing here, {verdict.differing} differ" if wrong else ""
+        self.outcome = Outcome(not wrong, detail, here, there, self._differed, self.progress, wrong, examples)
