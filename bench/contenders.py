@@ -36,6 +36,7 @@ ROOT = Path(__file__).resolve().parents[1]
 _MS_BIND = 0x1000
 _REAL_TIME = 50
 """keepalived(8) and keepalived.conf(5) advise real-time scheduling where a late advertisement would cost the role."""
+PREEMPT_DELAY_S = 5
 _UNIT_PRIORITY = 10
 """CPUSchedulingPriority of our own unit."""
 NOT_UNPACKED = "the daemons to compare with are not there"
@@ -66,7 +67,7 @@ def peers() -> Path:
     return root
 
 
-def _environment(root: Path) -> dict[str, str]:
+def environment(root: Path) -> dict[str, str]:
     libraries = [root / part / "x86_64-linux-gnu" for part in ("usr/lib", "lib")]
     libraries += [library / "frr" for library in libraries]
     return {**os.environ, "LD_LIBRARY_PATH": ":".join(map(str, libraries))}
@@ -75,7 +76,7 @@ def _environment(root: Path) -> dict[str, str]:
 # -- the data path that all share --
 
 
-def _same_data_path(plan: Plan, node: NodeName) -> Mapping[str, str]:
+def same_data_path(plan: Plan, node: NodeName) -> Mapping[str, str]:
     """Load into this kernel what ours would hold but for the lease; returns the node's port on each network."""
     ports = find_interfaces(find_node(plan, node))
     groups = [group for group in plan.groups if node in group.nodes]
@@ -87,7 +88,7 @@ def _same_data_path(plan: Plan, node: NodeName) -> Mapping[str, str]:
     return {str(network): port for network, port in ports.items()}
 
 
-def _private_run() -> None:
+def private_run() -> None:
     """A /run of its own, in mounts of its own already: nothing of the daemon's appears on this machine."""
     syscalls.mount("tmpfs", "/run", "tmpfs", syscalls.MS_NOSUID | syscalls.MS_NODEV)
 
@@ -99,14 +100,18 @@ def _interval_ms(group: Group) -> int:
 # -- keepalived --
 
 
-def keepalived_config(plan: Plan, node: NodeName, run_dir: Path, ports: Mapping[str, str], *, vmac: bool) -> str:
-    """keepalived.conf of one node: one instance a LAN, joined in a sync group, with a file that hands over."""
+def keepalived_config(
+    plan: Plan, node: NodeName, run_dir: Path, ports: Mapping[str, str], *, vmac: bool, notify: Path | None = None
+) -> str:
+    """keepalived.conf of one node: one instance a LAN, joined in a sync group, with a file that hands over.
+
+    `notify` is a script that is told of every move of the sync group.
+    """
     group = plan.groups[0]
     instances = "".join(
         f"""vrrp_instance {router.network} {{
     state BACKUP
-    nopreempt
-    interface {ports[router.network]}
+{_preempt_lines(group, bool(notify))}    interface {ports[router.network]}
     virtual_router_id {router.vrid}
     priority {group.priorities[node]}
     advert_int {_interval_ms(group) / 1000:g}
@@ -122,7 +127,7 @@ def keepalived_config(plan: Plan, node: NodeName, run_dir: Path, ports: Mapping[
     vrrp_rt_priority {_REAL_TIME}
     vrrp_no_swap
     vrrp_rlimit_rttime 1000000
-}}
+{"    script_user root" + chr(10) if notify else ""}}}
 track_file hand_over {{
     file "{_hand_over_file(run_dir)}"
     weight 0
@@ -134,8 +139,20 @@ vrrp_sync_group {group.name} {{
     track_file {{
         hand_over weight 0
     }}
-}}
+{_notify_lines(notify) if notify else ""}}}
 {instances}"""
+
+
+def _preempt_lines(group: Group, stateful: bool) -> str:
+    """Who keeps state gets a while to fetch it before it takes over again."""
+    if not group.preempt:
+        return "    nopreempt\n"
+    return f"    preempt_delay {PREEMPT_DELAY_S}\n" if stateful else ""
+
+
+def _notify_lines(script: Path) -> str:
+    moves = (("master", "primary"), ("backup", "backup"), ("fault", "fault"))
+    return "".join(f'    notify_{move} "{script} {word}"\n' for move, word in moves)
 
 
 def _vmac_lines(number: int) -> str:
@@ -150,11 +167,11 @@ def _keepalived(*, vmac: bool) -> AgentMain:
     def main(plan: Plan, node: NodeName, run_dir: Path, _key: bytes) -> None:
         root = peers()
         config = run_dir / "keepalived.conf"
-        config.write_text(keepalived_config(plan, node, run_dir, _same_data_path(plan, node), vmac=vmac))
+        config.write_text(keepalived_config(plan, node, run_dir, same_data_path(plan, node), vmac=vmac))
         config.chmod(0o600)
-        _private_run()
+        private_run()
         program = str(root / "usr/sbin/keepalived")
-        os.execve(program, [program, "-n", "-l", "-G", "-D", "-P", "-f", str(config)], _environment(root))
+        os.execve(program, [program, "-n", "-l", "-G", "-D", "-P", "-f", str(config)], environment(root))
 
     return main
 
@@ -163,7 +180,7 @@ _ENTERED = re.compile(r"\((\w+)\) Entering (MASTER|BACKUP|FAULT) STATE")
 _STARTED = "Starting Keepalived v"
 
 
-def _keepalived_role(lab: Lab, group: Group, node: str) -> str:
+def keepalived_role(lab: Lab, group: Group, node: str) -> str:
     """By its log: active or standby once every instance is, of the daemon that lives now."""
     if not lab.agent_pids(node):
         return ""
@@ -177,11 +194,11 @@ def _keepalived_role(lab: Lab, group: Group, node: str) -> str:
     return {"MASTER": "active", "BACKUP": "standby"}.get(found.pop(), "") if len(found) == 1 else ""
 
 
-def _keepalived_hand_over(lab: Lab, _: Group, active: str) -> None:
+def keepalived_hand_over(lab: Lab, _: Group, active: str) -> None:
     _hand_over_file(lab.run_dir(active)).write_text("1\n")
 
 
-def _keepalived_take_part(lab: Lab, node: str) -> None:
+def keepalived_take_part(lab: Lab, node: str) -> None:
     _hand_over_file(lab.run_dir(node)).write_text("0\n")
 
 
@@ -206,7 +223,7 @@ def frr_config(plan: Plan, node: NodeName, ports: Mapping[str, str]) -> str:
 def _frr(plan: Plan, node: NodeName, run_dir: Path, _key: bytes) -> None:
     root = peers()
     (run_dir / "zserv").unlink(missing_ok=True)
-    ports = _same_data_path(plan, node)
+    ports = same_data_path(plan, node)
     # vrrpd finds the macvlan by its MAC, among the links below the port; who carries it is told by `protodown`.
     for number, router in enumerate(plan.groups[0].routers, 1):
         name = f"fvrrp{number}"
@@ -218,18 +235,18 @@ def _frr(plan: Plan, node: NodeName, run_dir: Path, _key: bytes) -> None:
         _ip(f"link set {name} protodown on\nlink set {name} up\n")
     config = run_dir / "vrrpd.conf"
     config.write_text(frr_config(plan, node, ports))
-    _private_run()
+    private_run()
     _group_for_frr(run_dir)
     common = ["-u", "root", "-g", "root", "--vty_socket", str(run_dir), "-z", str(run_dir / "zserv"), "--log", "stdout"]
-    environment = _environment(root)
+    variables = environment(root)
     zebra, vrrpd = (str(root / "usr/lib/frr" / name) for name in ("zebra", "vrrpd"))
     if os.fork() == 0:
-        os.execve(zebra, [zebra, "-f", os.devnull, "-i", str(run_dir / "zebra.pid"), *common], environment)
+        os.execve(zebra, [zebra, "-f", os.devnull, "-i", str(run_dir / "zebra.pid"), *common], variables)
     # vrrpd asks for zebra once and then only every ten seconds.
     deadline = time.monotonic() + 5
     while not (run_dir / "zserv").exists() and time.monotonic() < deadline:
         time.sleep(0.005)
-    os.execve(vrrpd, [vrrpd, "-f", str(config), "-i", str(run_dir / "vrrpd.pid"), *common], environment)
+    os.execve(vrrpd, [vrrpd, "-f", str(config), "-i", str(run_dir / "vrrpd.pid"), *common], variables)
 
 
 def _group_for_frr(run_dir: Path) -> None:
@@ -274,19 +291,19 @@ def _ask_vrrpd(path: Path, command: str) -> str:
 # -- Understudy --
 
 
-def _understudy(plan: Plan, node: NodeName, run_dir: Path, key: bytes) -> None:
+def understudy(plan: Plan, node: NodeName, run_dir: Path, key: bytes) -> None:
     """As packaging/understudy@.service starts it: in a real-time class, which the agent hands on to whom it needs."""
     with contextlib.suppress(PermissionError):
         os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(_UNIT_PRIORITY))
     run_agent(plan, node, run_dir, key)
 
 
-def _understudy_role(lab: Lab, group: Group, node: str) -> str:
+def understudy_role(lab: Lab, group: Group, node: str) -> str:
     role = control.role(lab.run_dir(node), group.name)
     return "standby" if role == "backup" else role
 
 
-def _understudy_hand_over(lab: Lab, group: Group, active: str) -> None:
+def understudy_hand_over(lab: Lab, group: Group, active: str) -> None:
     reply = control.ask(lab.run_dir(active), {"command": "switchover", "group": group.name})
     if reply.get("error"):
         raise EnvironmentFailure("switch over", group.name, str(reply["error"]))
@@ -298,27 +315,27 @@ CONTENDERS = {
         Contender(
             "understudy",
             "Understudy as its systemd unit starts it (SCHED_RR 10); hand-over by `understudy switchover`.",
-            _understudy,
-            _understudy_role,
-            _understudy_hand_over,
+            understudy,
+            understudy_role,
+            understudy_hand_over,
         ),
         Contender(
             "keepalived",
             "keepalived 2.2.7: `vrrp_version 3`, both LANs in a `vrrp_sync_group`, `nopreempt`, `vrrp_rt_priority 50`, "
             "`vrrp_no_swap`; addresses on the ports themselves; hand-over by a `track_file` of weight 0.",
             _keepalived(vmac=False),
-            _keepalived_role,
-            _keepalived_hand_over,
-            _keepalived_take_part,
+            keepalived_role,
+            keepalived_hand_over,
+            keepalived_take_part,
             virtual_mac=False,
         ),
         Contender(
             "keepalived-vmac",
             "The same with `use_vmac` and `vmac_xmit_base`.",
             _keepalived(vmac=True),
-            _keepalived_role,
-            _keepalived_hand_over,
-            _keepalived_take_part,
+            keepalived_role,
+            keepalived_hand_over,
+            keepalived_take_part,
         ),
         Contender(
             "frr",

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from contenders import Contender
 
@@ -34,8 +34,8 @@ class Fault:
     phase_matters: bool = False
     on_lan: bool = False
     strikes_standby: bool = False
-    prepare: Callable[[Scene], object] = lambda _: None
-    """Before the probes begin."""
+    prepare: Callable[[Scene], Scene | None] = lambda _: None
+    """Before the probes begin. May change whom the strike is about."""
     restart: bool = True
     """Whether the struck node gets a fresh kernel afterwards."""
 
@@ -67,6 +67,33 @@ def _lose_standby(scene: Scene) -> None:
         scene.lab.cut(scene.standby, port.network)
     timing = timing_of(scene.plan.groups[0])
     time.sleep((timing.takeover_max + 100 * MILLISECOND) / SECOND)
+
+
+_BACK_S = 30
+
+
+def _active_returns_late(scene: Scene) -> Scene:
+    """The node that would be Active has failed, the other serves; the roles of the strike are theirs from then on."""
+    lost, other = scene.active, scene.standby
+    scene.lab.power_off(lost)
+    group = scene.plan.groups[0]
+    deadline = time.monotonic() + _BACK_S
+    while scene.contender.role(scene.lab, group, other) != "active" and time.monotonic() < deadline:
+        time.sleep(0.02)
+    scene.lab.power_on(lost, agent=False)
+    for port in scene.lab.topology.host(lost).ports:
+        scene.lab.cut(lost, port.network)
+    return replace(scene, active=other, standby=lost)
+
+
+def _take_back(scene: Scene) -> Instant:
+    """The node is there again and, as the file wants it, Active before long."""
+    before = _return(scene)
+    deadline = time.monotonic() + _BACK_S
+    group = scene.plan.groups[0]
+    while scene.contender.role(scene.lab, group, scene.standby) != "active" and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return before
 
 
 FAULTS = {
@@ -106,6 +133,14 @@ FAULTS = {
             lambda t: t.takeover_max + SECOND,
             strikes_standby=True,
             prepare=_lose_standby,
+            restart=False,
+        ),
+        Fault(
+            "node-takes-back",
+            _take_back,
+            lambda t: t.takeover_max + 12 * SECOND,
+            strikes_standby=True,
+            prepare=_active_returns_late,
             restart=False,
         ),
     )

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from flowparts import PARTS as FLOW_PARTS
 from measure import check_thousand, idle_node, lab_cycles, lab_up, simulator, status_time
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -121,6 +122,14 @@ PARTS = (
         "starved-pair",
         "0 role changes in 10 minutes at 50 ms, one busy loop a CPU, no real-time priority",
         program("coverage.py", "--idle", "--into", "{into}", rows="idle.json"),
+    ),
+    *(
+        Part(
+            f"flows-{part.name}",
+            part.claim,
+            program("flows.py", "--only", part.name, "--into", "{into}", rows=f"flows-{part.name}.jsonl"),
+        )
+        for part in FLOW_PARTS
     ),
 )
 

@@ -10,6 +10,8 @@ what behind. Every wait has an end; what a contender cannot mend is measured up 
 import contextlib
 import os
 import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from statistics import median
 
@@ -22,8 +24,9 @@ from understudy.drill import journal, stage, waits
 from understudy.drill.board import Board, Cell
 from understudy.drill.evaluate import Occasion, evaluate, void_reason
 from understudy.drill.faults import timing_of
+from understudy.drill.flowprobe import EXCHANGES_MAX
 from understudy.drill.processes import ProbeProcess
-from understudy.drill.record import Sighting, WireRecord
+from understudy.drill.record import Connection, Sighting, WireRecord
 from understudy.drill.result import RunJson
 from understudy.lab.build import Lab
 from understudy.units import MILLISECOND, SECOND, Duration, Instant, NodeName
@@ -39,6 +42,18 @@ EDGE: Duration = 2 * MILLISECOND
 _REST_TIMEOUT: Duration = 15 * SECOND
 
 
+Witness = Callable[[Scene], AbstractContextManager[Callable[[], Row]]]
+"""Watches a strike from before until after it; what it saw joins the row."""
+
+
+SMALL = stage.Population(TCP_POPULATION)
+
+
+@contextlib.contextmanager
+def nobody(_: Scene) -> Iterator[Callable[[], Row]]:
+    yield dict
+
+
 class Unrest(Exception):
     """The pair did not come to rest: one node active, the other standing by, traffic whole."""
 
@@ -46,8 +61,21 @@ class Unrest(Exception):
 class Stand:
     """One contender's lab, up, struck again and again."""
 
-    def __init__(self, contender: Contender, plan: Plan, state: Path) -> None:
+    def __init__(
+        self,
+        contender: Contender,
+        plan: Plan,
+        state: Path,
+        *,
+        population: stage.Population = SMALL,
+        witness: Witness = nobody,
+        undecided_after: Duration = UNDECIDED_AFTER,
+        late_max: Duration | None = None,
+    ) -> None:
+        """`late_max` is how late a probe may be where losses are judged and no milliseconds: see `void_reason`."""
         self.contender, self.plan = contender, plan
+        self._population, self._witness, self._undecided_after = population, witness, undecided_after
+        self._late_max = late_max
         self.lab = Lab(plan, state, agent_main=contender.main)
         self._group = plan.groups[0]
         self._networks = list(dict.fromkeys(str(router.network) for router in self._group.routers))
@@ -68,16 +96,20 @@ class Stand:
         active, standby = self._rest()
         network = self._networks[number % len(self._networks)]
         scene = Scene(self.lab, self.contender, self.plan, active, standby, network)
-        fault.prepare(scene)
+        scene = fault.prepare(scene) or scene
+        active, standby = scene.active, scene.standby
         board = Board()
-        with (
-            ProbeProcess("wire", lambda: stage.wire_probe(self.lab, self._group, board).run()) as wire,
-            ProbeProcess("TCP", lambda: stage.flow_probe(self.lab, self._group, TCP_POPULATION, board).run()) as flows,
-        ):
-            if not waits.wait_for_clean_probes(board, self._streams, _REST_TIMEOUT):
+        people = self._population
+        with contextlib.ExitStack() as probes:
+            enter = probes.enter_context
+            wire = enter(ProbeProcess("wire", lambda: stage.wire_probe(self.lab, self._group, board).run()))
+            flows = enter(ProbeProcess("TCP", lambda: stage.flow_probe(self.lab, self._group, people, board).run()))
+            idle = enter(self._idle_probe(board)) if people.udp else None
+            cells = [Cell.WIRE_READY, Cell.FLOWS_READY, *([Cell.DATAGRAMS_READY] if idle else [])]
+            if not waits.wait_for_clean_probes(board, self._streams, _REST_TIMEOUT + _begins_within(people), cells):
                 raise Unrest("no whole traffic through the pair before the fault")
             _ahead_of_everyone(wire.pid)
-            with stage.tap(self.lab, active, self._networks[0]) as tap:
+            with self._witness(scene) as saw, stage.tap(self.lab, active, self._networks[0]) as tap:
                 if fault.phase_matters:
                     interval = self._group.advertise
                     after = min(max(int(phase * interval), EDGE), interval - EDGE)
@@ -85,23 +117,27 @@ class Stand:
                         raise Unrest("no advertisement at the active's port")
                 called = time.monotonic_ns()
                 struck = fault.inject(scene)
+                witnessed = saw()
             self._leads.setdefault(fault.name, []).append(struck - called)
             watched = struck + fault.watch(self._timing)
             deadline = max(watched, struck + self._timing.takeover_max) + PATIENCE
             mark, recovered = waits.wait_for_clean_traffic(board, self._streams, watched, deadline)
             board[Cell.MARK] = mark
             if recovered:
-                waits.wait_for_connections(board, mark, UNDECIDED_AFTER)
+                patience = self._undecided_after + max(people.tcp, people.udp) * SECOND // EXCHANGES_MAX
+                waits.wait_for_connections(board, mark, patience, datagrams=idle is not None)
             findings = stage.neighbour_findings(self.lab, self._group) if self.contender.virtual_mac else []
             stop = Instant(time.monotonic_ns())
             board[Cell.STOP] = stop
             wire_record, flow_record = wire.result(30), flows.result(30)
+            idle_record = idle.result(30) if idle else ()
         occasion = Occasion(
             number=number,
             phase=phase,
             group=self._group.name,
             nodes=tuple(self._group.nodes),
             struck=standby if fault.strikes_standby else active,
+            addresses=stage.virtual_addresses(self._group),
             network=network if fault.on_lan else None,
             lane_network=self._networks[0],
             sentence=fault.name,
@@ -115,7 +151,12 @@ class Stand:
             load_average=round(os.getloadavg()[0], 2),
         )
         run = evaluate(occasion, wire_record, flow_record, self._journals(), findings)
-        row = _row(occasion, run, wire_record) | before.until_now() | {"void": void_reason(occasion, wire_record)}
+        row = (
+            _row(occasion, run, wire_record)
+            | before.until_now()
+            | {"void": void_reason(occasion, wire_record, self._late_max)}
+        )
+        row |= witnessed | _of_datagrams(idle_record, mark)
         if _is_odd(row | {"advertise_ms": self._group.advertise / MILLISECOND}, fault):
             row["events"] = [[event["t_ms"], event["node"], event["text"]] for event in run["events"]]
         self._make_whole(fault, scene)
@@ -159,6 +200,10 @@ class Stand:
 
     # -- the waits of one run --
 
+    def _idle_probe(self, board: Board) -> ProbeProcess[tuple[Connection, ...]]:
+        people = self._population
+        return ProbeProcess("UDP", lambda: stage.idle_probe(self.lab, self._group, people.udp, board).run())
+
     def _lead(self, fault: Fault) -> Duration:
         """How much earlier to call the fault. The median: one call that the scheduler held up teaches nothing."""
         return int(median(self._leads.get(fault.name, [1_200_000])[-5:]))
@@ -182,7 +227,7 @@ def _is_odd(row: Row, fault: Fault) -> bool:
 
 _KEPT = (
     "phase", "phase_wanted", "struck", "network", "recovered", "outage_ms", "packets_sent", "packets_lost",
-    "tcp_established", "tcp_survived", "tcp_reset", "tcp_stalled", "connects", "refused_connects",
+    "tcp_established", "tcp_survived", "tcp_reset", "tcp_stalled", "tcp_corrupted", "connects", "refused_connects",
     "timed_out_connects", "dual_answer_ms", "overlap_ms", "silent_after_ms", "findings", "prober_cpu",
     "prober_realtime", "sender_stall_ms",
 )  # fmt: skip
@@ -198,6 +243,19 @@ def _row(occasion: Occasion, run: RunJson, wire: WireRecord) -> Row:
         "answers_on": silent is not None and observed - silent < 50,
         "speaker_changes": _speaker_changes(occasion, wire.sightings),
     }
+
+
+def _begins_within(people: stage.Population) -> Duration:
+    """What a large population takes to come about, beyond what a small one does."""
+    return (people.tcp + 2 * people.udp) * SECOND // 500 + (5 * SECOND if people.udp else 0)
+
+
+def _of_datagrams(record: Sequence[Connection], mark: Instant) -> Row:
+    """Idle exchanges of datagrams: those that were there, and those whose answer came the same way afterwards."""
+    if not record:
+        return {}
+    there = [each for each in record if each.established]
+    return {"udp_established": len(there), "udp_survived": sum(e.answered > mark and not e.ended for e in there)}
 
 
 def _speaker_changes(occasion: Occasion, sightings: tuple[Sighting, ...]) -> int:
