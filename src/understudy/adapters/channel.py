@@ -1,8 +1,11 @@
 """The channel between nodes: UDP datagrams on every shared network, authenticated, encrypted and fresh.
 
-What arrives here decides who holds the addresses, and later what stands in the peer's kernel: a forged or replayed
-datagram must change nothing. Each start of a sender seals under a key of its own, derived from the cluster's key, its
-number and its boot nonce, so that nonces never meet, not even when a store is lost and a clock is set back.
+What arrives here decides who holds the addresses and what stands in the peer's kernel: a forged or replayed datagram
+must change nothing. Each start of a sender seals under a key of its own, derived from the cluster's key, its number and
+its boot nonce, so that nonces never meet, not even when a store is lost and a clock is set back.
+
+Heartbeats and flows have a channel each, on a port of its own and with ciphers of its own: what was sealed for one
+opens on no other. A cluster may have several keys while one is replaced (config.key): the first seals, any opens.
 
     0   4   "US1" and the version of this layout
     4   4   key id: which cluster key was used (rotation)
@@ -26,7 +29,7 @@ without the key a datagram changes nothing, and a recorded one nothing that the 
 import hashlib
 import os
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cryptography.exceptions import InvalidTag
@@ -36,6 +39,9 @@ from understudy.errors import DecodeError
 
 PORT = 4112
 """UDP; not registered to anyone."""
+FLOWS_PORT = 4113
+PURPOSES = {PORT: b"understudy-seal", FLOWS_PORT: b"understudy-flows"}
+"""Goes into the derivation of each channel's ciphers (BLAKE2b's personalization, 16 bytes at most)."""
 MAGIC = b"US1\x01"
 DATAGRAM_MAX = 1400
 WINDOW = 1024
@@ -57,8 +63,8 @@ class _Conversation:
     nonce: bytes = bytes(8)
     verified: bool = False
     """It repeated our nonce: it is alive now."""
-    cipher: tuple[bytes, ChaCha20Poly1305] | None = None
-    """For the boot nonce that was heard last, as making one costs more than opening a datagram."""
+    cipher: tuple[bytes, bytes, ChaCha20Poly1305] | None = None
+    """For the key and the boot nonce that were heard last, as making one costs more than opening a datagram."""
     paths: dict[int, _Path] = field(default_factory=dict)
 
 
@@ -68,16 +74,28 @@ def key_id(key: bytes) -> bytes:
 
 
 class Channel:
-    """Seals and opens datagrams; holds no socket. `peers` are the node numbers that may speak."""
+    """Seals and opens datagrams; holds no socket. `peers` are the node numbers that may speak, `more_keys` open but do
+    not seal, `port` tells channels apart.
+    """
 
-    def __init__(self, key: bytes, number: int, epoch: int, peers: frozenset[int]) -> None:
-        assert len(key) == 32
+    def __init__(
+        self,
+        key: bytes,
+        number: int,
+        epoch: int,
+        peers: frozenset[int],
+        *,
+        more_keys: Sequence[bytes] = (),
+        port: int = PORT,
+    ) -> None:
+        assert all(len(each) == 32 for each in (key, *more_keys))
         self._number = number
         self._epoch = epoch
+        self._port = port
         self._key_id = key_id(key)
-        self._key = key
+        self._keys = {key_id(each): each for each in (*more_keys, key)}
         self._nonce = os.urandom(8)
-        self._seal = _cipher(key, number, self._nonce)
+        self._seal = self._cipher(key, number, self._nonce)
         self._counter = 0
         self._conversations: Mapping[int, _Conversation] = {peer: _Conversation() for peer in peers}
 
@@ -106,7 +124,8 @@ class Channel:
         magic, named, sender, path, epoch, counter, theirs, ours = _HEADER.unpack_from(datagram)
         if magic != MAGIC:
             raise DecodeError("channel-magic")
-        if named != self._key_id:
+        key = self._keys.get(named)
+        if key is None:
             raise DecodeError("channel-key")
         conversation = self._conversations.get(sender)
         if conversation is None:
@@ -117,7 +136,10 @@ class Channel:
         if seen is not None and epoch == conversation.epoch and _replayed(seen, counter):
             raise DecodeError("channel-replay")
         known = conversation.cipher
-        cipher = known[1] if known is not None and known[0] == theirs else _cipher(self._key, sender, theirs)
+        if known is not None and known[:2] == (named, theirs):
+            cipher = known[2]
+        else:
+            cipher = self._cipher(key, sender, theirs)
         try:
             payload = cipher.decrypt(
                 struct.pack("!IQ", epoch, counter), datagram[_HEADER.size :], datagram[: _HEADER.size]
@@ -127,7 +149,7 @@ class Channel:
         fresh = ours == self._nonce
         if epoch < conversation.epoch and (conversation.verified or not fresh):
             raise DecodeError("channel-old-epoch")
-        conversation.cipher = (theirs, cipher)
+        conversation.cipher = (named, theirs, cipher)
         if epoch != conversation.epoch:  # a lower one that is alive, where the higher never proved to be
             if not fresh and conversation.verified and conversation.epoch >= 0:
                 # The peer's core started anew and does not know our nonce yet: learn its nonce, believe nothing.
@@ -144,6 +166,11 @@ class Channel:
         _remember(seen, counter)
         return sender, payload
 
+    def _cipher(self, key: bytes, number: int, nonce: bytes) -> ChaCha20Poly1305:
+        purpose = PURPOSES[self._port]
+        material = hashlib.blake2b(bytes([number]) + nonce, key=key, digest_size=32, person=purpose)
+        return ChaCha20Poly1305(material.digest())
+
 
 def _replayed(path: _Path, counter: int) -> bool:
     behind = path.highest - counter
@@ -156,8 +183,3 @@ def _remember(path: _Path, counter: int) -> None:
         path.highest = counter
     else:
         path.seen |= 1 << path.highest - counter
-
-
-def _cipher(key: bytes, number: int, nonce: bytes) -> ChaCha20Poly1305:
-    material = hashlib.blake2b(bytes([number]) + nonce, key=key, digest_size=32, person=b"understudy-seal")
-    return ChaCha20Poly1305(material.digest())

@@ -29,14 +29,10 @@ class Inspector:
     """Looks at, and repairs, links, addresses, routing rules and settings of the namespace in which it was made."""
 
     def __init__(self, config: NodeConfig) -> None:
-        self._config = config
         self._links = Links()
         self._route = RouteSocket()
         self._rules = Rules(self._route)
-        of_links = ((path, value, link.name) for link in config.links for path, value in link.sysctls)
-        self._sysctls = (*((path, value, "") for path, value in config.sysctls), *of_links)
-        """With the name of the macvlan that has it."""
-        self._wanted = tuple((path, f"{value}\n".encode(), link) for path, value, link in self._sysctls)
+        self.expect(config)
         self._faulty: set[str] = set()
         """Macvlans that are not right as links: what their settings are is not ours to say."""
         self._files: dict[str, int] = {}
@@ -46,6 +42,14 @@ class Inspector:
         """Indexes of the ports when first seen: by these the agent's sockets are bound."""
         self.incomplete = True
         """Something is missing, so that news of any link may be news of ours."""
+
+    def expect(self, config: NodeConfig) -> None:
+        """From here on settings are to have other values."""
+        self._config = config
+        of_links = ((path, value, link.name) for link in config.links for path, value in link.sysctls)
+        self._sysctls = (*((path, value, "") for path, value in config.sysctls), *of_links)
+        """With the name of the macvlan that has it."""
+        self._wanted = tuple((path, f"{value}\n".encode(), link) for path, value, link in self._sysctls)
 
     def concerns(self, index: int) -> bool:
         """Whether news of this link may be of interest."""

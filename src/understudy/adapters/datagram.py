@@ -1,22 +1,27 @@
-"""The channel's UDP socket on one network: bound to our address and port there, and deaf to most of a flood.
+"""A channel's UDP socket on one network: bound to our address and port there, and deaf to most of a flood.
 
 A firewall cannot tell a forged datagram from a genuine one, but the socket's filter can tell what could be genuine: the
-peer's address and port, our layout and our key's number. The rest has a small budget, enough to
-count it (`adapters.sieve`).
+peer's address and port, our layout and the number of one of our keys. The rest has a small budget, enough to count it
+(`adapters.sieve`).
 """
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 
-from understudy.adapters.channel import MAGIC, PORT
+from understudy.adapters.channel import FLOWS_PORT, MAGIC, PORT
 from understudy.adapters.sieve import JEQ, LDH, LDW, Kind, Sieve, Step, assemble, thinned
 from understudy.units import Address
 
 SHED_AT_ONCE = 64
-QUEUE = 1 << 18
-"""Bytes of the socket's queue: some 200 heartbeats."""
-_KINDS = (Kind.PEER_DATAGRAM, Kind.OTHER_DATAGRAM)
+QUEUES = {PORT: 1 << 18, FLOWS_PORT: 1 << 22}
+"""Bytes of a socket's queue: some 200 heartbeats, and the flows of a tenth of a second."""
+_KINDS = {
+    PORT: (Kind.PEER_DATAGRAM, Kind.OTHER_DATAGRAM),
+    FLOWS_PORT: (Kind.PEER_FLOWS, Kind.OTHER_FLOWS),
+}
+"""What could be genuine, and the rest."""
+_SO_RCVBUFFORCE = 33
 _IP_HEADER = 0xFFF00000
 """SKF_NET_OFF."""
 _UDP_HEADER = 8
@@ -25,37 +30,53 @@ _UDP_HEADER = 8
 class ChannelSocket(socket.socket):
     """Receives what `recv` of a plain socket would, but for what is shed. Raises OSError if it cannot be bound."""
 
-    def __init__(self, source: Address, interface: str, peer: Address, key_id: bytes) -> None:
+    def __init__(self, source: Address, interface: str, peer: Address, *key_ids: bytes, port: int = PORT) -> None:
         family = socket.AF_INET if source.version == 4 else socket.AF_INET6
         super().__init__(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
         try:
             self.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode())
-            self.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, QUEUE)
+            self._enlarge(QUEUES[port])
             self.setblocking(False)
-            self._peer, self._opening = str(peer), MAGIC + key_id
+            self._port, self._to = port, peer
             # Before it is bound: nothing comes in unsifted.
-            self.sieve = Sieve(self, _KINDS, partial(_program, peer, self._opening))
-            self.bind((str(source), PORT))
+            self.know(key_ids)
+            self.bind((str(source), port))
         except OSError:
             self.close()
             raise
 
+    def know(self, key_ids: Sequence[bytes]) -> None:
+        """From here on, what names one of these keys could be genuine."""
+        self._peer, self._openings = str(self._to), frozenset(MAGIC + key_id for key_id in key_ids)
+        self.sieve = Sieve(self, _KINDS[self._port], partial(_program, self._to, self._port, tuple(key_ids)))
+
     def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
         """The next datagram that is not shed. Raises BlockingIOError if there is none for now."""
+        peers, others = _KINDS[self._port]
         for _ in range(SHED_AT_ONCE):
             datagram, source = self.recvfrom(bufsize, flags)
-            genuine = datagram[:8] == self._opening and source[1] == PORT and source[0] == self._peer
-            if self.sieve.admits(Kind.PEER_DATAGRAM if genuine else Kind.OTHER_DATAGRAM):
+            genuine = datagram[:8] in self._openings and source[1] == self._port and source[0] == self._peer
+            if self.sieve.admits(peers if genuine else others):
                 return datagram
         raise BlockingIOError
 
+    def _enlarge(self, size: int) -> None:
+        try:
+            self.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, size)
+        except PermissionError:  # in a user namespace: what net.core.rmem_max allows
+            self.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
 
-def _program(peer: Address, opening: bytes, shifts: Mapping[Kind, int]) -> bytes:
+
+def _program(peer: Address, port: int, key_ids: Sequence[bytes], shifts: Mapping[Kind, int]) -> bytes:
     """The filter of a UDP socket: offsets count from the UDP header, those of the IP header are marked."""
+    peers, others = _KINDS[port]
     at = _IP_HEADER + (12 if peer.version == 4 else 8)
     wanted = [(at + i, peer.packed[i : i + 4]) for i in range(0, len(peer.packed), 4)]
-    wanted += [(_UDP_HEADER + i, opening[i : i + 4]) for i in (0, 4)]
-    steps: list[Step] = [(LDH, 0), (JEQ, PORT, "", Kind.OTHER_DATAGRAM)]
+    wanted.append((_UDP_HEADER, MAGIC))
+    steps: list[Step] = [(LDH, 0), (JEQ, port, "", others)]
     for offset, word in wanted:
-        steps += [(LDW, offset), (JEQ, int.from_bytes(word, "big"), "", Kind.OTHER_DATAGRAM)]
-    return assemble([*steps, (JEQ, int.from_bytes(opening[4:], "big"), Kind.PEER_DATAGRAM, "drop"), *thinned(shifts)])
+        steps += [(LDW, offset), (JEQ, int.from_bytes(word, "big"), "", others)]
+    steps.append((LDW, _UDP_HEADER + 4))
+    steps += [(JEQ, int.from_bytes(key_id, "big"), peers, "") for key_id in key_ids]
+    steps += [(JEQ, 0, others, others)]
+    return assemble([*steps, *thinned(shifts)])

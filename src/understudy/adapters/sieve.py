@@ -43,6 +43,9 @@ class Kind(StrEnum):
     PEER_DATAGRAM = "channel-peer"
     """Datagrams from the peer's address that name our key."""
     OTHER_DATAGRAM = "channel-other"
+    PEER_FLOWS = "flows-peer"
+    """As on the channel, but with the flows that the peer replicates."""
+    OTHER_FLOWS = "flows-other"
 
 
 BUDGET: Mapping[Kind, int] = {
@@ -52,8 +55,12 @@ BUDGET: Mapping[Kind, int] = {
     Kind.ANSWER: 1500,
     Kind.PEER_DATAGRAM: 1000,
     Kind.OTHER_DATAGRAM: 500,
+    Kind.PEER_FLOWS: 40_000,
+    Kind.OTHER_FLOWS: 500,
 }
-"""Frames a second. A pair at 10 ms on two families sends 200; ten thousand neighbours answer some 300 times."""
+"""Frames a second. A pair at 10 ms on two families sends 200; ten thousand neighbours answer some 300 times; a datagram
+carries some five flows.
+"""
 
 # Classic BPF: load word, half word, byte; and with, jump if equal, return a constant.
 LDW, LDH, LDB, AND, JEQ, RET = 0x20, 0x28, 0x30, 0x54, 0x15, 0x06

@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from understudy.adapters.channel import Channel
+from understudy.adapters.channel import FLOWS_PORT, PORT, Channel
+from understudy.adapters.conntrack import FlowEvents, FlowTable
 from understudy.adapters.links import LinkWatch
 from understudy.agent.control import Control
 from understudy.agent.driver import Driver
@@ -16,11 +17,14 @@ from understudy.agent.journal import JournalSender
 from understudy.agent.lans import Lan
 from understudy.agent.messages import Message
 from understudy.agent.options import AgentOptions
+from understudy.agent.replicator import EVENTS_QUEUE, Replicator
+from understudy.agent.replicator_line import CoreLine
 from understudy.agent.status import describe_node
 from understudy.agent.store import Store
 from understudy.core.effects import SendHeartbeat
 from understudy.core.events import (
     CheckFinished,
+    GateWaived,
     KernelRepaired,
     LocalAddressLearned,
     MaintenanceCommanded,
@@ -29,13 +33,14 @@ from understudy.core.events import (
     Tick,
 )
 from understudy.core.node import Node
+from understudy.core.replication.machine import Replication
 from understudy.core.settings import NodeSettings
 from understudy.units import GroupName, Instant, NetworkName
 
 
 def warm_up(options: AgentOptions, settings: NodeSettings) -> None:
     """Do once, before the fork, what a core does first: its successor finds code and libraries ready (3 ms of 10)."""
-    channel = Channel(options.key, settings.number, 0, frozenset(peer.number for peer in settings.peers))
+    channel = open_channel(options, settings, 0)
     node = Node(settings, epoch=0)
     for group in settings.groups:
         for router in group.routers:
@@ -48,6 +53,12 @@ def warm_up(options: AgentOptions, settings: NodeSettings) -> None:
     node.next_deadline()
 
 
+def open_channel(options: AgentOptions, settings: NodeSettings, epoch: int, port: int = PORT) -> Channel:
+    """To every peer of the node."""
+    peers = frozenset(peer.number for peer in settings.peers)
+    return Channel(options.key, settings.number, epoch, peers, more_keys=options.more_keys, port=port)
+
+
 def run_core(
     options: AgentOptions,
     settings: NodeSettings,
@@ -57,20 +68,23 @@ def run_core(
     checks: socket.socket,
     journal_end: socket.socket,
     generation: int,
+    flows: socket.socket | None = None,
     *,
     announce: bool = False,
 ) -> None:
     """The core process: returns when everything is handed over. `announce`: the LANs do not know all addresses yet."""
     journal = JournalSender(journal_end, options.node)
     node = Node(settings, epoch=epoch, maintenance=Store(options.store_path).load().maintenance)
-    channel = Channel(options.key, settings.number, epoch, frozenset(peer.number for peer in settings.peers))
-    driver = Driver(node, lans, channel, hands, checks, LinkWatch(), journal, generation)
+    channel = open_channel(options, settings, epoch)
+    driver = Driver(node, lans, channel, hands, checks, LinkWatch(), journal, generation, flows)
 
     def begin(survey: Message) -> None:
         held = frozenset(GroupName(name) for name in survey.get("held", []))
         if held:
             journal.write(Instant(time.monotonic_ns()), {"kind": "adopted", "groups": sorted(held)})
         driver.feed(Started(held))
+        if driver.flows is not None:
+            driver.flows.begin()
         up = set(survey.get("up", []))
         for server in settings.servers:
             if server.binding not in up:  # The kernel knows a dead server from the core before this one.
@@ -94,6 +108,26 @@ def run_core(
         driver.control.close()
 
 
+def run_flows(
+    options: AgentOptions,
+    settings: NodeSettings,
+    lans: Mapping[NetworkName, Lan],
+    stream: int,
+    core: socket.socket,
+    journal_end: socket.socket,
+) -> None:
+    """The process that replicates flows; does not return. `stream` is greater than that of any before on this node."""
+    journal = JournalSender(journal_end, options.node)
+    channel = open_channel(options, settings, stream, FLOWS_PORT)
+    table = FlowTable()
+    news = FlowEvents(table.portid, EVENTS_QUEUE)
+    machine = Replication(settings)
+    replicator = Replicator(
+        machine, settings, lans, channel, table, news, CoreLine(core), journal, sync_delay=options.sync_delay
+    )
+    replicator.run(stream)
+
+
 def _install_signals(driver: Driver) -> None:
     """SIGTERM hands over; SIGINT is the supervisor's to translate."""
 
@@ -115,8 +149,17 @@ def _commands(
                 answer(describe_node(driver, options))
             case "switchover":
                 name = request.get("group") or next(iter(node.groups), "")
-                driver.feed(SwitchoverCommanded(GroupName(str(name))))
+                driver.feed(SwitchoverCommanded(GroupName(str(name)), force=bool(request.get("force"))))
                 answer({"ok": not node.refusal, "error": node.refusal} if node.refusal else {"ok": True})
+            case "waive":
+                name = request.get("group") or next(iter(node.groups), "")
+                driver.feed(GateWaived(GroupName(str(name))))
+                answer({"ok": not node.refusal, "error": node.refusal} if node.refusal else {"ok": True})
+            case "flows":
+                if driver.flows is None:
+                    answer({"error": f"no flows are kept on {node.settings.name}: the file has no `state:` for any"})
+                else:
+                    driver.flows.compare(answer)
             case "maintenance":
                 on = bool(request.get("on"))
                 refusal = _refuse_maintenance(node) if on and not request.get("force") else ""
@@ -129,7 +172,7 @@ def _commands(
                     if error:
                         answer({"ok": False, "error": error})
                         return
-                    driver.feed(MaintenanceCommanded(on))
+                    driver.feed(MaintenanceCommanded(on, force=bool(request.get("force"))))
                     answer({"ok": True})
 
                 driver.store_maintenance(on, stored)

@@ -7,6 +7,7 @@ import contextlib
 import ctypes
 import os
 import resource
+import select
 import signal
 import socket
 import sys
@@ -26,7 +27,7 @@ PR_SET_PDEATHSIG, PR_SET_NAME, PR_SET_TIMERSLACK = 1, 15, 29
 
 
 class Children:
-    """By role: `core`, `hands`, `checks`, and while a file is loaded `reload-N`, `new-hands`, `new-core`."""
+    """By role: `core`, `hands`, `checks`, `flows`, and while a file is loaded `reload-N`, `new-hands`, `new-core`."""
 
     def __init__(self, journal_out: socket.socket, lines: JournalSender) -> None:
         self._journal_out = journal_out
@@ -110,6 +111,15 @@ class Children:
             os.waitpid(child[0], 0)
             os.close(child[1])
 
+    def finish(self, patience_s: float) -> None:
+        """Wait until all have ended by themselves; those that have not within the time are ended."""
+        deadline = time.monotonic() + patience_s
+        while self._alive and (left := deadline - time.monotonic()) > 0:
+            for pidfd in select.select(self.descriptors(), [], [], left)[0]:
+                self.reap(pidfd)
+        for role in list(self._alive):
+            self.kill(role)
+
     def promote(self, role: str, to: str) -> None:
         """A child takes the place of another, which is ended. Harmless if there is none to take it."""
         self.kill(to)
@@ -146,5 +156,7 @@ def _step_back(role: str) -> None:
         priority = os.sched_getparam(0).sched_priority
         if role in ("hands", "new-hands") and priority > 1:
             os.sched_setscheduler(0, policy, os.sched_param(priority - 1))
-        elif role == "checks" or role.startswith("reload"):
+        elif role == "flows" and priority > 2:  # a busy one must not delay a promotion's links and addresses
+            os.sched_setscheduler(0, policy, os.sched_param(priority - 2))
+        elif role in ("flows", "checks") or role.startswith("reload"):
             os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))

@@ -28,7 +28,12 @@ def reload(run_dir: Path, name: str, text: bytes, *, dry_run: bool = False) -> d
 
     The answer has `error` if the file was not taken; then nothing has changed. Raises OperatorError as `ask` does.
     """
-    header = {"command": "reload", "name": name, "size": len(text), "dry_run": dry_run}
+    return order(run_dir, "reload", name, text, dry_run=dry_run)
+
+
+def order(run_dir: Path, command: str, name: str = "", text: bytes = b"", **fields: Any) -> dict[str, Any]:
+    """Any request to the reload socket of an agent: see `agent.loading`. The answer is as that of `reload`."""
+    header = {"command": command, "name": name, "size": len(text), **fields}
     return _exchange(run_dir / RELOAD_SOCKET, json.dumps(header).encode() + b"\n" + text, RELOAD_TIMEOUT_S)
 
 

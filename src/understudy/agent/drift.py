@@ -130,6 +130,11 @@ class Drift:
         self._news_of_rules.close()
         self._news_of_routes.close()
 
+    def expect(self, config: NodeConfig) -> None:
+        """From here on settings are to have other values: the core wants it so."""
+        self._config = config
+        self._inspector.expect(config)
+
     def role(self, group: GroupName, active: bool | None) -> None:
         """What the core wants of a group now; None while nobody knows what the kernel made of it."""
         if active is None:

@@ -16,6 +16,7 @@ from typing import Any
 from understudy.adapters.channel import DATAGRAM_MAX, Channel
 from understudy.adapters.links import LinkWatch
 from understudy.agent.control import Control
+from understudy.agent.flows_link import FlowsLink
 from understudy.agent.journal import JournalSender, describe
 from understudy.agent.lans import Lan
 from understudy.agent.messages import Message, receive, send
@@ -23,11 +24,13 @@ from understudy.agent.speaker import Speaker
 from understudy.core.effects import (
     Announce,
     AskAddresses,
+    AskFlows,
     AskWitnesses,
     Dropped,
     Effect,
     Finish,
     Moved,
+    OwnFlows,
     Persist,
     Quieten,
     RevokeLease,
@@ -41,7 +44,9 @@ from understudy.core.events import (
     CarrierChanged,
     CheckFinished,
     Event,
+    FlowsReady,
     KernelRepaired,
+    Quietened,
     RoleSet,
     StopCommanded,
     Tick,
@@ -88,6 +93,7 @@ class Driver:
         links: LinkWatch,
         journal: JournalSender,
         generation: int,
+        flows: socket.socket | None = None,
     ) -> None:
         self.node = node
         self.lans = lans
@@ -103,6 +109,11 @@ class Driver:
         own_ends = (hands, checks, links.socket, self._asked_to_stop)
         self._fixed = [*(lan.port.socket for lan in lans.values()), *own_ends]
         self._fixed += [lan.channel for lan in lans.values() if lan.channel is not None]
+        self.flows = FlowsLink(flows, generation, node.groups, self.feed) if flows is not None else None
+        """To the process that replicates flows; None where none are kept."""
+        self._fixed += [flows] if flows is not None else []
+        self._strict: dict[GroupName, bool] = {}
+        """Of the groups that this node serves: whether flows may not be picked up in the middle."""
         self._channel = channel
         self._hands = hands
         self._checks = checks
@@ -135,6 +146,8 @@ class Driver:
             Announce: self._speaker.announce,
             AskWitnesses: self._speaker.ask_witnesses,
             AskAddresses: self._speaker.ask_addresses,
+            AskFlows: self._ask_flows,
+            OwnFlows: self._own_flows,
             RevokeLease: self._revoke,
             Quieten: self._quieten,
             SetRole: self._set_role,
@@ -180,6 +193,8 @@ class Driver:
                 self._read_checks()
             elif which is self._links.socket:
                 self._read_links()
+            elif self.flows is not None and which is self.flows.socket:
+                self.flows.read()
             elif which is self._asked_to_stop:
                 which.recv(16)
                 self.feed(StopCommanded())
@@ -322,6 +337,8 @@ class Driver:
         self._journal.alive()
         self._watch_hands()
         self._watch_floods()
+        if self.flows is not None:
+            self.flows.housekeep()
         if self.control is not None:
             self.control.expire(Instant(now))
         if now >= self._ports_at:
@@ -364,7 +381,10 @@ class Driver:
         self.ask_hands({"op": "revoke", "group": effect.group})
 
     def _quieten(self, now: Instant, effect: Quieten) -> None:
-        self.ask_hands({"op": "quiet", "group": effect.group, "on": effect.on})
+        def done(answer: Message) -> None:
+            self.feed(Quietened(effect.group, effect.token, answer.get("error", "")))
+
+        self.ask_hands({"op": "quiet", "group": effect.group, "on": effect.on}, done)
 
     def _set_role(self, now: Instant, effect: SetRole) -> None:
         def done(answer: Message) -> None:
@@ -374,6 +394,24 @@ class Driver:
 
     def _set_servers(self, now: Instant, effect: SetServers) -> None:
         self.ask_hands({"op": "servers", "up": sorted(effect.up)})
+
+    def _ask_flows(self, now: Instant, effect: AskFlows) -> None:
+        if self.flows is not None:
+            self.flows.ask(effect)
+        else:
+            self.feed(FlowsReady(effect.group, effect.token, False, "no flows are kept on this node", final=True))
+
+    def _own_flows(self, now: Instant, effect: OwnFlows) -> None:
+        """Loose is for the whole kernel: one group that must pick flows up is enough."""
+        if self.flows is None:
+            return
+        self.flows.own(effect)
+        if effect.own and effect.strict is not None:
+            self._strict[effect.group] = effect.strict
+        elif not effect.own:
+            self._strict.pop(effect.group, None)
+        if self._strict:
+            self.ask_hands({"op": "strict", "on": all(self._strict.values())})
 
     def _persist(self, now: Instant, effect: Persist) -> None:
         if effect.maintenance != self._stored_maintenance:

@@ -5,11 +5,14 @@ crash of the C library behind it does not take the core along. Commands are carr
 Between them it watches that the kernel stays as they left it, and says unasked what it put right (`agent.drift`).
 """
 
+import contextlib
 import select
 import socket
 import time
+from dataclasses import replace
+from pathlib import Path
 
-from understudy.adapters.links import Links
+from understudy.adapters.links import Links, write_sysctl
 from understudy.adapters.nftables import Nft
 from understudy.agent.drift import Drift
 from understudy.agent.messages import Message, receive, send
@@ -20,6 +23,8 @@ from understudy.errors import EnvironmentFailure, OperatorError
 from understudy.render import pair_changes, quieten, revoke_lease, unquieten
 from understudy.render.model import NodeConfig
 from understudy.units import GroupName, NetworkName
+
+LOOSE = "net/netfilter/nf_conntrack_tcp_loose"
 
 
 class Hands:
@@ -54,6 +59,7 @@ class Hands:
             "revoke": self._revoke,
             "quiet": self._quiet,
             "servers": self._servers,
+            "strict": self._strict,
             "neighbours": self._neighbours,
             "persist": self._persist,
             "remove": self._remove,
@@ -89,6 +95,8 @@ class Hands:
     def _apply(self, message: Message) -> Message:
         """The rule set first: it loads conntrack, whose sysctls exist only then, and it shuts the gates."""
         self._resting = False
+        if not message.get("first"):
+            self._keep_loose()
         try:
             self._nft.apply(self._config.ruleset)
             self._links.apply(self._config.links, self._config.sysctls, self._config.rules)
@@ -162,6 +170,22 @@ class Hands:
             self._nft.run(text)
         self._up = up
         return {}
+
+    def _strict(self, message: Message) -> Message:
+        """Whether flows may be picked up in the middle is for the core to say: it knows whether they are in sync."""
+        self._want_loose("0" if message["on"] else "1")
+        write_sysctl(LOOSE, dict(self._config.sysctls)[LOOSE])
+        return {}
+
+    def _keep_loose(self) -> None:
+        """As the core wanted it of the hands before."""
+        with contextlib.suppress(OSError):
+            self._want_loose(Path("/proc/sys", LOOSE).read_text().strip())
+
+    def _want_loose(self, value: str) -> None:
+        sysctls = tuple((path, value if path == LOOSE else had) for path, had in self._config.sysctls)
+        self._config = replace(self._config, sysctls=sysctls)
+        self._drift.expect(self._config)
 
     def _neighbours(self, message: Message) -> Message:
         found = {}

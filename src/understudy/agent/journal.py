@@ -14,11 +14,14 @@ from typing import Any
 
 from understudy.core.effects import Announce, Decided, Effect, LeaseChanged, Moved, Noted, SetServers, Step
 from understudy.core.group import FAILOVER_STEPS
+from understudy.core.promotion import AT_GATE
 from understudy.units import SECOND, Duration, Instant, NodeName
 
 LINE_MAX = 8192
 ALIVE = b"alive"
 """Not a line: the core tells the supervisor that it runs."""
+FLOWS_ALIVE = b"flows alive"
+"""Likewise of the process that replicates flows."""
 LIMITED = frozenset({"decided", "error", "mismatch", "no-source"})
 """Kinds that somebody on the LAN, or a port that refuses, could cause with every packet: `LINES_MAX` a second."""
 LINES_MAX = 20
@@ -45,7 +48,7 @@ def describe(effect: Effect) -> dict[str, Any] | None:
             }
         case Decided(group, row, sentence):
             return {"kind": "decided", "group": group, "row": row, "sentence": sentence}
-        case Step(group, step, phase, detail) if step in FAILOVER_STEPS:
+        case Step(group, step, phase, detail) if step in FAILOVER_STEPS or step in AT_GATE:
             return {
                 "kind": "took_over_step",
                 "group": group,
@@ -98,10 +101,10 @@ class JournalSender:
         if not self._send(now, line):
             self._lost += 1
 
-    def alive(self) -> None:
-        """Tell the supervisor that the core runs."""
+    def alive(self, word: bytes = ALIVE) -> None:
+        """Tell the supervisor that the core runs, or who else says this word."""
         with contextlib.suppress(OSError):
-            self._end.send(ALIVE)
+            self._end.send(word)
 
     def _is_news(self, now: Instant, line: Mapping[str, Any]) -> bool:
         if line["kind"] != "mismatch":

@@ -7,10 +7,11 @@ arrived in between.
 
 import socket
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address
 
-from understudy.adapters.channel import PORT, key_id
+from understudy.adapters.channel import FLOWS_PORT, PORT, key_id
 from understudy.adapters.datagram import ChannelSocket
 from understudy.adapters.links import Links
 from understudy.adapters.packet import Port
@@ -36,6 +37,8 @@ class Lan:
     """
     channel: ChannelSocket | None
     """UDP socket of the node-to-node channel."""
+    flows: ChannelSocket | None = None
+    """The same for replicated flows. There is one also while none are: a file that wants them may come."""
     swallowing: list[socket.socket] = field(default_factory=list)
     """Held open for the kernel's sake, where advertisements are unicast: nobody reads them."""
 
@@ -66,7 +69,7 @@ def open_lans(
         told = {address.version for address in unicast.get(name, set())}
         if 6 in families.get(name, set()) and 6 not in told:
             own[name][6] = _link_local(port)
-        channel = None
+        channel = flows = None
         if name in peers:
             source = next(
                 interface.ip
@@ -75,10 +78,19 @@ def open_lans(
                 for interface in attachment.addresses
                 if interface.version == peers[name].version
             )
-            channel = _channel_socket(source, interfaces[name], peers[name], key_id(options.key))
+            channel = _channel_socket(source, interfaces[name], peers[name], options.keys, PORT)
+            flows = _channel_socket(source, interfaces[name], peers[name], options.keys, FLOWS_PORT)
         swallowing = [swallow(interfaces[name], 4 if version == 4 else 6) for version in sorted(told)]
-        lans[name] = Lan(name, settings.networks.index(name), port, own[name], channel, swallowing)
+        lans[name] = Lan(name, settings.networks.index(name), port, own[name], channel, flows, swallowing)
     return lans
+
+
+def know_keys(lans: Mapping[NetworkName, Lan], keys: Sequence[bytes]) -> None:
+    """From here on the sockets let in what names one of these keys."""
+    for lan in lans.values():
+        for end in (lan.channel, lan.flows):
+            if end is not None:
+                end.know([key_id(key) for key in keys])
 
 
 def _port(interface: str, families: frozenset[Family], unicast: set[Address], known: set[Address]) -> Port:
@@ -99,13 +111,13 @@ def _partners(options: AgentOptions, network: NetworkName) -> set[Address]:
     }
 
 
-def _channel_socket(source: Address, interface: str, peer: Address, named: bytes) -> ChannelSocket:
+def _channel_socket(source: Address, interface: str, peer: Address, keys: Sequence[bytes], port: int) -> ChannelSocket:
     try:
-        return ChannelSocket(source, interface, peer, named)
+        return ChannelSocket(source, interface, peer, *map(key_id, keys), port=port)
     except OSError as error:
         raise OperatorError(
             "E5207",
-            f"cannot use UDP port {PORT} on {source}: {error.strerror}",
+            f"cannot use UDP port {port} on {source}: {error.strerror}",
             "another agent may be running on this node: understudy status",
         ) from error
 

@@ -33,6 +33,7 @@ class NewHands(Hands):
 
     def _apply(self, message: Message) -> Message:
         """A server that is down gets no connection, not even between two transactions."""
+        self._keep_loose()
         everyone = self._config
         self._config = replace(everyone, ruleset=self._ruleset_now())
         try:

@@ -6,6 +6,7 @@ Without a service manager nothing happens.
 import json
 import os
 import socket
+import time
 from collections.abc import Mapping
 
 
@@ -24,6 +25,10 @@ class ServiceManager:
 
     def stopping(self) -> None:
         self._send("STOPPING=1", "STATUS=handing over")
+
+    def restarting(self) -> None:
+        """The same process begins anew, and is `ready` again soon: the manager shall not take it for an end."""
+        self._send("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}", "STATUS=starting anew")
 
     def alive(self) -> None:
         if self._watchdog:

@@ -9,15 +9,17 @@ from understudy.adapters.links import Links
 from understudy.agent.client import RELOAD_SOCKET
 from understudy.config.plan import Node, Plan
 from understudy.errors import OperatorError
-from understudy.units import NetworkName, NodeName
+from understudy.units import Duration, NetworkName, NodeName
 
 CAP_NET_ADMIN, CAP_NET_RAW = 12, 13
 
 
 @dataclass(frozen=True, slots=True)
 class AgentOptions:
-    """`key` is the cluster's 32 bytes. `lease_enabled=False` opens the kernel's gates: a control for drills, never for
-    service.
+    """`key` is the cluster's 32 bytes, `more_keys` open as well while one is replaced (config.key).
+
+    Controls for drills, never for service: `lease_enabled=False` opens the kernel's gates, `gate_enabled=False` lets
+    addresses answer before the state is there, `sync_delay` holds every write of replicated flows back that long.
     """
 
     plan: Plan
@@ -31,6 +33,16 @@ class AgentOptions:
     """Where `plan` came from and is read again on SIGHUP; None if it came from nowhere in particular."""
     loaded_ns: int = 0
     """When the node took `plan`, on the monotonic clock."""
+    more_keys: tuple[bytes, ...] = ()
+    key_file: Path | None = None
+    """Where the keys came from and are read again with the file; None if they came from nowhere in particular."""
+    gate_enabled: bool = True
+    sync_delay: Duration = 0
+
+    @property
+    def keys(self) -> tuple[bytes, ...]:
+        """Any of them opens; the first seals."""
+        return (self.key, *self.more_keys)
 
     @property
     def reload_path(self) -> Path:

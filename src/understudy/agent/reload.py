@@ -7,10 +7,13 @@ is made node by node: the standby is restarted with the new file, then `understu
 
 Established connections outlive every live change: their translation is in conntrack, which nothing here touches. Their
 `ct mark` may name another server than before, because bindings follow the order of the file; marks choose a server for
-first packets only, and no flow is looked up by its mark later.
+first packets only, and no flow is looked up by its mark later. Replicated flows are told by their marks too: the
+process that replicates begins anew with the new file, both nodes agree anew, and until both run the same file the state
+may count as incomplete. A live flow whose binding the new file gives to a service of another `state` is kept as that
+one says.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -60,6 +63,9 @@ TABLE: tuple[Verdict, ...] = (
     Verdict("check", True, "the checks begin anew, with the verdicts of before"),
     Verdict("nat", True, "new connections go by it, established ones go on"),
     Verdict("objective", True, "the drill judges by it, no node does"),
+    Verdict("state", True, "what is kept from now on goes by it; both nodes agree anew"),
+    Verdict("gate", True, "the next promotion goes by it"),
+    Verdict("key", True, "what any of the keys sealed is opened"),
 )
 _VERDICTS: Mapping[str, Verdict] = {verdict.kind: verdict for verdict in TABLE}
 
@@ -95,6 +101,17 @@ def compare(old: Plan, new: Plan, node: NodeName) -> tuple[Change, ...]:
         *_listed("nat", "nat", (_nat(old), _nat(new))),
         *_listed("objective", "objective", (_objectives(old), _objectives(new))),
     )
+
+
+def compare_keys(old: Sequence[bytes], new: Sequence[bytes]) -> tuple[Change, ...]:
+    """What differs between two key files; the first key seals."""
+    if tuple(old) == tuple(new):
+        return ()
+    held = "1 key" if len(new) == 1 else f"{len(new)} keys"
+    if old[0] == new[0]:
+        return (Change("key", f"cluster key: {held}, sealing with the same"),)
+    known = "one" if new[0] in old else "one that this node did not open before: does the peer?"
+    return (Change("key", f"cluster key: {held}, sealing with another {known}"),)
 
 
 def _networks(old: Iterable[Network], new: Iterable[Network], ours: frozenset[NetworkName]) -> Iterator[Change]:
@@ -181,12 +198,15 @@ _GROUP: tuple[tuple[str, str, Callable[[Group], str]], ...] = (
         "priorities",
         lambda g: _list(f"{name} {priority}" for name, priority in sorted(g.priorities.items())),
     ),
+    ("gate", "require_sync", lambda g: str(g.require_sync).lower()),
+    ("gate", "gate_deadline", lambda g: format_duration(g.gate_deadline)),
+    ("state", "copy_every", lambda g: format_duration(g.copy_every)),
 )
 """What is compared of a group, and how it is said."""
 
 _COMPARED: Final = (
     "number", "nodes", "routers", "version", "virtual_mac", "unicast", "plain", "pseudo_header", "advertise", "preempt",
-    "priorities",
+    "priorities", "require_sync", "gate_deadline", "copy_every",
 )  # fmt: skip
 """Fields of a group that the rows above and its addresses cover: another one that differs is refused."""
 
@@ -216,6 +236,8 @@ def _services(old: Iterable[Service], new: Iterable[Service]) -> Iterator[Change
         yield from _listed("servers", f"service {name}: server", servers)
         if servers[0] != servers[1] and set(servers[0]) == set(servers[1]):
             yield Change("servers", f"service {name}: servers in another order")
+        if was.state != service.state:
+            yield Change("state", f"service {name}: state {was.state} -> {service.state}")
         if was.check != service.check:
             yield Change("check", f"service {name}: check {_check(was.check)} -> {_check(service.check)}")
 
@@ -240,7 +262,12 @@ def _ends(service: Service) -> tuple[str, ...]:
 
 
 def _nat(plan: Plan) -> tuple[str, ...]:
-    return tuple(f"{each.source} to {each.to} as {_list(each.addresses)}" for each in plan.source_nat)
+    return tuple(
+        f"{each.source} to {each.to} as {_list(each.addresses)}"
+        + (f", state {each.state}" if each.state != "none" else "")
+        + (f", helpers {_list(each.helpers)}" if each.helpers else "")
+        for each in plan.source_nat
+    )
 
 
 def _objectives(plan: Plan) -> tuple[str, ...]:

@@ -7,6 +7,8 @@
      -> the core is ended; the new hands finish what no core may see (agent.newhands), a new core is forked with them,
         adopts what the kernel holds, and is as quick about it as after any crash; the old hands end
 
+What a file on trial took the place of is kept (agent.trial), and put back in the same way once its time is over.
+
 If the new hands fail, others apply the old configuration again, then the old hands go on where they were stopped; the
 core was never touched. If core or hands die meanwhile, both are started anew with the old file. One at a time.
 """
@@ -23,10 +25,12 @@ from enum import Enum
 from pathlib import Path
 
 from understudy.agent import loading, messages
+from understudy.agent.again import Again
 from understudy.agent.children import Children
 from understudy.agent.journal import JournalSender
 from understudy.agent.newhands import NewHands
 from understudy.agent.running import Running
+from understudy.agent.trial import Restart, Take, Trial, Word
 from understudy.errors import OperatorError
 from understudy.units import Instant
 
@@ -47,6 +51,7 @@ class Phase(Enum):
 class Reloader:
     """`running` says what runs now, `order` gives its hands a command, `adopt` puts another in its place with the hands
     at the other end of the socket; it raises OSError before it has done anything if there is no process for it.
+    `restart` ends this life of the agent for another one.
     """
 
     def __init__(
@@ -57,12 +62,19 @@ class Reloader:
         running: Callable[[], Running],
         order: Callable[[messages.Message], object],
         adopt: Callable[[Running, socket.socket], None],
+        restart: Callable[[Again], None] = lambda again: None,
+        trial: Trial | None = None,
     ) -> None:
         self._order = order
         self._children = children
         self._lines = lines
         self._running = running
         self._adopt = adopt
+        self._restart = restart
+        self._trial = trial or Trial()
+        self._trial_s = 0.0
+        self._back = False
+        """The file before the one on trial is being put back."""
         self._path = path
         self._listener = _listen(path)
         self._phase = Phase.IDLE
@@ -111,6 +123,8 @@ class Reloader:
                 self._finish("the file could not be loaded in time")
             else:
                 self._hands_failed("the kernel did not answer in time")
+        elif not self.busy and self._trial.due(time.monotonic()):
+            self._begin(None, back=True)
 
     def read_again(self) -> None:
         """The node's own file."""
@@ -146,19 +160,19 @@ class Reloader:
         with connection:
             self._begin(connection)
 
-    def _begin(self, connection: socket.socket | None) -> None:
+    def _begin(self, connection: socket.socket | None, *, back: bool = False) -> None:
         if self.busy:
             self._refuse(connection, OperatorError(BUSY, "another reload is under way", "wait until it is done"))
             return
         self._phase, self._begun = Phase.PREPARING, time.monotonic_ns()
         self._deadline = time.monotonic() + PREPARE_TIMEOUT_S
         self._number += 1
-        self._result = bytearray()
-        running = self._running()
+        self._result, self._back = bytearray(), back
+        running, trial = self._running(), self._trial
 
         def body() -> None:
             gc.freeze()
-            loading.serve(connection, theirs, running, self._lines)
+            loading.serve(connection, theirs, running, self._lines, trial, back=back)
 
         try:
             self._child, theirs = socket.socketpair()
@@ -194,11 +208,33 @@ class Reloader:
                 self._child = None
             return
         self._result += data
-        if self._phase is Phase.PREPARING and (fresh := loading.receive_result(self._result)) is not None:
-            self._fresh = fresh
-            self._order({"op": "rest"})  # In case they ever go on: what others did meanwhile is no drift.
-            self._children.signal("hands", signal.SIGSTOP)
-            self._apply(Phase.APPLYING, fresh[0])
+        order = loading.receive_order(self._result) if self._phase is Phase.PREPARING else None
+        match order:
+            case Take(running, words, trial_s):
+                self._fresh, self._trial_s = (running, words), trial_s
+                self._order({"op": "rest"})  # In case they ever go on: what others did meanwhile is no drift.
+                self._children.signal("hands", signal.SIGSTOP)
+                self._apply(Phase.APPLYING, running)
+            case Restart(again):
+                self._answer("")
+                self._back = False
+                self._finish("")
+                self._restart(again)
+            case Word(kind, seconds):
+                self._heed(kind, seconds)
+                self._answer("")
+                self._finish("")
+
+    def _heed(self, kind: str, seconds: float) -> None:
+        """A word about the file on trial."""
+        now = time.monotonic()
+        if kind == "extend":
+            self._trial.extend(now, seconds)
+        elif kind == "back":
+            self._trial.turn_back(now)
+        else:
+            self._trial.end()
+        self._note("trial", {"subject": kind})
 
     # --- applying
 
@@ -250,6 +286,12 @@ class Reloader:
         self._hands = None
         digests = {"digest_old": old.digest, "digest_new": fresh.digest}
         took_ms = (time.monotonic_ns() - self._begun) // 1_000_000
+        if self._back:
+            self._trial.end()
+            self._back = False
+            self._note("trial", {"subject": "went back"})
+        elif self._trial_s:
+            self._trial.begin(old.options, time.monotonic(), self._trial_s)
         self._note("reloaded", {**digests, "changed": words, "took_ms": took_ms})
         self._finish("")
 
@@ -286,12 +328,19 @@ class Reloader:
         self._dismiss_hands()
         if self._child is not None:
             if self._fresh is not None:
-                with contextlib.suppress(OSError):
-                    self._child.send(json.dumps({"error": error}).encode() + b"\n")
+                self._answer(error)
             elif error:
                 self._children.kill(self._role)
             self._child.close()
         self._phase, self._child, self._fresh, self._failure = Phase.IDLE, None, None, ""
+        if self._back:  # In vain.
+            self._trial.failed(time.monotonic())
+            self._back = False
+
+    def _answer(self, error: str) -> None:
+        if self._child is not None:
+            with contextlib.suppress(OSError):
+                self._child.send(json.dumps({"error": error}).encode() + b"\n")
 
     def _note(self, kind: str, line: dict[str, object]) -> None:
         self._lines.write(Instant(time.monotonic_ns()), {"kind": kind, **line})

@@ -56,6 +56,14 @@ class Running:
     verdicts: Verdicts = field(default_factory=lambda: Verdicts(0))
     """Kept by whichever hands work with this file."""
 
+    def replicates_unlike(self, other: "Running") -> bool:
+        """Whether the process that replicates flows must be another one for the other file."""
+        ours, theirs = (
+            (each.settings.flows, each.settings.groups, each.settings.peers, each.settings.networks, each.options.keys)
+            for each in (self, other)
+        )
+        return ours != theirs
+
     @property
     def digest(self) -> str:
         return self.options.plan.digest.hex()
@@ -68,7 +76,12 @@ def make_running(
     before: Plan | None = None,
 ) -> Running:
     """Resolve and render the file in `options` for its node, which runs `before` until then."""
-    settings = replace(options.plan.settings(options.node), jiffy=kernel_jiffy(), fence=options.lease_enabled)
+    settings = replace(
+        options.plan.settings(options.node),
+        jiffy=kernel_jiffy(),
+        fence=options.lease_enabled,
+        gate=options.gate_enabled,
+    )
     loaded = replace(options, loaded_ns=time.monotonic_ns())
     config = render(loaded, interfaces, None)
     verdicts = Verdicts(sum(len(service.servers) for service in options.plan.services))

@@ -49,6 +49,7 @@ def describe_node(driver: "Driver", options: AgentOptions) -> dict[str, Any]:
                     if not address.is_link_local
                 ],
                 "plain": group.settings.plain,
+                "flows": _flows(driver, group.settings.name),
                 "checksums": {"rfc9568": group.routers.checksums[False], "rfc5798": group.routers.checksums[True]},
                 "peers": [_plain_peer(group, now)]
                 if group.settings.plain
@@ -77,6 +78,9 @@ def describe_node(driver: "Driver", options: AgentOptions) -> dict[str, Any]:
         "maintenance": node.standing.maintenance,
         "stopping": node.standing.stopping,
         "lease_enabled": options.lease_enabled,
+        "gate_enabled": options.gate_enabled,
+        "sync_delay_ms": options.sync_delay / MILLISECOND,
+        "keys": len(options.keys),
         "groups": groups,
         "networks": [
             {
@@ -101,10 +105,18 @@ def describe_node(driver: "Driver", options: AgentOptions) -> dict[str, Any]:
             }
             for binding, (service, name) in names.items()
         ],
+        "flows": driver.flows.describe() if driver.flows is not None else None,
         "drift": driver.drift,
         "dropped": {**driver.dropped, **(driver.control.refused if driver.control is not None else {})},
         "timer_late_ms_max": driver.sent_late_max_ns / MILLISECOND,
     }
+
+
+def _flows(driver: "Driver", group: str) -> dict[str, Any] | None:
+    """What the replicator said last of the group's flows; None where none are kept."""
+    if driver.flows is None:
+        return None
+    return {"running": not driver.flows.silent, **driver.flows.flows.get("groups", {}).get(group, {})}
 
 
 def _plain_peer(group: "Group", now: int) -> dict[str, Any]:

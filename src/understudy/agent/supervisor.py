@@ -5,10 +5,12 @@ milliseconds.
      +- hands       changes the kernel (agent.hands)
      +- core        decides and speaks (agent.app); no other process of the node sends an advertisement
      +- checks      asks the servers, without privileges (agent.checks)
+     +- flows       keeps flows in two kernels, where the file wants that (agent.replicator)
      +- reload      loads another file (agent.loading); what follows is agent.reloader's
 
 The supervisor imports all of it once and then only forks: a fork takes milliseconds and shares its memory. The core
-that follows a killed one finds the lease alive and the links up, and goes on as Active (core.group, `adopt`). If the
+that follows a killed one finds the lease alive and the links up, and goes on as Active (core.group, `adopt`). Whoever
+replicates flows outlives it, and the core outlives that: the line between them is the supervisor's. If the
 hands die, the core is ended with them, because neither may believe that the other knows what the kernel holds. The
 supervisor's death is the node's: every child dies with it, and the kernel lease makes the node silent.
 """
@@ -26,6 +28,7 @@ from typing import NoReturn
 
 from understudy.adapters.nftables import Nft
 from understudy.agent import app, checks, messages
+from understudy.agent.again import Again
 from understudy.agent.children import (
     PR_SET_TIMERSLACK,
     STATUS_HANDS_STUCK,
@@ -34,8 +37,8 @@ from understudy.agent.children import (
     keep_only,
     prctl,
 )
-from understudy.agent.journal import ALIVE, LINE_MAX, JournalFile, JournalSender
-from understudy.agent.lans import open_lans
+from understudy.agent.journal import ALIVE, FLOWS_ALIVE, LINE_MAX, JournalFile, JournalSender
+from understudy.agent.lans import know_keys, open_lans
 from understudy.agent.newhands import NewHands
 from understudy.agent.notify import ServiceManager
 from understudy.agent.options import (
@@ -48,6 +51,7 @@ from understudy.agent.options import (
 from understudy.agent.reloader import Reloader
 from understudy.agent.running import Running, make_running
 from understudy.agent.store import Store
+from understudy.agent.trial import Trial
 from understudy.errors import EnvironmentFailure
 from understudy.units import SECOND, Instant, NetworkName
 
@@ -58,21 +62,27 @@ RESPAWNS_MAX = 20
 APPLY_TIMEOUT_S = 60
 REMOVE_TIMEOUT_S = 2
 STOP_TIMEOUT = 3 * SECOND
+FLOWS_LATER_S, FLOWS_LATER_MAX_S = 0.02, 10.0
+"""Doubled with each death within a minute: what kills one may kill every one, and the node goes on without."""
 CHECKS_LATER_S = 0.1
 """After a core began: every millisecond of its start is a millisecond of the lease, and the checks can wait."""
 FORK_PATIENCE_S = 0.1
 SETTLE_S = 0.1
 """Mostly there is nothing to do, which the hands say within a millisecond; the lease runs meanwhile."""
+LAST_WORDS_S = 0.5
+"""For a process that still answers its client."""
 TICK_S = 1.0
 CORE_SILENCE_MAX = 5
 """Rounds of our loop without a word of the core, which speaks every second. Rounds: if we were frozen, so was it."""
+FLOWS_SILENCE_MAX = 10
+"""Likewise of the process that replicates flows. It has no address to lose: better late than a healthy one ended."""
 LINES_AT_ONCE = 256
 """Of the journal, before the children are looked at again."""
 
 
-def run(options: AgentOptions) -> NoReturn:
-    """Be the node's agent until SIGTERM. Raises OperatorError before anything was changed, if the node is not as the
-    file says or lacks what an agent needs.
+def run(options: AgentOptions, trial: Trial | None = None) -> NoReturn:
+    """Be the node's agent until SIGTERM, or until it begins anew (agent.again). Raises OperatorError before anything
+    was changed, if the node is not as the file says or lacks what an agent needs. `trial`: the file may be on one.
     """
     gc.collect()
     keep_only(())  # Whatever the caller had open is not ours to keep; also select needs small numbers.
@@ -82,14 +92,21 @@ def run(options: AgentOptions) -> NoReturn:
     interfaces = find_interfaces(node)
     lock = claim_directories(options)
     try:
-        Supervisor(options, interfaces).run()
+        supervisor = Supervisor(options, interfaces, trial)
+        try:
+            again = supervisor.run()
+        except BaseException:
+            supervisor.abandon()
+            raise
     finally:
         os.close(lock)
+    if again is not None:
+        again.execute()
     sys.exit(0)
 
 
 class Supervisor:
-    def __init__(self, options: AgentOptions, interfaces: dict[NetworkName, str]) -> None:
+    def __init__(self, options: AgentOptions, interfaces: dict[NetworkName, str], trial: Trial | None = None) -> None:
         self._running = make_running(options, interfaces)
         self._lans = open_lans(options, self._running.settings, interfaces)
         self._epoch = Store(options.store_path).next_epoch().epoch
@@ -98,18 +115,32 @@ class Supervisor:
         self._lines = JournalSender(self._journal_out, options.node)
         self._children = Children(self._journal_out, self._lines)
         self._reloader = Reloader(
-            options.reload_path, self._children, self._lines, lambda: self._running, self._order_hands, self._adopt
+            options.reload_path,
+            self._children,
+            self._lines,
+            lambda: self._running,
+            self._order_hands,
+            self._adopt,
+            self._restart,
+            trial,
         )
+        self._again: Again | None = None
         self._generation = 0
         self._respawned: list[int] = []
         self._stopping_since = 0
         self._silent_rounds = 0
         self._checks_due = 0.0
+        self._flows_core, self._flows_end = messages.pair()
+        """The line between the core and what replicates flows, whichever processes they are."""
+        self._flows_started = 0
+        self._flows_died: list[int] = []
+        self._flows_due = 0.0
+        self._flows_silent_rounds = 0
         self._hung_up = False
         self._manager = ServiceManager()
 
-    def run(self) -> None:
-        """Start everything, keep it running, and end it in order."""
+    def run(self) -> Again | None:
+        """Start everything, keep it running, and end it in order. Returns what to be next, if it shall not just end."""
         prctl(PR_SET_TIMERSLACK, 1)
         app.warm_up(self._running.options, self._running.settings)
         gc.collect()
@@ -121,13 +152,14 @@ class Supervisor:
         signal.signal(signal.SIGHUP, self._read_again)
         self._start_hands(first=True)
         self._start_core()
+        self._start_flows()
         self._start_checks()
         self._manager.ready()
         ticked = time.monotonic()
         while True:
             asking = [end.fileno() for end in self._reloader.sockets()]
             watched = [self._journal_in.fileno(), wake_in, *asking, *self._children.descriptors()]
-            hurry = self._stopping_since or self._checks_due or self._reloader.busy
+            hurry = self._stopping_since or self._checks_due or self._flows_due or self._reloader.busy
             wait_s = 0.1 if hurry else TICK_S
             ready, _, _ = select.select(watched, [], [], wait_s)
             for descriptor in ready:
@@ -144,12 +176,15 @@ class Supervisor:
             self._attend_reload()
             if 0 < self._checks_due <= time.monotonic() and not self._stopping_since:
                 self._start_checks()
+            if 0 < self._flows_due <= time.monotonic():
+                self._start_flows()
             if time.monotonic() - ticked >= TICK_S:
                 ticked = time.monotonic()
                 self._watch_core()
+                self._watch_flows()
             if self._stopping_since and self._may_end():
                 self._end()
-                return
+                return self._again
 
     # --- the children
 
@@ -200,12 +235,14 @@ class Supervisor:
                 checks_in,
                 self._journal_out,
                 generation,
+                self._flows_core if _keeps_flows(running) else None,
                 announce=running.announce,
             )
 
         sockets = [lan.port.socket for lan in self._lans.values()]
         sockets += [lan.channel for lan in self._lans.values() if lan.channel is not None]
         sockets += [gate] if gate is not None else []
+        sockets.append(self._flows_core)
         pid = self._children.spawn(role, body, self._hands_end, checks_in, *sockets)
         self._checks_in, self._checks_out = checks_in, checks_out
         self._silent_rounds = 0
@@ -225,10 +262,36 @@ class Supervisor:
 
         self._children.spawn("checks", body, self._checks_out)
 
+    def _start_flows(self) -> None:
+        """Also while the node is ending: a hand-over asks for what was not sent yet."""
+        self._flows_due = 0.0
+        if not _keeps_flows(self._running):
+            return
+        running = self._running
+        self._flows_started += 1
+        self._flows_silent_rounds = 0
+        stream = self._epoch + self._flows_started
+
+        def body() -> None:
+            app.run_flows(running.options, running.settings, self._lans, stream, self._flows_end, self._journal_out)
+
+        sockets = [lan.flows for lan in self._lans.values() if lan.flows is not None]
+        self._children.spawn("flows", body, self._flows_end, *sockets)
+
+    def _flows_ended(self, noticed: Instant, status: int) -> None:
+        self._flows_died = [at for at in self._flows_died if noticed - at < 60 * SECOND] + [noticed]
+        later = min(FLOWS_LATER_S * 2 ** (len(self._flows_died) - 1), FLOWS_LATER_MAX_S)
+        self._flows_due = time.monotonic() + later
+        detail = f"status {status:#x}; another in {later:g} s"
+        self._lines.write(noticed, {"kind": "process-ended", "subject": "flows", "detail": detail})
+
     def _ended(self, pidfd: int) -> None:
         """A child has ended: put another in its place."""
         noticed = Instant(time.monotonic_ns())
         role, status = self._children.reap(pidfd)
+        if role == "flows":
+            self._flows_ended(noticed, status)
+            return
         if role not in ("core", "hands", "checks"):
             self._reloader.ended(role)
             return
@@ -271,6 +334,11 @@ class Supervisor:
         """Beside the core's commands: the core passes over the answer, which names none of its own."""
         return messages.send(self._hands_end, message)
 
+    def _restart(self, again: Again) -> None:
+        """End as ever, and begin anew."""
+        self._again = again
+        self._stop(0, None)
+
     def _adopt(self, running: Running, hands_end: socket.socket) -> None:
         """The kernel holds what `running` says, by the hands at `hands_end`: a new core goes on from there.
 
@@ -279,10 +347,12 @@ class Supervisor:
         old, before = self._hands_end, self._running
         self._hands_end, self._running = hands_end, running
         try:
+            know_keys(self._lans, running.options.keys)
             ours, theirs = socket.socketpair()
             self._start_core("new-core", theirs)
         except OSError:
             self._hands_end, self._running = old, before
+            know_keys(self._lans, before.options.keys)
             raise
         # For hands that may follow these one day: what was only true now; of the servers `verdicts` keeps it.
         self._running = replace(running, up=None, announce=False, meanwhile="")
@@ -298,6 +368,9 @@ class Supervisor:
         self._checks_due = time.monotonic() + CHECKS_LATER_S
         for end in (old, ours, theirs):
             end.close()
+        if before.replicates_unlike(running):
+            self._children.kill("flows")
+            self._start_flows()
         if self._stopping_since:  # Said to the core that is gone.
             self._children.signal("core", signal.SIGTERM)
         gc.freeze()
@@ -311,6 +384,15 @@ class Supervisor:
             self._lines.write(Instant(time.monotonic_ns()), {"kind": "stuck", "subject": "core", "detail": detail})
             self._children.signal("core", signal.SIGKILL)
 
+    def _watch_flows(self) -> None:
+        """One that hangs keeps no state: another begins, and finds what it missed."""
+        self._flows_silent_rounds += 1
+        if self._flows_silent_rounds > FLOWS_SILENCE_MAX and "flows" in self._children:
+            self._flows_silent_rounds = 0
+            detail = f"silent for {FLOWS_SILENCE_MAX} s: ended"
+            self._lines.write(Instant(time.monotonic_ns()), {"kind": "stuck", "subject": "flows", "detail": detail})
+            self._children.signal("flows", signal.SIGKILL)
+
     def _limit(self) -> None:
         now = time.monotonic_ns()
         self._respawned = [at for at in self._respawned if now - at < 60 * SECOND] + [now]
@@ -320,10 +402,17 @@ class Supervisor:
 
     # --- the end
 
+    def abandon(self) -> None:
+        """Another life of this process may follow: it shall be alone."""
+        self._children.finish(0)
+
     def _stop(self, number: int, frame: object) -> None:
         if not self._stopping_since:
             self._stopping_since = time.monotonic_ns()
-            self._manager.stopping()
+            if self._again is None:
+                self._manager.stopping()
+            else:
+                self._manager.restarting()
             self._children.signal("core", signal.SIGTERM)
 
     def _may_end(self) -> bool:
@@ -332,6 +421,7 @@ class Supervisor:
     def _end(self) -> None:
         self._reloader.close()
         self._children.kill("core")
+        self._children.kill("flows")
         self._children.kill("checks")
         error = "no process for it"
         if "hands" in self._children:
@@ -343,6 +433,7 @@ class Supervisor:
         self._children.kill("hands")
         if error:
             self._lines.write(Instant(time.monotonic_ns()), {"kind": "error", "subject": "remove", "detail": error})
+        self._children.finish(LAST_WORDS_S)
         self._write_journal()
         with contextlib.suppress(OSError):
             self._running.options.core_pid_path.unlink()
@@ -356,9 +447,15 @@ class Supervisor:
             if line == ALIVE:
                 self._silent_rounds = 0
                 self._manager.alive()
+            elif line == FLOWS_ALIVE:
+                self._flows_silent_rounds = 0
             elif line:
                 self._journal.append(line)
                 self._manager.take(line)
+
+
+def _keeps_flows(running: Running) -> bool:
+    return running.settings.flows.kept and bool(running.settings.paths)
 
 
 def settle(children: Children, hands_end: socket.socket) -> None:

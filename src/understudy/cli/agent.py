@@ -41,16 +41,19 @@ def agent(
     from understudy.agent import client
     from understudy.agent.supervisor import AgentOptions, run
     from understudy.config import load_plan
-    from understudy.config.key import load_key
+    from understudy.config.key import load_keys
     from understudy.units import NodeName
 
     name = NodeName(node or socket.gethostname().split(".")[0])
+    first, *others = load_keys(key)
     options = AgentOptions(
         load_plan(file),
         name,
         run_dir or client.RUN_DIR / name,
-        load_key(key),
+        first,
         state_dir=state_dir or run_dir or STATE_DIR / name,
         file=file.resolve(),
+        more_keys=tuple(others),
+        key_file=key.resolve(),
     )
     run(options)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from understudy.units import Duration
 
 BAD_OPTION = "E6404"
+SYNC_DELAY_MAX = 10_000_000_000
+"""Nanoseconds: with a slower standby every run would wait for the gate's deadline and prove nothing more."""
 SEVERAL = "understudy.drills/1"
 """Schema of the document that holds several drills under `drills`."""
 
@@ -46,8 +48,23 @@ def drill(
     ] = None,
     runs: Annotated[int, typer.Option(min=1, max=1000, help="Runs of each fault.")] = 5,
     tcp: Annotated[int, typer.Option(min=0, max=20000, help="Size of the population of TCP connections.")] = 100,
+    idle_share: Annotated[
+        float, typer.Option(min=0, max=1, help="Of the connections, so many are idle until they are verified: 0.9.")
+    ] = 0.0,
+    udp: Annotated[int, typer.Option(min=0, max=20000, help="Idle exchanges of datagrams through source NAT.")] = 0,
+    connects: Annotated[int, typer.Option(min=1, max=2000, help="New connections a second.")] = 50,
+    state: Annotated[
+        str | None,
+        typer.Option(help="`replicate`, `copy` or `none` for every service and NAT rule, whatever the file says."),
+    ] = None,
+    sync_delay: Annotated[
+        str | None, typer.Option(help="Holds the standby's writing of replicated flows back on purpose: 200ms.")
+    ] = None,
     advertise: Annotated[str | None, typer.Option(help="Advertisement interval in place of the file's: 50ms.")] = None,
     lease: Annotated[str, typer.Option(help="`off` is a control: two nodes must then be seen answering.")] = "on",
+    gate: Annotated[
+        str, typer.Option(help="`off` is a control: addresses must then answer before their state.")
+    ] = "on",
     seed: Annotated[int, typer.Option(help="Of the phases, for the same drill again.")] = 1,
     json_output: Annotated[Path | None, typer.Option("--json", help="Write the result here; `-` for stdout.")] = None,
     html: Annotated[Path | None, typer.Option(help="Write the report as one HTML page.")] = None,
@@ -59,6 +76,7 @@ def drill(
     Exit code 0: all objectives and bounds were met; 2: one was not; 1: the drill could not be done.
     """
     from understudy.drill.faults import FAULTS, by_name
+    from understudy.drill.keeping import STATES
     from understudy.drill.phrases import LANGUAGES
     from understudy.drill.session import Request, rehearse
 
@@ -69,15 +87,36 @@ def drill(
         return
     if lease not in ("on", "off"):
         raise OperatorError(BAD_OPTION, f"--lease is on or off, not {lease!r}", "leave it out for service as usual")
+    if gate not in ("on", "off"):
+        raise OperatorError(BAD_OPTION, f"--gate is on or off, not {gate!r}", "leave it out for service as usual")
+    if state is not None and state not in STATES:
+        raise OperatorError(BAD_OPTION, f"--state is one of {', '.join(STATES)}, not {state!r}", "--state replicate")
     names = list(dict.fromkeys(fault or ["node-power-loss"]))
     if names == ["all"]:
         names = [row.name for row in FAULTS.values() if not row.control]
     names = [by_name(name).name for name in names]
     values = _values(settings or [], names)
-    interval = _interval(advertise)
+    interval, held_back = _duration("--advertise", advertise), _duration("--sync-delay", sync_delay) or 0
+    if held_back > SYNC_DELAY_MAX:
+        raise OperatorError(BAD_OPTION, f"--sync-delay {sync_delay} is above 10s", "200ms")
     done: list[DrillJson] = []
     for name in names:
-        request = Request(file, name, runs, tcp, interval, lease == "on", seed, values[name])
+        request = Request(
+            file,
+            name,
+            runs,
+            tcp,
+            interval,
+            lease == "on",
+            seed,
+            values[name],
+            state=state,
+            gate=gate == "on",
+            sync_delay=held_back,
+            idle_share=idle_share,
+            udp=udp,
+            connect_rate=connects,
+        )
         with _Progress(name) as progress:
             done.append(rehearse(request, progress.tell))
         if json_output != Path("-"):
@@ -127,7 +166,7 @@ def _values(settings: list[str], names: list[str]) -> "dict[str, dict[str, Value
     return values
 
 
-def _interval(text: str | None) -> "Duration | None":
+def _duration(option: str, text: str | None) -> "Duration | None":
     from understudy.units import parse_duration
 
     if text is None:
@@ -135,7 +174,7 @@ def _interval(text: str | None) -> "Duration | None":
     try:
         return parse_duration(text)
     except ValueError as error:
-        raise OperatorError(BAD_OPTION, f"--advertise: {error}", "a number and a unit, as in 50ms") from error
+        raise OperatorError(BAD_OPTION, f"{option}: {error}", "a number and a unit, as in 50ms") from error
 
 
 class _Progress:

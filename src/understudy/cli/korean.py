@@ -73,6 +73,36 @@ SENTENCES = (
         "the kernel lease is OFF: a control of a drill",
         "커널 임대가 꺼져 있음: 훈련의 대조 실험",
     ),
+    ("the state gate is OFF: a control of a drill", "상태 관문이 꺼져 있음: 훈련의 대조 실험"),
+    ("writing of flows is DELAYED: a control of a drill", "흐름 기록을 일부러 늦춤: 훈련의 대조 실험"),
+    (
+        "{0}: the kernel's table of flows is nearly full: {1} of {2}",
+        "{0}: 커널의 흐름 표가 거의 참: {2} 중 {1}",
+    ),
+    ("{0}: the process that replicates flows says nothing", "{0}: 흐름을 복제하는 프로세스가 응답하지 않음"),
+    ("{0}: {1}: not all flows are here: {2}", "{0}: {1}: 흐름이 모두 있지는 않음: {2}"),
+    (
+        "{0} flows, {1}: original; {2} is {3} ms ({4}) behind, complete there; "
+        "rounds: {5}, repaired: {6}, overruns: {7}",
+        "{0} 흐름, {1}: 원본; {2} 지연 {3} ms ({4}개), 그쪽에 모두 있음; 대조 {5}회, 고침 {6}, 넘침 {7}",
+    ),
+    (
+        "{0} flows, {1}: original; {2} is {3} ms ({4}) behind, not complete there; "
+        "rounds: {5}, repaired: {6}, overruns: {7}",
+        "{0} 흐름, {1}: 원본; {2} 지연 {3} ms ({4}개), 그쪽에 모두 있지는 않음; 대조 {5}회, 고침 {6}, 넘침 {7}",
+    ),
+    (
+        "{0} flows, {1}: {2} here, {3} on {4}, {5} ms ({6}) behind, complete, proven {7} s ago; "
+        "rounds: {8}, repaired: {9}, overruns: {10}",
+        "{0} 흐름, {1}: 여기 {2}, {4}에 {3}, 지연 {5} ms ({6}개), 모두 있음, {7}초 전에 확인; "
+        "대조 {8}회, 고침 {9}, 넘침 {10}",
+    ),
+    (
+        "{0} flows, {1}: {2} here, {3} on {4}, {5} ms ({6}) behind, not complete; "
+        "rounds: {7}, repaired: {8}, overruns: {9}",
+        "{0} 흐름, {1}: 여기 {2}, {4}에 {3}, 지연 {5} ms ({6}개), 모두 있지는 않음; 대조 {7}회, 고침 {8}, 넘침 {9}",
+    ),
+    ("{0}: {1} flows here, {2} on {3}, {4} differ", "{0}: 흐름 {1}개, {3}에 {2}개, 다른 것 {4}개"),
     (
         "{0} was changed behind its back {1}, last {2} ago by {3}: {4}; repaired",
         "{0}의 커널을 누가 바꿈({1}), 마지막은 {2} 전 {3}: {4}; 되돌림",
@@ -92,6 +122,86 @@ SENTENCES = (
     (
         "{0} stayed where it was: {1} did not take it. understudy explain tells why",
         "{0}은(는) 그대로임: {1}이(가) 받지 않음. 이유는 understudy explain",
+    ),
+    (
+        "{0} (serves {1})",
+        "{0} ({1} 서비스 중)",
+    ),
+    (
+        "{0} (stands by)",
+        "{0} (대기)",
+    ),
+    (
+        "nothing changes",
+        "바뀌는 것 없음",
+    ),
+    (
+        "In this order:",
+        "이 순서로:",
+    ),
+    (
+        "Where the agent does not answer here:",
+        "에이전트가 여기서 응답하지 않는 노드:",
+    ),
+    (
+        "{0} flows end: {1} is removed",
+        "흐름 {0}개가 끝남: {1} 제거",
+    ),
+    (
+        "{0} flows go on: {1} is removed",
+        "흐름 {0}개는 계속됨: {1} 제거",
+    ),
+    (
+        "... and {0} lines more: --json",
+        "... 그 밖에 {0}줄: --json",
+    ),
+    (
+        "{0}: take the file live",
+        "{0}: 멈추지 않고 파일을 받음",
+    ),
+    (
+        "{0}: restart the agent ({1})",
+        "{0}: 에이전트를 다시 시작 ({1})",
+    ),
+    (
+        "{0}: hand {1} over to {2}",
+        "{0}: {1}을(를) {2}(으)로 넘김",
+    ),
+    (
+        "{0}: keep the file for good",
+        "{0}: 파일을 확정",
+    ),
+    (
+        "{0}: {1}: ok ({2} ms)",
+        "{0}: {1}: 완료 ({2} ms)",
+    ),
+    (
+        "{0}: {1}: failed ({2} ms)",
+        "{0}: {1}: 실패 ({2} ms)",
+    ),
+    (
+        "packets lost: {0}",
+        "잃은 패킷: {0}",
+    ),
+    (
+        "connections lost: {0}",
+        "끊긴 연결: {0}",
+    ),
+    (
+        "taken back",
+        "되돌림",
+    ),
+    (
+        "done",
+        "완료",
+    ),
+    (
+        "Go on?",
+        "계속할까요?",
+    ),
+    (
+        "{0} could not be led back; it goes on trying by itself",
+        "{0}을(를) 되돌리지 못함; 스스로 계속 시도함",
     ),
 )
 
@@ -137,6 +247,6 @@ def cell(text: str) -> str:
 def _patterns() -> tuple[tuple[re.Pattern[str], str], ...]:
     """Blanks match as little as they can, in the order of the table."""
     return tuple(
-        (re.compile(re.sub(r"\\\{\d\\\}", "(.+?)", re.escape(english)), re.DOTALL), korean)
+        (re.compile(re.sub(r"\\\{\d+\\\}", "(.+?)", re.escape(english)), re.DOTALL), korean)
         for english, korean in SENTENCES
     )

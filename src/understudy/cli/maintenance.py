@@ -27,7 +27,9 @@ def maintenance(
     state: Annotated[Switch, typer.Argument(help="on: rest and never take over; off: stand by again.")],
     *,
     node: Annotated[str | None, typer.Option(help="Which node, if several answer here.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Even if nobody could take over.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Even if nobody could take over, or only without the connections' state.")
+    ] = False,
     json_output: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
     cluster: Annotated[str | None, typer.Option(help="Of this cluster, if several answer here.")] = None,
     run_dir: Annotated[Path | None, typer.Option(help="Where the agents' sockets are.")] = None,

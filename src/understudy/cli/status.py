@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from understudy.agent import client
+from understudy.cli import flows_lines
 from understudy.cli import korean as phrases
 from understudy.errors import OperatorError
 
@@ -130,6 +131,7 @@ def judge(statuses: list[dict[str, Any]]) -> list[str]:
             f"{status['node']}: {alarm['object']}: {alarm['reason']}"
             for alarm in status.get("drift", {}).get("alarms", [])
         ]
+        troubles += flows_lines.troubles(status)
         troubles += [
             f"{status['node']}: {peer['name']} runs another configuration"
             for group in status["groups"]
@@ -159,11 +161,13 @@ def render(statuses: list[dict[str, Any]], troubles: list[str], *, korean: bool 
     for cluster in clusters:
         of_it = [status for status in statuses if status.get("cluster", "?") == cluster]
         lines += [say(f"cluster {cluster}"), *_rows(of_it, korean=korean)]
+    lines += [say(line) for status in statuses for line in flows_lines.lines(status)]
     lines += [say(line) for status in statuses if (line := _drift(status))]
     if len({status.get("digest") for status in statuses}) > 1:
         lines += [say(_file(status)) for status in statuses if status.get("digest")]
     if any(not status.get("lease_enabled", True) for status in statuses):
         lines.append(say("the kernel lease is OFF: a control of a drill"))
+    lines += [say(line) for line in flows_lines.controls(statuses)]
     return "\n".join([*lines, *(f"! {say(trouble)}" for trouble in troubles)])
 
 

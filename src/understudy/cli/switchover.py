@@ -25,6 +25,9 @@ def switchover(
     json_output: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
     cluster: Annotated[str | None, typer.Option(help="Of this cluster, if several answer here.")] = None,
     run_dir: Annotated[Path | None, typer.Option(help="Where the agents' sockets are.")] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also to a node that lacks some of the connections' state.")
+    ] = False,
     timeout: Annotated[float, typer.Option(help="Seconds to wait for the outcome.")] = 5.0,
 ) -> None:
     """Hand a group over to its standby: make before break, then wait until it is done.
@@ -35,7 +38,7 @@ def switchover(
 
     path, name = client.active_of(client.find(run_dir, None, cluster, of_one_cluster=True), group)
     begun = time.monotonic()
-    reply = client.ask(path, "switchover", group=name)
+    reply = client.ask(path, "switchover", group=name, force=force)
     if reply.get("error"):
         raise OperatorError("E5310", str(reply["error"]), "understudy status shows what each node sees")
     state: dict[str, Any] = {}

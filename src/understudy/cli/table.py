@@ -24,10 +24,12 @@ CONDITIONS: Mapping[tuple[str, object], Words] = {
     ("settled", True): ("by our own loss, or for two intervals", "이쪽의 손실이거나 두 간격 동안"),
     ("ranks_first", False): ("the peer has the higher priority", "상대의 우선순위가 높음"),
     ("preempts", True): ("this node has the higher priority and preempts", "이 노드의 우선순위가 높고 선점함"),
+    ("urgent", True): ("this node ends, or an operator insists", "이 노드가 종료하거나 운영자가 강제함"),
     ("doubt", True): ("another kernel may still answer", "다른 커널이 아직 응답할 수 있음"),
     ("peer", PeerIs.GONE): ("the peer is not heard", "상대가 들리지 않음"),
     ("peer", PeerIs.RESTING): ("the peer rests", "상대가 쉼"),
     ("peer", PeerIs.READY): ("the peer is ready", "상대가 준비됨"),
+    ("peer", PeerIs.UNSYNCED): ("the peer lacks some of the flows' state", "상대에게 흐름 상태의 일부가 없음"),
     ("peer", PeerIs.ASKING): ("the peer asks for the group", "상대가 그룹을 요청함"),
     ("peer", PeerIs.ACTIVE): ("the peer is Active", "상대가 Active"),
     ("peer", PeerIs.RIVAL): ("the peer is Active as well", "상대도 Active"),
@@ -38,9 +40,14 @@ CONDITIONS: Mapping[tuple[str, object], Words] = {
     ("patience", Patience.NONE): ("and has done so for long enough", "충분히 오래 지속됨"),
     ("patience", Patience.DELAY): ("for less than a second", "1초가 되지 않음"),
     ("patience", Patience.HOLD_DOWN): ("the role changed too often lately", "최근 역할이 너무 자주 바뀜"),
+    ("patience", Patience.STATE): ("it lacks some of the flows' state", "흐름 상태의 일부가 없음"),
 }
 TOGETHER: Mapping[tuple[object, ...], Words] = {
     (PeerIs.READY, PeerIs.ASKING): ("the peer is ready", "상대가 준비됨"),
+    (PeerIs.READY, PeerIs.ASKING, PeerIs.UNSYNCED): (
+        "the peer is ready, with or without all of the flows' state",
+        "상대가 준비됨 (흐름 상태가 모두 있든 없든)",
+    ),
     (PeerIs.RIVAL, PeerIs.DEAF_RIVAL): ("the peer is Active as well", "상대도 Active"),
     (PeerIs.ACTIVE, PeerIs.RIVAL, PeerIs.DEAF_RIVAL): ("the peer is Active", "상대가 Active"),
     (Reaches.AS_MUCH, Reaches.MORE): ("this node reaches no less", "이 노드가 도달하는 LAN이 같거나 많음"),

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from understudy.adapters.channel import DATAGRAM_MAX, WINDOW, Channel
+from understudy.adapters.channel import DATAGRAM_MAX, FLOWS_PORT, WINDOW, Channel
 from understudy.errors import DecodeError
 
 KEY = bytes(range(32))
@@ -187,3 +187,59 @@ def test_the_same_epoch_and_counter_never_seal_under_the_same_key() -> None:
     first, second = channel(A), channel(A)
     payload = os.urandom(32)
     assert first.seal(payload, B, LAN)[40:] != second.seal(payload, B, LAN)[40:]
+
+
+def test_what_was_sealed_for_one_channel_opens_on_no_other() -> None:
+    """Heartbeats and flows share the key and nothing else: carried over, a datagram teaches nothing."""
+    a, b = met(channel(A), channel(B))
+    flows_a, flows_b = (Channel(KEY, number, 9, frozenset({3 - number}), port=FLOWS_PORT) for number in (A, B))
+    met(flows_a, flows_b)
+    assert refusal(b, flows_a.seal(b"flows", B, LAN)) == "channel-forged"
+    assert refusal(flows_b, a.seal(b"heartbeat", B, LAN)) == "channel-forged"
+    assert heard(b, a.seal(b"still", B, LAN)) == b"still"
+    assert heard(flows_b, flows_a.seal(b"still", B, LAN)) == b"still"
+
+
+OLD, NEW = KEY, bytes(range(32, 64))
+STEPS: tuple[tuple[bytes, ...], ...] = ((OLD,), (OLD, NEW), (NEW, OLD), (NEW,))
+"""What a node's key file holds while a key is replaced: `understudy keygen --rotate`, `--promote`, `--retire`."""
+
+
+def test_a_key_is_replaced_without_a_datagram_lost() -> None:
+    """Node by node, step by step, with a restart of one core each: everything sealed in between is opened."""
+    ends: dict[int, Channel] = {}
+    for place, keys in enumerate(STEPS):
+        for number in (A, B):
+            peers = frozenset({A, B}) - {number}
+            ends[number] = Channel(keys[0], number, 7 + place, peers, more_keys=keys[1:])
+            if len(ends) == 2:
+                met(ends[A], ends[B])
+                for each in range(5):
+                    assert heard(ends[B], ends[A].seal(bytes([each]), B, LAN)) == bytes([each])
+                    assert heard(ends[A], ends[B].seal(bytes([each]), A, SYNC), SYNC) == bytes([each])
+    assert refusal(ends[B], channel(A, epoch=99).seal(b"the old key", B, LAN)) == "channel-key"
+
+
+def test_a_step_taken_too_early_is_refused_by_name() -> None:
+    """The control: a node that seals with a key that the other has not been given is not heard, and it is said why."""
+    early, behind = Channel(NEW, A, 7, frozenset({B}), more_keys=(OLD,)), Channel(OLD, B, 7, frozenset({A}))
+    assert refusal(behind, early.seal(b"x", B, LAN)) == "channel-key"
+
+
+def test_a_replay_under_the_other_key_is_one_too() -> None:
+    """What counts once counts once, whichever of the keys sealed it."""
+    a, b = (
+        Channel(keys[0], number, 7, frozenset({3 - number}), more_keys=keys[1:])
+        for number, keys in ((A, (OLD, NEW)), (B, (NEW, OLD)))
+    )
+    met(a, b)
+    datagram = a.seal(b"x", B, LAN)
+    assert heard(b, datagram) == b"x"
+    assert refusal(b, datagram) == "channel-replay"
+
+
+def test_another_version_of_the_layout_is_refused_by_name() -> None:
+    """The version byte is the fourth: what a later Understudy seals is counted, and nothing of it is read."""
+    a, b = met(channel(A), channel(B))
+    datagram = a.seal(b"x", B, LAN)
+    assert refusal(b, datagram[:3] + b"\x02" + datagram[4:]) == "channel-magic"

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from understudy.agent.loading import packed, receive_result
-from understudy.agent.reload import TABLE, added_addresses, compare, surviving
+from understudy.agent.loading import packed, receive_order
+from understudy.agent.reload import TABLE, added_addresses, compare, compare_keys, surviving
 from understudy.agent.running import Running
+from understudy.agent.trial import Take
 from understudy.cli.reload import in_order
 from understudy.config import load_plan
 from understudy.config.plan import Group, Plan
@@ -117,6 +118,8 @@ EDITS: dict[str, Edit] = {
     "check": lambda: edited("every: 1s", "every: 2s"),
     "nat": lambda: edited("nat:\n  - {source: inside, to: outside}\n", ""),
     "objective": lambda: edited("outage: 500ms", "outage: 600ms"),
+    "state": lambda: edited("servers: [web1:8080, web2:8080]", "servers: [web1:8080, web2:8080]\n    state: replicate"),
+    "gate": lambda: edited("vrid: 7", "vrid: 7\n    gate_deadline: 3s"),
 }
 """For every kind of change a file, or a plan, that differs so from TEXT's."""
 
@@ -136,7 +139,20 @@ def test_every_kind_of_change_is_recognized_and_judged(kind: str) -> None:
 
 def test_every_row_of_the_table_has_an_example() -> None:
     """And every kind one row."""
-    assert sorted(verdict.kind for verdict in TABLE) == sorted(EDITS)
+    assert sorted(verdict.kind for verdict in TABLE) == sorted([*EDITS, "key"])
+
+
+def test_another_key_file_is_a_live_change() -> None:
+    """Said with the number of keys, and whether the first was known: else the peer may not open what it seals."""
+    old, new = bytes(32), bytes(range(32))
+    assert compare_keys((old,), (old,)) == ()
+    said = [compare_keys(*each)[0] for each in (((old,), (old, new)), ((old, new), (new, old)), ((old,), (new,)))]
+    assert all(change.verdict.live for change in said)
+    assert [change.words for change in said] == [
+        "cluster key: 2 keys, sealing with the same",
+        "cluster key: 2 keys, sealing with another one",
+        "cluster key: 1 key, sealing with another one that this node did not open before: does the peer?",
+    ]
 
 
 def test_the_same_file_changes_nothing() -> None:
@@ -236,6 +252,6 @@ def test_a_result_is_taken_only_whole() -> None:
     made = object.__new__(Running)
     for field in fields(Running):
         object.__setattr__(made, field.name, None)
-    data = packed(made, ["a change"])
-    assert [receive_result(bytearray(data[:length])) for length in (0, 7, 8, len(data) - 1)] == [None] * 4
-    assert receive_result(bytearray(data)) == (made, ["a change"])
+    data = packed(Take(made, ["a change"]))
+    assert [receive_order(bytearray(data[:length])) for length in (0, 7, 8, len(data) - 1)] == [None] * 4
+    assert receive_order(bytearray(data)) == Take(made, ["a change"])

@@ -1,0 +1,171 @@
+"""The core's end of the line to the process that replicates flows (`agent.replicator`). Nothing here waits.
+
+Either end may be another process than a moment ago: the core is forked anew and the line stays, or the replicator is.
+So both tell states and not steps, and whoever begins says `hello`, to be told everything:
+
+    core -> replicator    hello; own {owned}; ask {group, token, drain, generation}; compare {token, generation}
+    replicator -> core    hello {stream}; synced {group, complete, detail}; ready, compared (answers); status {flows}
+
+A question is repeated to a replicator that began after it. A replicator that says nothing for some seconds, though it
+tells its status every second, counts as one without the state: it may be frozen, and so may its copies be old.
+"""
+
+import contextlib
+import socket
+from collections.abc import Callable, Collection
+from typing import Any
+
+from understudy.agent.messages import Message, receive, send
+from understudy.core.effects import AskFlows, OwnFlows
+from understudy.core.events import Event, FlowsReady, SyncChanged
+from understudy.units import GroupName
+
+READ_MAX = 64
+"""Messages before the others get their turn."""
+SILENCE_MAX = 3
+"""Rounds of housekeeping without a word. Rounds, not seconds: if we were frozen, so was it."""
+COMPARISONS_MAX = 8
+"""Operators who wait for one at the same time."""
+SILENT = "the process that replicates flows says nothing"
+BEGAN = "the process that replicates flows began anew"
+Answer = Callable[[dict[str, Any]], None]
+
+
+class FlowsLink:
+    """`feed` takes events into the core, whose groups are `groups`."""
+
+    def __init__(
+        self, end: socket.socket, generation: int, groups: Collection[GroupName], feed: Callable[[Event], None]
+    ) -> None:
+        self.socket = end
+        self.flows: dict[str, Any] = {}
+        """What the replicator said of itself last."""
+        self.silent = False
+        self._generation = generation
+        self._groups = groups
+        self._feed = feed
+        self._begun = False
+        self._owned: set[GroupName] = set()
+        self._asked: dict[GroupName, AskFlows] = {}
+        self._synced: dict[GroupName, SyncChanged] = {}
+        """What the core was told last."""
+        self._comparing: dict[int, Answer] = {}
+        self._comparisons = 0
+        self._rounds = 0
+        self._unsaid = False
+        """The line was full, or the replicator may be another: it must be told everything once more."""
+
+    def begin(self) -> None:
+        """The core knows what it holds: from now on the replicator shall."""
+        self._begun = True
+        self._tell_all()
+
+    def own(self, effect: OwnFlows) -> None:
+        (self._owned.add if effect.own else self._owned.discard)(effect.group)
+        if self._begun:
+            self._tell_owned()
+
+    def ask(self, effect: AskFlows) -> None:
+        self._asked[effect.group] = effect
+        if self._begun:
+            self._tell(_question(effect, self._generation))
+
+    def compare(self, answer: Answer) -> None:
+        """An operator wants to know; `answer` gets the result, or why there is none."""
+        if self.silent or len(self._comparing) >= COMPARISONS_MAX:
+            answer({"error": SILENT if self.silent else "others wait for a comparison already"})
+            return
+        self._comparisons += 1
+        self._comparing[self._comparisons] = answer
+        if not send(self.socket, {"op": "compare", "token": self._comparisons, "generation": self._generation}):
+            self._comparing.pop(self._comparisons)
+            answer({"error": SILENT})
+
+    def read(self) -> None:
+        """Take in what the replicator says."""
+        with contextlib.suppress(EOFError):
+            for _ in range(READ_MAX):
+                message = receive(self.socket)
+                if message is None:
+                    return
+                if self._begun:  # What was said before is said again in answer to our `hello`.
+                    self._hear(message)
+
+    def housekeep(self) -> None:
+        """To be called once a second."""
+        self._rounds += 1
+        if self._rounds > SILENCE_MAX and not self.silent:
+            self.silent = True
+            self._forget(SILENT)
+        if self._unsaid and self._begun:
+            self._tell_all()
+
+    def describe(self) -> dict[str, Any]:
+        return {"running": not self.silent, **self.flows}
+
+    def _hear(self, message: Message) -> None:
+        self._rounds = 0
+        if self.silent:
+            self.silent = False
+            self._tell_all()
+        match message.get("op"):
+            case "hello":
+                self._forget(BEGAN)
+                self._tell_all()
+            case "synced" if message["group"] in self._groups:  # A replicator of the file before may have said it.
+                self._sync(GroupName(message["group"]), bool(message["complete"]), str(message["detail"]))
+            case "status":
+                self.flows = message["flows"]
+            case "ready" if message.get("generation") == self._generation:
+                self._ready(message)
+            case "compared" if message.get("generation") == self._generation:
+                answer = self._comparing.pop(int(message["token"]), None)
+                if answer is not None:
+                    answer({name: value for name, value in message.items() if name not in ("op", "generation")})
+
+    def _ready(self, message: Message) -> None:
+        group, token = GroupName(message["group"]), int(message["token"])
+        complete, final = bool(message["complete"]), bool(message["final"])
+        asked = self._asked.get(group)
+        if asked is not None and asked.token == token and (complete or final):
+            del self._asked[group]
+        self._feed(FlowsReady(group, token, complete, str(message["detail"]), final))
+
+    def _sync(self, group: GroupName, complete: bool, detail: str) -> None:
+        told = SyncChanged(group, complete, detail)
+        if self._synced.get(group) != told:
+            self._synced[group] = told
+            self._feed(told)
+
+    def _forget(self, why: str) -> None:
+        """What this replicator held for us, or another before it, is not known any more."""
+        for group, told in sorted(self._synced.items()):
+            if told.complete:
+                self._sync(group, False, why)
+        waiting, self._comparing = self._comparing, {}
+        for answer in waiting.values():
+            answer({"error": why})
+
+    def _tell_all(self) -> None:
+        self._unsaid = False
+        self._tell({"op": "hello"})
+        self._tell_owned()
+        for effect in self._asked.values():
+            self._tell(_question(effect, self._generation))
+
+    def _tell_owned(self) -> None:
+        self._tell({"op": "own", "owned": sorted(self._owned)})
+
+    def _tell(self, message: Message) -> None:
+        if not send(self.socket, message):
+            self._unsaid = True
+
+
+def _question(effect: AskFlows, generation: int) -> Message:
+    return {
+        "op": "ask",
+        "group": effect.group,
+        "token": effect.token,
+        "drain": effect.drain,
+        "generation": generation,
+    }

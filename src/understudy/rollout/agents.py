@@ -1,0 +1,80 @@
+"""The agents of a pair, as a change needs them: their sockets below one directory each, wherever that is.
+
+Both sockets of a node may be forwarded ones (ssh -L): everything that a change asks of a node goes through them.
+"""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from understudy.agent import client
+from understudy.errors import OperatorError
+
+BUSY_PATIENCE_S = 5.0
+"""For another request to the same node: each is short."""
+BUSY = ("E5231",)
+
+Reply = Mapping[str, Any]
+
+
+class Agents(Protocol):
+    """Every call raises OperatorError if the agent does not answer, and returns `error` if it refuses."""
+
+    def status(self, node: str) -> Reply: ...
+    def inspect(self, node: str) -> Reply: ...
+    def reload(self, node: str, trial_s: float) -> Reply: ...
+    def restart(self, node: str, trial_s: float) -> Reply: ...
+    def say(self, node: str, word: str, trial_s: float = 0.0) -> Reply: ...
+    def switchover(self, node: str, group: str) -> Reply: ...
+
+
+class SocketAgents:
+    """The real ones. `paths`: by node its run directory; `text` is the file's, `name` its name for messages."""
+
+    def __init__(self, paths: Mapping[str, Path], name: str, text: bytes) -> None:
+        self._paths = paths
+        self._name = name
+        self._text = text
+
+    def status(self, node: str) -> Reply:
+        return client.ask(self._paths[node] / client.SOCKET, "status")
+
+    def inspect(self, node: str) -> Reply:
+        return self._order(node, "inspect", with_file=True)
+
+    def reload(self, node: str, trial_s: float) -> Reply:
+        return self._order(node, "reload", with_file=True, trial_s=trial_s)
+
+    def restart(self, node: str, trial_s: float) -> Reply:
+        return self._order(node, "restart", with_file=True, trial_s=trial_s)
+
+    def say(self, node: str, word: str, trial_s: float = 0.0) -> Reply:
+        return self._order(node, word, with_file=False, trial_s=trial_s)
+
+    def switchover(self, node: str, group: str) -> Reply:
+        return client.ask(self._paths[node] / client.SOCKET, "switchover", group=group)
+
+    def _order(self, node: str, command: str, *, with_file: bool, **fields: Any) -> Reply:
+        name, text = (self._name, self._text) if with_file else ("", b"")
+        deadline = time.monotonic() + BUSY_PATIENCE_S
+        while True:
+            reply = client.order(self._paths[node], command, name, text, **fields)
+            code = reply["error"]["code"] if "error" in reply else ""
+            if code not in BUSY or time.monotonic() > deadline:
+                return reply
+            time.sleep(0.05)
+
+
+def refusal(reply: Reply) -> str:
+    """Why an agent did not do it; empty if it did."""
+    error = reply.get("error")
+    if isinstance(error, Mapping):
+        refused = "".join(f"; {each['change']}" for each in reply.get("refused", ()))
+        return f"{error['code']} {error['message']}{refused}"
+    return str(error or "")
+
+
+def gone(error: OperatorError) -> bool:
+    """The agent is not there, for this moment or for good."""
+    return error.code in ("E5301", "E5303")

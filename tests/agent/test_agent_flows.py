@@ -1,0 +1,358 @@
+"""Replicated flows on a pair of real agents: what is in the Active's kernel is in the standby's, whoever dies."""
+
+import os
+import signal
+import socket
+import struct
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from agent_worlds import NODES, ROOT, World, in_lab, other
+
+from understudy.adapters.channel import FLOWS_PORT, MAGIC, Channel, key_id
+from understudy.adapters.conntrack import FlowTable
+from understudy.agent import client
+from understudy.errors import OperatorError
+from understudy.wire.conntrack import decode, identity, mark_of, tcp_state
+
+TEXT = (ROOT / "examples" / "stateful.yaml").read_text().replace("every: 1s", "every: 200ms")
+# Who serves shall not change in the middle of a story, also on a busy machine.
+TEXT = TEXT.replace("preempt: true", "preempt: false").replace("advertise: 100ms", "advertise: 150ms")
+ADDRESS = "203.0.113.10"
+CLIENT = "client-outside"
+ESTABLISHED = 3
+"""TCP_CONNTRACK_ESTABLISHED."""
+COMPLETE_S = 8.0
+"""Until both kernels are proven equal: rounds begin within a second, and repeat with ever longer pauses."""
+
+
+def flows(world: World, node: str) -> dict[str, Any]:
+    """What a node says of its replicated flows; nothing while its core is forked anew."""
+    try:
+        found = world.group(node)["flows"]
+    except OperatorError:
+        return {}
+    assert found is not None
+    return dict(found)
+
+
+def is_complete(world: World, node: str) -> bool:
+    told = flows(world, node)
+    return bool(told.get("running") and told.get("complete"))
+
+
+def proven(world: World, node: str) -> int:
+    """When both kernels were found equal for the last time, on the machine's clock."""
+    return int(flows(world, node).get("proven_at") or 0)
+
+
+def mended(world: World, node: str) -> int:
+    """Entries that had to be transferred, for they were not as they should be."""
+    return int(world.status(node)["flows"]["peers"][other(node)]["repaired"])
+
+
+def entries(world: World, node: str, port: int) -> list[bytes]:
+    """What the kernel of a node knows of a client's established connection: who it is, and its mark."""
+    return world.lab.namespaces[node].run(_established, port)
+
+
+def _established(port: int) -> list[bytes]:
+    return [identity(raw) + mark_of(raw).to_bytes(4, "big") for raw in _of(port) if tcp_state(raw) == ESTABLISHED]
+
+
+def _of(port: int) -> list[bytes]:
+    """This kernel's flows of the group from a client's port."""
+    table = FlowTable()
+    found = [raw for part in table.list({1}) for raw in part]
+    table.close()
+    return [raw for raw in found if decode(raw).original.here == port]
+
+
+@contextmanager
+def connection(world: World, path: str = "/") -> Iterator[socket.socket]:
+    """One that has carried a request and an answer, and is kept open."""
+    with world.lab.namespaces[CLIENT].socket(socket.AF_INET, socket.SOCK_STREAM) as end:
+        end.settimeout(3)
+        end.connect((ADDRESS, 80))
+        exchange(end, path)
+        yield end
+
+
+def exchange(end: socket.socket, path: str = "/") -> str:
+    end.sendall(f"GET {path} HTTP/1.1\r\nHost: lab\r\n\r\n".encode())
+    return end.recv(65536).decode()
+
+
+def port_of(end: socket.socket) -> int:
+    return int(end.getsockname()[1])
+
+
+def settle(world: World) -> str:
+    """The Active, once its standby holds everything."""
+    active = world.active()
+    world.until(lambda: is_complete(world, other(active)), COMPLETE_S)
+    return active
+
+
+@in_lab
+def test_a_connection_is_in_the_other_kernel_while_it_lives(world: World) -> None:
+    """Through the balancer: there with its server soon after it began, gone soon after it ended; status says so."""
+    active = settle(world)
+    with connection(world) as end:
+        port = port_of(end)
+        (original,) = entries(world, active, port)
+        world.until(lambda: entries(world, other(active), port))
+        (copy,) = entries(world, other(active), port)
+        assert copy == original
+        status = world.status(other(active))
+        assert status["flows"]["running"]
+        assert status["flows"]["peers"][active]["overruns"] == 0
+    world.until(lambda: not entries(world, other(active), port))
+
+
+@in_lab
+def test_a_connection_survives_power_loss_and_the_way_back(world: World) -> None:
+    """Bytes go on over the same connection after the Active's death, and after a hand-over back."""
+    active = settle(world)
+    with connection(world) as end:
+        world.until(lambda: entries(world, other(active), port_of(end)))
+        world.lab.kill_agent(active)
+        world.until(lambda: world.role(other(active)) == "active")
+        assert exchange(end).startswith("HTTP/1.1 200")
+        world.lab.start_agent(active)
+        world.until(lambda: world.role(active) == "backup" and is_complete(world, active), 2 * COMPLETE_S)
+        if world.role(other(active)) == "active":
+            world.switch_over()
+        assert exchange(end).startswith("HTTP/1.1 200")
+
+
+@in_lab
+def test_a_killed_replicator_is_followed_by_one_that_finds_everything(world: World) -> None:
+    """On either node: another process, the core is the same, and the copy is proven complete again."""
+    active = settle(world)
+    with connection(world) as end:
+        for node in NODES:
+            core, pid = world.pid(node, "core"), world.pid(node, "flows")
+            since = time.monotonic_ns()
+            os.kill(pid, signal.SIGKILL)
+            world.until(lambda node=node, pid=pid: world.pid(node, "flows") not in (0, pid))  # type: ignore[misc]
+            assert [event["subject"] for event in world.events(node, "process-ended", since)] == ["flows"]
+            world.until(lambda since=since: proven(world, other(active)) > since, COMPLETE_S)  # type: ignore[misc]
+            settle(world)
+            assert world.pid(node, "core") == core
+        assert entries(world, other(active), port_of(end))
+        assert world.active() == active
+
+
+@in_lab
+def test_a_killed_core_leaves_the_replicator_and_its_state(world: World) -> None:
+    """Of either node: the same replicator goes on, told by the new core what it owns, and the copy stays complete."""
+    active = settle(world)
+    for node in NODES:
+        pid, core = world.pid(node, "flows"), world.pid(node, "core")
+        os.kill(core, signal.SIGKILL)
+        world.until(lambda node=node, core=core: world.pid(node, "core") not in (0, core))  # type: ignore[misc]
+        world.until(lambda: is_complete(world, other(active)))
+        world.until(lambda: flows(world, active).get("original") == "here")
+        assert world.pid(node, "flows") == pid
+    with connection(world) as end:
+        world.until(lambda: entries(world, other(active), port_of(end)))
+
+
+@in_lab
+def test_a_frozen_replicator_holds_nobody_up_for_longer_than_the_gate(world: World) -> None:
+    """The standby's core lives, says that the state is not known, and takes over once the gate's deadline is over.
+
+    And who hangs for long is replaced.
+    """
+    active = settle(world)
+    standby = other(active)
+    frozen = world.pid(standby, "flows")
+    os.kill(frozen, signal.SIGSTOP)
+    try:
+        world.until(lambda: flows(world, standby).get("running") is False, 6)
+        assert world.role(standby) == "backup"
+        since = time.monotonic_ns()
+        world.lab.kill_agent(active)
+        world.until(lambda: world.role(standby) == "active", 5)
+        waived = world.events(standby, "gate-waived", since)
+        assert len(waived) == 1
+        world.until(lambda: world.get(ADDRESS))  # the addresses follow the role
+        world.until(lambda: world.pid(standby, "flows") not in (0, frozen), 15)
+        assert [event["subject"] for event in world.events(standby, "stuck")] == ["flows"]
+        world.until(lambda: flows(world, standby).get("running"))
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(frozen, signal.SIGCONT)
+    world.lab.start_agent(active)
+
+
+@in_lab
+def test_flows_are_picked_up_in_the_middle_only_where_the_state_may_be_missing(world: World) -> None:
+    """With the whole state the new Active's kernel is strict, which no repair undoes; after a waived gate it is not."""
+    active = settle(world)
+    world.switch_over()
+    active = other(active)
+    world.until(lambda: _loose(world, active) == "0")
+    world.remains(lambda: _loose(world, active) == "0", 0.3)
+    assert world.status(active)["drift"]["count"] == 0
+    core = world.pid(active, "core")
+    os.kill(world.pid(active, "hands"), signal.SIGKILL)  # and the core with them
+    world.until(lambda: world.pid(active, "core") not in (0, core) and world.role(active) == "active")
+    assert _loose(world, active) == "0"
+    standby = other(active)
+    settle(world)
+    os.kill(world.pid(standby, "flows"), signal.SIGSTOP)
+    world.lab.kill_agent(active)
+    world.until(lambda: world.role(standby) == "active", 5)
+    world.until(lambda: _loose(world, standby) == "1")
+    os.kill(world.pid(standby, "flows"), signal.SIGCONT)
+
+
+@in_lab
+def test_an_entry_that_somebody_deleted_from_the_copies_is_mended(world: World) -> None:
+    """By hand, on the standby: its kernel tells of it, and what differs is fetched again."""
+    active = settle(world)
+    standby = other(active)
+    with connection(world) as end:
+        port = port_of(end)
+        world.until(lambda: entries(world, standby, port))
+        world.lab.namespaces[standby].run(_delete, port)
+        world.until(lambda: entries(world, standby, port), COMPLETE_S)
+        settle(world)
+        assert world.active() == active
+        assert exchange(end).startswith("HTTP/1.1 200")
+
+
+@in_lab
+def test_hostile_datagrams_on_the_port_of_flows_change_nothing(world: World) -> None:
+    """Ten thousand, forged, cut, replayed to no purpose and under other keys: no entry, no role, and it goes on."""
+    active = settle(world)
+    standby = other(active)
+    with connection(world) as end:
+        world.until(lambda: entries(world, standby, port_of(end)))
+        before, pid, repaired = world.moves(), world.pid(standby, "flows"), mended(world, standby)
+        world.lab.namespaces[active].run(_flood, world.lab.key, standby)
+        reasons = ("channel-replay", "channel-forged", "channel-length")
+        world.until(lambda: set(reasons) <= set(world.status(standby)["flows"]["dropped"]))
+        assert (world.moves(), world.pid(standby, "flows")) == (before, pid)
+        assert mended(world, standby) == repaired
+        with connection(world) as later:
+            world.until(lambda: entries(world, standby, port_of(later)))
+        settle(world)
+        assert entries(world, standby, port_of(end))
+
+
+@in_lab
+def test_another_file_begins_replication_anew_and_loses_nothing(world: World) -> None:
+    """Taken live by both: other processes replicate, agree anew, and the connection is in both kernels as before.
+
+    Without `state:` nobody replicates any more; with it again, everything is fetched.
+    """
+    active = settle(world)
+    standby = other(active)
+    spare = "  spare: {listen: '203.0.113.10:81', servers: [web2:8080], check: {http: /healthz}%s}\nnat:\n"
+    more, unlike = (TEXT.replace("nat:\n", spare % state) for state in ("", ", state: replicate"))
+    stateless = TEXT.replace("    state: replicate\n", "").replace("state: replicate, ", "")
+    with connection(world) as end:
+        port = port_of(end)
+        world.until(lambda: entries(world, standby, port))
+        before = {node: world.pid(node, "flows") for node in NODES}
+        _give(world, (standby, active), more)  # nothing that concerns who replicates
+        assert {node: world.pid(node, "flows") for node in NODES} == before
+        for text in (unlike, TEXT):
+            pids = {node: world.pid(node, "flows") for node in NODES}
+            since = time.monotonic_ns()
+            _give(world, (standby, active), text)
+            assert all(world.pid(node, "flows") not in (0, pids[node]) for node in NODES)
+            world.until(lambda since=since: proven(world, standby) > since, COMPLETE_S)  # type: ignore[misc]
+            assert entries(world, standby, port) == entries(world, active, port) != []
+        _give(world, (standby, active), stateless)
+        assert [world.pid(node, "flows") for node in NODES] == [0, 0]
+        assert world.group(standby)["flows"] is None
+        assert "no flows are kept" in world.ask(standby, "flows")["error"]
+        _give(world, (standby, active), TEXT)
+        settle(world)
+        assert entries(world, standby, port) == entries(world, active, port) != []
+        assert world.active() == active
+        assert exchange(end).startswith("HTTP/1.1 200")
+
+
+@in_lab
+def test_the_command_compares_both_kernels(world: World) -> None:
+    """Equal: 0. Where they were made to differ a moment ago it is said, or was mended; an unknown node is an error."""
+    active = settle(world)
+    standby = other(active)
+    with connection(world):
+        code, out, _ = world.understudy(
+            standby, "flows", "--node", standby, "--json", "--run-dir", str(world.lab.state)
+        )
+        assert code == 0, out
+        assert '"mismatches": 0' in out
+        code, out, err = world.understudy(standby, "flows", "--node", standby, "--run-dir", str(world.lab.state))
+        assert (code, "0 differ" in out) == (0, True), (out, err)
+        assert world.understudy(standby, "flows", "--node", "gw9", "--run-dir", str(world.lab.state))[0] == 1
+        code, out, _ = world.understudy(standby, "status", "--run-dir", str(world.lab.state))
+        assert "edge flows, " in out
+
+
+def _give(world: World, nodes: tuple[str, str], text: str) -> None:
+    for node in nodes:
+        reply = client.reload(world.lab.run_dir(node), "new.yaml", text.encode())
+        assert reply["ok"], reply
+
+
+def _loose(world: World, node: str) -> str:
+    return world.run(node, "cat /proc/sys/net/netfilter/nf_conntrack_tcp_loose").strip()
+
+
+def _delete(port: int) -> None:
+    """As an operator's `conntrack -D` would."""
+    table = FlowTable()
+    found = _of(port)
+    assert found
+    for raw in found:
+        assert table.delete(raw)
+    table.close()
+
+
+def _flood(key: bytes, standby: str) -> None:
+    """From the Active's own address and port: what it said before, and what somebody without the key can make of it."""
+    number, sender = NODES.index(standby) + 1, 2 - NODES.index(standby)
+    target = f"192.168.250.{number}"
+    genuine = _overheard(target)
+    forger = Channel(bytes(32), sender, 1 << 31, frozenset({number}), port=FLOWS_PORT)
+    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_UDP) as end:
+        for each in range(10_000):
+            sealed = forger.seal(os.urandom(each % 1200), number, 2)
+            recorded = genuine[each % len(genuine)]
+            kinds = (
+                MAGIC + key_id(key) + sealed[8:],
+                recorded,
+                recorded[:20] + os.urandom(20) + recorded[40:],
+                recorded[: each % len(recorded)],
+                MAGIC + key_id(key) + os.urandom(each % 1392),
+                sealed,
+            )
+            payload = kinds[each % len(kinds)]
+            header = struct.pack("!HHHH", FLOWS_PORT, FLOWS_PORT, 8 + len(payload), 0)  # 0: no checksum
+            end.sendto(header + payload, (target, 0))
+
+
+def _overheard(target: str) -> list[bytes]:
+    """Some datagrams of the replicator in this namespace, as anybody on the cable has them."""
+    found: list[bytes] = []
+    with socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(3)) as tap:
+        tap.settimeout(5)
+        while len(found) < 20:
+            packet = tap.recv(2048)
+            udp = packet[20:]
+            if (
+                packet[9] == 17
+                and packet[16:20] == socket.inet_aton(target)
+                and udp[2:4] == FLOWS_PORT.to_bytes(2, "big")
+            ):
+                found.append(udp[8:])
+    return found

@@ -1,0 +1,287 @@
+"""The loop around the replication: what takes long is done in parts, in order, delayed only where a drill says so."""
+
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import pytest
+
+from understudy.adapters.channel import FLOWS_PORT, Channel
+from understudy.agent import messages
+from understudy.agent.flow_work import WRITES_MAX
+from understudy.agent.journal import JournalSender
+from understudy.agent.replicator import Replicator
+from understudy.agent.replicator_line import CoreLine
+from understudy.core.replication.effects import Drain, Effect, List, Renew, Write
+from understudy.core.replication.events import (
+    Drained,
+    Event,
+    KernelChanged,
+    KernelOverrun,
+    Kind,
+    Listed,
+    Record,
+    Started,
+    Written,
+)
+from understudy.core.replication.machine import Replication
+from understudy.core.settings import GroupSettings, NodeSettings
+from understudy.errors import EnvironmentFailure
+from understudy.units import MILLISECOND, Duration, GroupName, Instant, NodeName
+
+EDGE = GroupSettings(GroupName("edge"), 1, 100 * MILLISECOND, True, (), (), {})
+SETTINGS = NodeSettings(NodeName("gw1"), 1, bytes(16), (), (), (), (EDGE,), (), {}, 100 * MILLISECOND)
+GROUPS = frozenset({1})
+
+
+def record(number: int) -> Record:
+    return Kind.CHANGED, number.to_bytes(4, "big")
+
+
+class Script(Replication):
+    """Says what it was told to say, and keeps what it hears."""
+
+    def __init__(self) -> None:
+        super().__init__(SETTINGS)
+        self.heard: list[Event] = []
+        self.answers: dict[type, list[Effect]] = {}
+
+    def handle(self, now: Instant, event: Event) -> list[Effect]:
+        self.heard.append(event)
+        return self.answers.pop(type(event), [])
+
+    def next_deadline(self) -> Instant | None:
+        return None
+
+    def of(self, kind: type) -> list[Event]:
+        return [event for event in self.heard if isinstance(event, kind)]
+
+
+@dataclass
+class Kernel:
+    """A table in memory: what is written, and what a list would bring."""
+
+    chunks: list[list[bytes]] = field(default_factory=list)
+    batches: list[list[Record]] = field(default_factory=list)
+    fails_after: int | None = None
+    renewed: list[frozenset[int]] = field(default_factory=list)
+
+    refusals: dict[str, int] = field(default_factory=dict)
+
+    def count(self) -> int:
+        return 5
+
+    def limit(self) -> int:
+        return 100
+
+    def write(self, records: list[Record]) -> int:
+        self.batches.append(list(records))
+        return sum(raw == b"no" for _, raw in records)
+
+    def list(self, groups: frozenset[int]) -> Iterator[list[bytes]]:
+        for number, chunk in enumerate(self.chunks):
+            if number == self.fails_after:
+                raise EnvironmentFailure("list", "flows", "no memory")
+            yield chunk
+
+    def renew(self, groups: frozenset[int]) -> Iterator[int]:
+        for _ in range(3):
+            self.renewed.append(groups)
+            yield 1
+
+
+class News:
+    """The kernel's news: a datagram a record, and `!` for an overrun."""
+
+    def __init__(self) -> None:
+        self.socket, self.teller = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.setblocking(False)
+
+    def read(self, limit: int) -> tuple[Sequence[Record], bool]:
+        found: list[Record] = []
+        for _ in range(limit):
+            try:
+                data = self.socket.recv(100)
+            except BlockingIOError:
+                break
+            if data == b"!":
+                return found, True
+            found.append((Kind.CHANGED, data))
+        return found, False
+
+
+@dataclass
+class Stage:
+    machine: Script
+    kernel: Kernel
+    news: News
+    replicator: Replicator
+    core: socket.socket
+
+
+Stages = Callable[..., Stage]
+
+
+@pytest.fixture
+def stage() -> Iterator[Stages]:
+    """Makes as many as a test wants, and closes their sockets."""
+    sockets: list[socket.socket] = []
+
+    def make(sync_delay: Duration = 0) -> Stage:
+        news, ends, journal = News(), messages.pair(), messages.pair()
+        sockets.extend((news.socket, news.teller, *ends, *journal))
+        return _stage(news, ends, journal[0], sync_delay)
+
+    yield make
+    for each in sockets:
+        each.close()
+
+
+def _stage(
+    news: News, ends: tuple[socket.socket, socket.socket], journal: socket.socket, sync_delay: Duration
+) -> Stage:
+    machine, kernel = Script(), Kernel()
+    channel = Channel(bytes(32), 1, 1, frozenset({2}), port=FLOWS_PORT)
+    replicator = Replicator(
+        machine,
+        SETTINGS,
+        {},
+        channel,
+        kernel,
+        news,
+        CoreLine(ends[0]),
+        JournalSender(journal, NodeName("gw1")),
+        sync_delay=sync_delay,
+    )
+    return Stage(machine, kernel, news, replicator, ends[1])
+
+
+def test_a_list_is_read_a_chunk_a_turn_and_news_comes_between(stage: Stages) -> None:
+    """News that is there at a chunk is heard before the next chunk; at the end it is said that it is the end."""
+    made = stage()
+    made.kernel.chunks = [[bytes([number])] for number in range(5)]
+    made.machine.answers[Started] = [List(4, GROUPS)]
+    made.replicator.feed(Started(1))
+    for number in range(6):
+        made.news.teller.send(b"news %d" % number)
+        made.replicator.turn()
+    kinds = [type(event) for event in made.machine.heard if isinstance(event, KernelChanged | Listed)]
+    assert kinds == [KernelChanged, Listed] * 6
+    parts = [event for event in made.machine.heard if isinstance(event, Listed)]
+    assert [(part.number, part.last) for part in parts] == [(4, False)] * 5 + [(4, True)]
+    assert [entry for part in parts for entry in part.entries] == [bytes([number]) for number in range(5)]
+
+
+def test_a_paced_list_waits_between_chunks_and_holds_up_nothing(stage: Stages) -> None:
+    """At ten entries a second the second chunk is not due for long: news and writes go on meanwhile."""
+    made = stage()
+    made.kernel.chunks = [[bytes(1)] * 10, [bytes(1)] * 10]
+    made.machine.answers[Started] = [List(1, GROUPS, pace=10)]
+    made.machine.answers[KernelChanged] = [Write(1, [record(1)])]
+    made.replicator.feed(Started(1))
+    made.replicator.turn()
+    for _ in range(10):
+        made.news.teller.send(b"news")
+        made.replicator.turn()
+    assert len(made.machine.of(Listed)) == 1
+    assert len(made.machine.of(KernelChanged)) == 10
+    assert made.machine.of(Written) == [Written(1)]
+
+
+def test_two_lists_are_read_one_after_the_other_and_a_failed_one_is_said_so(stage: Stages) -> None:
+    """Each has its own end, and the failure of one is not the other's."""
+    made = stage()
+    made.kernel.chunks, made.kernel.fails_after = [[b"a"], [b"b"]], 1
+    made.machine.answers[Started] = [List(1, GROUPS), List(2, GROUPS)]
+    made.replicator.feed(Started(1))
+    for _ in range(4):
+        made.replicator.turn()
+    assert made.machine.of(Listed) == [
+        Listed(1, [b"a"], last=False),
+        Listed(1, (), last=True, failed=True),
+        Listed(2, [b"a"], last=False),
+        Listed(2, (), last=True, failed=True),
+    ]
+
+
+def test_writes_are_joined_in_order_and_each_is_answered(stage: Stages) -> None:
+    """One batch for the kernel, bounded; answers in order, refusals with the last."""
+    made = stage()
+    few = [Write(number, [record(number), (Kind.GONE, b"no")]) for number in range(3)]
+    made.machine.answers[Started] = [*few]
+    made.replicator.feed(Started(1))
+    made.replicator.turn()
+    assert made.kernel.batches == [[each for write in few for each in write.records]]
+    assert made.machine.of(Written) == [Written(0), Written(1), Written(2, 3)]
+    made.machine.answers[Written] = [Write(9, [record(9)] * WRITES_MAX), Write(10, [record(10)])]
+    made.replicator.feed(Written(0))
+    made.replicator.turn()
+    assert [len(batch) for batch in made.kernel.batches[1:]] == [WRITES_MAX]
+    made.replicator.turn()
+    assert [len(batch) for batch in made.kernel.batches[1:]] == [WRITES_MAX, 1]
+
+
+def test_writes_are_held_back_on_purpose(stage: Stages) -> None:
+    """A drill's delay: nothing reaches the kernel before its time, then all of it in order. The control has none."""
+    made, control = stage(sync_delay=50 * MILLISECOND), stage()
+    for each in (made, control):
+        each.machine.answers[Started] = [Write(1, [record(1)]), Write(2, [record(2)])]
+        each.replicator.feed(Started(1))
+        each.news.teller.send(b"news")
+        each.replicator.turn()
+    assert (made.kernel.batches, control.kernel.batches) == ([], [[record(1), record(2)]])
+    made.replicator.turn()  # waits until it is due
+    made.replicator.turn()
+    assert made.kernel.batches == [[record(1), record(2)]]
+
+
+def test_a_drain_hands_over_everything_that_the_kernel_has_told(stage: Stages) -> None:
+    """In order, an overrun too, and only then says that this was all."""
+    made = stage()
+    for number in range(3):
+        made.news.teller.send(b"%d" % number)
+    made.news.teller.send(b"!")
+    made.machine.answers[Started] = [Drain(7)]
+    made.replicator.feed(Started(1))
+    assert [type(event) for event in made.machine.heard] == [Started, KernelChanged, KernelOverrun, Drained]
+    assert made.machine.of(KernelChanged) == [KernelChanged([(Kind.CHANGED, b"%d" % number) for number in range(3)])]
+    assert made.machine.of(Drained) == [Drained(7)]
+
+
+def test_what_effects_bring_about_comes_after_them(stage: Stages) -> None:
+    """The machine is never asked within its own answer: a drain between two writes does not overtake the second."""
+    made = stage()
+    order: list[str] = []
+    handle = made.machine.handle
+
+    def noted(now: Instant, event: Event) -> list[Effect]:
+        order.append(type(event).__name__)
+        effects = handle(now, event)
+        order.append("end")
+        return effects
+
+    made.machine.handle = noted  # type: ignore[method-assign]  # only to see the order of calls
+    made.news.teller.send(b"news")
+    made.machine.answers[Started] = [Write(1, [record(1)]), Drain(1), Write(2, [record(2)])]
+    made.replicator.feed(Started(1))
+    made.replicator.turn()
+    assert order == ["Started", "end", "KernelChanged", "end", "Drained", "end", "Written", "end", "Written", "end"]
+    assert made.kernel.batches == [[record(1), record(2)]]
+
+
+def test_timeouts_are_renewed_in_parts_until_the_group_is_given_up(stage: Stages) -> None:
+    """A part a turn beside everything else; of a group that another node serves from now on nothing more."""
+    made = stage()
+    made.machine.answers[Started] = [Renew(frozenset({1, 2}))]
+    made.replicator.feed(Started(1))
+    made.replicator.turn()
+    messages.send(made.core, {"op": "own", "owned": ["edge"]})
+    made.replicator.turn()
+    before = list(made.kernel.renewed)
+    messages.send(made.core, {"op": "own", "owned": []})
+    made.replicator.turn()
+    for _ in range(1000):
+        made.news.teller.send(b"news")
+        made.replicator.turn()
+    assert set(before) == {frozenset({1, 2})}
+    assert made.kernel.renewed[len(before) :] == [frozenset({2})] * 3
