@@ -26,8 +26,12 @@ def drawn(seed: int, count: int) -> list[Any]:
 
 
 def test_the_campaign_knows_every_fault_but_the_controls() -> None:
-    """A new fault that it forgets fails here; every value that it draws is one that the fault takes."""
-    assert set(coverage.KINDS) == {name for name, fault in FAULTS.items() if not fault.control}
+    """A new fault that it forgets fails here; every value that it draws is one that the fault takes.
+
+    Faults of kept flows need a file that keeps some, which the campaign's files do not.
+    """
+    wanted = {name for name, fault in FAULTS.items() if not fault.control and not fault.keeps_flows}
+    assert set(coverage.KINDS) == wanted
     for injection in drawn(3, 230):
         coverage.values_of(injection)
 

@@ -21,6 +21,7 @@ OCCASION = Occasion(
     group="edge",
     nodes=("gw1", "gw2"),
     struck="gw1",
+    addresses=frozenset({"203.0.113.10"}),
     network=None,
     lane_network="outside",
     sentence="The active node loses its power.",
@@ -188,3 +189,11 @@ def test_events_tell_the_story_in_order() -> None:
     """The fault, the silence, the causes, the return."""
     kinds = [event["kind"] for event in row(wire())["events"]]
     assert kinds == ["silence", "fault", "expired", "moved", "resumed"]
+
+
+def test_an_answer_for_a_nodes_own_address_is_not_the_groups() -> None:
+    """A neighbour asks the struck node for its own address long after its lease has ended; and a control."""
+    own = row(wire(Sighting(at(1900), "gw1", "outside", "answer", "203.0.113.1")))
+    groups = row(wire(Sighting(at(1900), "gw1", "outside", "answer", "203.0.113.10")))
+    assert groups["silent_after_ms"] == 900
+    assert own["silent_after_ms"] != 900

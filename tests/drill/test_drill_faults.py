@@ -31,7 +31,8 @@ MS = MILLISECOND
 NAMES = {
     *("one-way-loss", "packet-loss", "packet-corrupt", "partition", "flap", "agent-pause", "cpu-starve", "slow-kernel"),
     *("clock-step", "disk-full", "rules-flushed", "address-deleted", "peer-misconfigured", "hostile-flood"),
-    "node-return",
+    *("node-return", "sync-loss", "sync-path-flap", "flows-kill", "flows-freeze", "standby-stale", "event-overrun"),
+    "conntrack-full",
 }
 
 
@@ -63,6 +64,14 @@ def test_every_fault_has_its_name_its_parameters_and_a_sentence() -> None:
         ("packet-loss", {}, {"packets_lost": 1}, "packets lost"),
         ("packet-corrupt", {}, {"role_changes_by_node": {"gw1": 1}}, "role changes"),
         ("partition", {}, {"dual_answer_ms": 3300.0}, "two nodes answered"),
+        ("sync-loss", {}, {"packets_lost": 1}, "packets lost"),
+        ("sync-path-flap", {}, {"role_changes_by_node": {"gw1": 1}}, "role changes"),
+        ("flows-kill", {"node": "standby"}, {"packets_lost": 1}, "packets lost"),
+        ("flows-freeze", {}, {"role_changes_by_node": {"gw1": 1}}, "role changes"),
+        ("event-overrun", {}, {"packets_lost": 1}, "packets lost"),
+        ("conntrack-full", {}, {"packets_lost": 1}, "packets lost"),
+        ("standby-stale", {}, {"outage_ms": 2400.0}, "above the bound"),
+        ("standby-stale", {}, {"dual_answer_ms": 2.0}, "two nodes answered"),
         ("partition", {}, {"dual_answer_ms": 0.0}, "did not do what it says"),
         ("partition", {"paths": "heartbeat"}, {"dual_answer_ms": 2.0}, "two nodes answered"),
         ("flap", {}, {"role_changes_by_node": {"gw1": 3}}, "role changes"),

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ from understudy.config.drills import Value
 from understudy.drill import measure
 from understudy.drill.result import DrillJson
 from understudy.drill.session import Request, rehearse
-from understudy.units import SECOND
+from understudy.units import MILLISECOND, SECOND
 
 PAIR = Path(__file__).parents[2] / "examples" / "pair.yaml"
 COMMAND = [sys.executable, "-c", "from understudy.cli import main; main()", "drill", str(PAIR)]
@@ -110,3 +111,51 @@ def test_faults_with_parameters_are_set_judged_and_told(monkeypatch: pytest.Monk
     assert run["dual_answer_ms"] > 0, "both served meanwhile"
     assert [move["node"] for move in run["decisions"]]
     assert partition["bound"].get("dual_answer_min_ms")
+
+
+STATEFUL = Path(__file__).parents[2] / "examples" / "stateful.yaml"
+
+
+def stateful_drill(monkeypatch: pytest.MonkeyPatch, **options: Any) -> DrillJson:
+    """A power loss of the stateful pair at 50 ms under 50 connections and 10 idle datagrams; no milliseconds judged."""
+    monkeypatch.setattr(measure, "STALL_LIMIT", 2 * SECOND)
+    asked = Request(STATEFUL, "node-power-loss", 1, 50, 50 * MILLISECOND, lease=True, seed=1, udp=10, **options)
+    return rehearse(asked, lambda _: None)
+
+
+def test_replicated_connections_live_through_a_power_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of them, busy and idle, TCP and UDP, and no address was before its state."""
+    (run,) = stateful_drill(monkeypatch, idle_share=0.5)["runs"]
+    assert (run["tcp_established"], run["tcp_survived"], run["tcp_reset"], run["tcp_corrupted"]) == (50, 50, 0, 0)
+    assert (run["udp_established"], run["udp_survived"]) == (10, 10)
+    assert (run["vip_before_state"], run["flows_mismatched"]) == (0, 0)
+    assert run["flows_active"] is not None
+    assert run["flows_active"] >= 50
+    assert run["flows_standby"] is not None
+    assert run["flows_standby"] >= 50
+    assert run["sync_lag_flows"] > 0
+
+
+def test_slow_writing_holds_the_address_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gate waits for what was received; the connections live."""
+    (run,) = stateful_drill(monkeypatch, sync_delay=200 * MILLISECOND)["runs"]
+    assert run["vip_before_state"] == 0
+    assert run["tcp_survived"] == 50
+    assert (run["sync_lag_ms"] or 0) >= 100
+
+
+def test_without_the_gate_addresses_are_seen_before_their_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The control of the measurement: slow writing, and nobody waits for it."""
+    drill = stateful_drill(monkeypatch, sync_delay=200 * MILLISECOND, gate=False)
+    (run,) = drill["runs"]
+    assert (run["vip_before_state"] or 0) > 0
+    assert not drill["verdict"]["passed"]
+    assert "as it must be" in drill["verdict"]["reasons"][-1]
+
+
+def test_without_replication_idle_datagrams_are_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other control: what nobody kept, nobody knows."""
+    (run,) = stateful_drill(monkeypatch, state="none")["runs"]
+    assert (run["udp_established"], run["udp_survived"]) == (10, 0)
+    assert (run["flows_standby"], run["vip_before_state"]) == (0, 0)
+    assert (run["flows_unsent"] or 0) >= 50

@@ -18,7 +18,15 @@ class Cell(IntEnum):
     """Connections neither reset nor answered since MARK; -1 until counted for that MARK."""
     COUNTED_MARK = 5
     """The MARK that UNDECIDED was counted for."""
-    STREAMS = 8
+    STATE_READY = 6
+    """Both kernels were compared, and every change of them is watched."""
+    CUT = 7
+    """Instant of the fault, 0 before. Written by the drill."""
+    DATAGRAMS_READY = 8
+    DATAGRAMS_UNDECIDED = 9
+    """Idle exchanges of datagrams that were not answered since MARK; counted for DATAGRAMS_COUNTED."""
+    DATAGRAMS_COUNTED = 10
+    STREAMS = 16
     """From here two cells a stream: last arrival, and when its last silence of more than 5 ms ended."""
 
 

@@ -41,6 +41,15 @@ def silenced(timing: Timing) -> Bound:
     )
 
 
+def waived(timing: Timing) -> Bound:
+    return Bound(
+        "at most 3 I + skew, the gate's deadline and 25 ms; the waiver recorded with its reason",
+        outage_max=timing.takeover_max + timing.gate + SLACK,
+        role_changes_max=1,
+        late_max=UNTIMED,
+    )
+
+
 def dark_time(timing: Timing) -> Duration:
     """How long `both-agents-kill` leaves the pair without any agent: the last lease must have lapsed by far."""
     return max(_DARK_MIN, 4 * timing.interval + SECOND)

@@ -71,8 +71,8 @@ def partition(values: Values) -> Fault:
         return Fault(
             "partition",
             "No heartbeat passes between the nodes on any path; their advertisements do.",
-            prepare=lambda s: _impair(s, _shared(s), udp_port(PORT), udp_port(PORT)),
-            inject=lambda s: _begin(s, _shared(s)),
+            prepare=lambda s: _impair(s, shared_networks(s), udp_port(PORT), udp_port(PORT)),
+            inject=lambda s: _begin(s, shared_networks(s)),
             heal=_end,
             heal_after=lambda _: duration,
             check=_has_struck,
@@ -116,7 +116,7 @@ def _go_on_flapping(strike: Strike, struck: Instant, times: int, period: Duratio
         changes[step % 2](strike.active, strike.network)
 
 
-def _shared(strike: Strike) -> list[NetworkName]:
+def shared_networks(strike: Strike) -> list[NetworkName]:
     """Every network that both nodes are on, the group's or not."""
     theirs = {port.network for port in strike.lab.topology.host(strike.standby).ports}
     return [port.network for port in strike.lab.topology.host(strike.active).ports if port.network in theirs]
@@ -142,7 +142,7 @@ def _part(strike: Strike) -> Instant:
     before = now()
     strike.tool.begin(
         (port(strike.active, network).switch_index, port(strike.standby, network).switch_index)
-        for network in _shared(strike)
+        for network in shared_networks(strike)
     )
     return before
 

@@ -30,11 +30,22 @@ def ask(run_dir: Path, command: Mapping[str, Any], timeout_s: float = 5.0) -> di
 
 def role(run_dir: Path, group: str) -> str:
     """The node's role in a group, in lower case; empty while its agent does not answer."""
+    return str(_standing(run_dir, group).get("role", "")).lower()
+
+
+def has_flows(run_dir: Path, group: str) -> bool:
+    """Whether the node says that its replica of the group's flows is complete."""
+    flows = _standing(run_dir, group).get("flows")
+    return isinstance(flows, dict) and bool(flows.get("complete"))
+
+
+def _standing(run_dir: Path, group: str) -> dict[str, Any]:
+    """What the agent says of the group (Any: JSON); nothing while it does not answer."""
     try:
         reply = ask(run_dir, {"command": "status"}, timeout_s=1.0)
     except EnvironmentFailure:
-        return ""
+        return {}
     for entry in reply.get("groups", ()):
         if entry.get("name") == group:
-            return str(entry.get("role", "")).lower()
-    return ""
+            return dict(entry)
+    return {}

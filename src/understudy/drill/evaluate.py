@@ -28,6 +28,8 @@ class Occasion:
     group: str
     nodes: tuple[str, ...]
     struck: str
+    addresses: frozenset[str]
+    """The group's: an answer for a node's own address is nobody's business."""
     network: str | None
     """The LAN that was struck."""
     lane_network: str
@@ -96,7 +98,7 @@ def evaluate(
     counts = {stream.name: measure.count(stream, window) for stream in wire.streams}
     worst = max(found.values(), key=lambda gap: gap.outage)
     during = [event for event in journal if occasion.fault <= event.instant <= occasion.stop]
-    answered = _answers(wire.sightings, (occasion.fault, occasion.stop))
+    answered = _answers(wire.sightings, occasion.addresses, (occasion.fault, occasion.stop))
     declared = _hand_overs(during, occasion)
     both = [measure.split(measure.overlaps(by_node), declared) for by_node in answered.values()]
     struck_answers = [
@@ -129,6 +131,7 @@ def evaluate(
         "tcp_reset": sum(path["reset"] for path in paths.values()),
         "tcp_stalled": sum(path["stalled"] for path in paths.values()),
         "tcp_by_path": paths,
+        "tcp_corrupted": sum(connection.corrupted for connection in flows.connections),
         "connects": len(connects),
         "refused_connects": sum(connect.outcome == "refused" for connect in connects),
         "timed_out_connects": sum(connect.outcome == "timeout" for connect in connects),
@@ -166,11 +169,13 @@ def _longest_stall(wire: WireRecord, window: Spell) -> Duration:
     )
 
 
-def _answers(sightings: Sequence[Sighting], window: Spell) -> dict[str, dict[str, list[Instant]]]:
+def _answers(
+    sightings: Sequence[Sighting], addresses: frozenset[str], window: Spell
+) -> dict[str, dict[str, list[Instant]]]:
     """Address -> node -> when it answered for it. Announcements claim an address just as an answer does."""
     answers: dict[str, dict[str, list[Instant]]] = {}
     for sighting in sightings:
-        if sighting.kind != "advertisement" and window[0] <= sighting.instant <= window[1]:
+        if sighting.subject in addresses and window[0] <= sighting.instant <= window[1]:
             answers.setdefault(sighting.subject, {}).setdefault(sighting.node, []).append(sighting.instant)
     return answers
 

@@ -15,7 +15,7 @@ from understudy.config.drills import Value
 from understudy.config.plan import Group, Plan
 from understudy.drill.judge import Bound
 from understudy.lab.build import Lab
-from understudy.units import Duration, Instant, NetworkName, NodeName
+from understudy.units import SECOND, Duration, Instant, NetworkName, NodeName
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,8 @@ class Timing:
     interval: Duration
     skew: Duration
     """Of the standby."""
+    gate: Duration = 2 * SECOND
+    """How long a promotion may wait for the state."""
 
     @property
     def takeover_min(self) -> Duration:
@@ -38,7 +40,7 @@ class Timing:
 def timing_of(group: Group) -> Timing:
     """The timers after the worst standby's priority."""
     lowest = min(group.priorities.values())
-    return Timing(group.advertise, (256 - lowest) * group.advertise // 256)
+    return Timing(group.advertise, (256 - lowest) * group.advertise // 256, group.gate_deadline)
 
 
 class NotSettled(Exception):
@@ -138,6 +140,10 @@ class Fault:
     """The struck agent cannot know, so the phase of the advertisement interval matters."""
     on_lan: bool = False
     """Strikes one LAN."""
+    waives: bool = False
+    """The standby cannot have the state: it may serve without, after its gate's deadline and with a recorded reason."""
+    keeps_flows: bool = False
+    """It is about flows kept in both kernels: a file that keeps none is taken to replicate them all."""
     control: bool = False
     """Checks the measurement, not the pair."""
     parameters: Mapping[str, Value] = field(default_factory=dict)

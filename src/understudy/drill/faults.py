@@ -8,7 +8,7 @@ from dataclasses import replace
 from understudy.config import drills
 from understudy.config.drills import Value, Values
 from understudy.config.plan import Group
-from understudy.drill import agents, bounds, cables, flood, meddling, misconfigured
+from understudy.drill import agents, bounds, cables, flood, flowfaults, meddling, misconfigured, tablefaults
 from understudy.drill.bounds import SLACK, dark_time
 from understudy.drill.fault import Fault, Strike, Timing, now, timing_of
 from understudy.drill.gapcontrol import INJECTED, GapControl
@@ -177,6 +177,13 @@ _MADE: Mapping[str, Callable[[Values], Fault]] = {
     "address-deleted": meddling.address_deleted,
     "peer-misconfigured": misconfigured.peer_misconfigured,
     "hostile-flood": flood.hostile_flood,
+    "sync-loss": flowfaults.sync_loss,
+    "sync-path-flap": flowfaults.sync_path_flap,
+    "flows-kill": flowfaults.flows_kill,
+    "flows-freeze": flowfaults.flows_freeze,
+    "standby-stale": flowfaults.standby_stale,
+    "event-overrun": tablefaults.event_overrun,
+    "conntrack-full": tablefaults.conntrack_full,
 }
 
 _BY_NAME = {fault.name: fault for fault in _FIXED}

@@ -1,14 +1,17 @@
 """The probe of TCP: one process with a population of long-lived connections and a fixed rate of new ones, in plain
 epoll.
 
-Every connection asks something small each EXCHANGE and waits for the whole answer, so an answer proves both
-directions. Whoever still waits does not ask again: TCP itself retransmits, as for a real client. New connections
-start at instants fixed beforehand (open loop); what they waited counts from there, not from when the process got
-round to it.
+Every connection asks something small each EXCHANGE (a large population less often: EXCHANGES_MAX a second in all) and
+waits for the whole answer, so an answer proves both directions. Each question is numbered, and the answer must be it,
+byte for byte: anything else ends the connection as a reset would. Whoever still waits does not ask again: TCP itself
+retransmits, as for a real client. Idle connections ask once when they begin, and then only when the drill wants to know
+who is alive. New connections start at instants fixed beforehand (open loop); what they waited counts from there, not
+from when the process got round to it.
 """
 
 import errno
 import gc
+import hashlib
 import resource
 import select
 import socket
@@ -23,11 +26,16 @@ from understudy.drill.record import Connect, Connection, FlowRecord
 from understudy.units import MILLISECOND, SECOND, Address, Duration, Instant
 
 EXCHANGE: Duration = 100 * MILLISECOND
+EXCHANGES_MAX = 2000
+"""A second: a prober that is late for its own schedule proves less."""
 CONNECT_RATE = 50
 """New connections a second."""
 CONNECT_TIMEOUT: Duration = 5 * SECOND
 _ESTABLISH_TIMEOUT: Duration = 5 * SECOND
+_ESTABLISH_RATE_MIN = 500
+"""Connections a second that must come about, beyond the time above."""
 _LIFE_MAX: Duration = 600 * SECOND
+_ANSWER_MAX = 4096
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
@@ -39,6 +47,7 @@ class Member:
     """`service` speaks HTTP/1.1 with keep-alive, `source-nat` speaks to a plain echo."""
     sock: socket.socket
     target: tuple[str, int]
+    idle: bool = False
 
 
 @dataclass(slots=True)
@@ -49,11 +58,12 @@ class _Live:
     index: int
     established: bool = False
     waiting: bytes = b""
-    """What the answer will end with; empty while nothing is asked."""
+    """What the answer must be; empty while nothing is asked."""
     received: bytes = b""
     asked: int = 0
     answered: int = 0
     ended: int = 0
+    corrupted: bool = False
 
 
 @dataclass(slots=True)
@@ -66,10 +76,17 @@ class _Attempt:
 class FlowProbe:
     """Runs inside the namespace of the client whose new connections it makes."""
 
-    def __init__(self, members: Sequence[Member], services: Sequence[tuple[Address, int]], board: Board) -> None:
+    def __init__(
+        self,
+        members: Sequence[Member],
+        services: Sequence[tuple[Address, int]],
+        board: Board,
+        connect_rate: int = CONNECT_RATE,
+    ) -> None:
         self._live = [_Live(member, index) for index, member in enumerate(members)]
         self._services = services
         self._board = board
+        self._connect_every = SECOND // connect_rate
         self._poll = select.epoll()
         self._by_fd: dict[int, _Live] = {}
         self._attempts: dict[int, _Attempt] = {}
@@ -86,14 +103,14 @@ class FlowProbe:
         usage = resource.getrusage(resource.RUSAGE_SELF)
         share = (usage.ru_utime + usage.ru_stime) * SECOND / (time.monotonic_ns() - began)
         connections = tuple(
-            Connection(live.member.path, live.established, Instant(live.answered), Instant(live.ended))
+            Connection(live.member.path, live.established, Instant(live.answered), Instant(live.ended), live.corrupted)
             for live in self._live
         )
         return FlowRecord(connections, tuple(self._connects), self._stall_max, round(share, 4))
 
     def _establish(self) -> None:
         """Connect every member, a few at a time; who is not there in time does not count as established."""
-        deadline = time.monotonic_ns() + _ESTABLISH_TIMEOUT
+        deadline = time.monotonic_ns() + _ESTABLISH_TIMEOUT + len(self._live) * SECOND // _ESTABLISH_RATE_MIN
         pending = deque(self._live)
         open_now: set[int] = set()
         while (pending or open_now) and time.monotonic_ns() < deadline:
@@ -115,16 +132,22 @@ class FlowProbe:
                     continue
                 live.established = True
                 live.member.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                # Nothing of this run shall be left for the next one: neither ports nor flows.
+                live.member.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
                 self._poll.modify(fd, select.EPOLLIN)
         for fd in open_now:
             self._poll.unregister(fd)
 
     def _exchange(self) -> None:
         established = [live for live in self._live if live.established]
-        spread = EXCHANGE // max(1, len(established))
+        idle = [live for live in established if live.member.idle]
+        busy = [live for live in established if not live.member.idle]
+        every = max(EXCHANGE, len(busy) * SECOND // EXCHANGES_MAX)
         start = time.monotonic_ns()
-        due = deque((start + spread * position, live) for position, live in enumerate(established))
-        next_connect = start + SECOND // CONNECT_RATE
+        due = deque((start + every * position // max(1, len(busy)), live) for position, live in enumerate(busy))
+        once = _paced(idle, start)
+        marked = False
+        next_connect = start + self._connect_every
         next_count = start
         end = start + _LIFE_MAX
         while True:
@@ -132,19 +155,26 @@ class FlowProbe:
             stop = self._board[Cell.STOP]
             if (stop and now >= stop) or now >= end:
                 break
+            if self._board[Cell.MARK] and not marked:
+                marked = True
+                once += _paced(idle, now)
             while due and due[0][0] <= now:
                 at, live = due.popleft()
                 self._stall_max = max(self._stall_max, now - at)
                 self._ask(live)
-                due.append((at + EXCHANGE, live))
+                due.append((at + every, live))
+            while once and once[0][0] <= now:
+                self._ask(once.popleft()[1])
             while self._services and next_connect <= now:
                 self._connect(next_connect)
-                next_connect += SECOND // CONNECT_RATE
+                next_connect += self._connect_every
             if next_count <= now:
                 self._count(established)
                 self._expire(now)
                 next_count = now + 50 * MILLISECOND
-            waits = [next_count, *([due[0][0]] if due else []), *([next_connect] if self._services else [])]
+            waits = [next_count, *(queue[0][0] for queue in (due, once) if queue)]
+            if self._services:
+                waits.append(next_connect)
             timeout = max(0, min(waits) - time.monotonic_ns())
             # epoll counts in milliseconds and rounds up: a few exchanges a millisecond late harm nothing.
             for fd, _events in self._poll.poll(timeout / SECOND):
@@ -159,12 +189,12 @@ class FlowProbe:
         if live.ended or live.waiting:
             return
         live.asked += 1
-        tag = b"c%d.%d;" % (live.index, live.asked)
-        live.waiting, live.received = tag, b""
+        question = question_of(live.index, live.asked)
+        live.waiting, live.received = question, b""
         if live.member.path == "service":
-            tag = b"GET /echo?%s HTTP/1.1\r\nHost: drill\r\n\r\n" % tag
+            question = b"GET /echo?%s HTTP/1.1\r\nHost: drill\r\n\r\n" % question
         try:
-            live.member.sock.send(tag)
+            live.member.sock.send(question)
         except BlockingIOError:
             pass
         except OSError:
@@ -180,8 +210,12 @@ class FlowProbe:
         if not data:
             self._end(live)
             return
-        live.received = (live.received + data)[-4096:]
-        if live.waiting and live.received.rstrip(b"\r\n").endswith(live.waiting):
+        live.received += data
+        answer = body_of(live.received) if live.member.path == "service" else live.received
+        if not live.waiting.startswith(answer) or len(live.received) > _ANSWER_MAX or not live.waiting:
+            live.corrupted = True
+            self._end(live)
+        elif answer == live.waiting:
             live.waiting = b""
             live.answered = time.monotonic_ns()
 
@@ -241,3 +275,19 @@ class FlowProbe:
     def _expire(self, now: int) -> None:
         for fd in [fd for fd, attempt in self._attempts.items() if now - attempt.scheduled > CONNECT_TIMEOUT]:
             self._finish(fd, "timeout")
+
+
+def _paced(lives: Sequence[_Live], start: int) -> deque[tuple[int, _Live]]:
+    """One turn each, as fast as the process can be on time."""
+    return deque((start + position * SECOND // EXCHANGES_MAX, live) for position, live in enumerate(lives))
+
+
+def question_of(index: int, number: int) -> bytes:
+    """What connection `index` asks as its question `number`: no other connection or question has these bytes."""
+    told = b"c%d.%d;" % (index, number)
+    return told + hashlib.blake2b(told, digest_size=24).hexdigest().encode()
+
+
+def body_of(response: bytes) -> bytes:
+    """What has come of an HTTP response's body; empty while its head is not whole."""
+    return response.partition(b"\r\n\r\n")[2]

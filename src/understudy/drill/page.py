@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from html import escape
 
-from understudy.drill import picture, runschart
+from understudy.drill import picture, runschart, statewords
 from understudy.drill.phrases import speaker
 from understudy.drill.picture import Say
 from understudy.drill.result import DrillJson, RunJson, median_run, phase_lengths, spell_parameters
@@ -107,6 +107,7 @@ def _section(drill: DrillJson, say: Say) -> str:
         f"<p>{escape(say('parameters'))}: {escape(spell_parameters(drill))}</p>" if drill.get("parameters") else "",
         f"<ul>{''.join(f'<li>{escape(reason)}</li>' for reason in reasons)}</ul>" if reasons else "",
         *_cards(drill, say),
+        _state(drill, say),
     ]
     if run is not None:
         parts += [*_figures(drill, run, say), _percentiles(drill, say), _events(run, say), _runs(drill, say)]
@@ -179,6 +180,15 @@ def _percentiles(drill: DrillJson, say: Say) -> str:
         heads = ["objective", "declared", "measured", "verdict"]
         table += f"<div class=wide><table>{_heads(heads, say)}{objectives}</table></div>"
     return table
+
+
+def _state(drill: DrillJson, say: Say) -> str:
+    rows = "".join(
+        f"<tr><td class='l t'>{escape(line.name)}</td><td class=t>{escape(line.value)}</td>"
+        f"<td class=l>{escape(line.meaning)}</td></tr>"
+        for line in statewords.lines(drill, say)
+    )
+    return f"<h3>{escape(say('Kept flows'))}</h3><div class=wide><table>{rows}</table></div>" if rows else ""
 
 
 def _events(run: RunJson, say: Say) -> str:

@@ -49,15 +49,17 @@ class WireRecord:
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """One long-lived TCP connection."""
+    """One long-lived TCP connection, or idle exchange of datagrams."""
 
     path: str
-    """`service` or `source-nat`."""
+    """`service`, `source-nat` or, of datagrams, `udp`."""
     established: bool
     answered: Instant
     """When its last complete answer arrived; 0 if none did."""
     ended: Instant
-    """When it was reset or closed under us; 0 if it was not."""
+    """When it was reset or closed under us, or brought other bytes than it had to; 0 if it was not."""
+    corrupted: bool = False
+    """It brought other bytes."""
 
 
 @dataclass(frozen=True, slots=True)

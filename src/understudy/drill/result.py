@@ -78,7 +78,34 @@ class DecisionJson(TypedDict):
     """Name of the row, where the journal says it; otherwise the reason that it gives."""
 
 
-class RunJson(TypedDict):
+class StateJson(TypedDict, total=False):
+    """What became of kept flows, judged by the harness. There only if the file keeps flows, or `--state` was given."""
+
+    vip_before_state: int | None
+    """Flows that the new Active had received, or could still have had from its peer, and that were not in its kernel
+    when it first answered for an address. Must be 0.
+    """
+    flows_unsent: int | None
+    """Flows in the struck node's kernel at the cut of which nothing had left it."""
+    sync_lag_ms: float | None
+    """Median, from a flow's first word in the active's kernel to its copy in the standby's; None without new flows."""
+    sync_lag_p99_ms: float | None
+    sync_lag_max_ms: float | None
+    sync_lag_flows: int
+    """How many flows these are of."""
+    flows_active: int | None
+    """Kept flows in the active's kernel right before the fault, half-open ones left out."""
+    flows_standby: int | None
+    flows_mismatched: int | None
+    """Of the replicated ones, how many were not the same in both kernels then."""
+    udp_established: int
+    udp_survived: int
+    """Idle exchanges of datagrams (`--udp`) that were known from outside again, under the address of before."""
+    tcp_corrupted: int
+    """Of the connections counted as reset: these brought other bytes than they had to."""
+
+
+class RunJson(StateJson):
     number: int
     phase: float
     """Where in the advertisement interval the fault struck, 0-1, by the last advertisement seen at the node's port."""
@@ -193,6 +220,14 @@ class DrillJson(TypedDict):
     skew_ms: float
     seed: int
     lease: bool
+    gate: NotRequired[bool]
+    """False in the control without the state gate."""
+    state: NotRequired[str]
+    """What `--state` set for every service and NAT rule; `as-is`: what the file says."""
+    sync_delay_ms: NotRequired[float]
+    """How long each write of replicated flows was held back on purpose."""
+    population: NotRequired[dict[str, float]]
+    """Connections, the share of idle ones, idle exchanges of datagrams, new connections a second."""
     parameters: NotRequired[dict[str, str]]
     """What was set about the fault, as one would write it."""
     interrupted: bool

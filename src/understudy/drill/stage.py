@@ -6,27 +6,36 @@ addresses, half insiders on the way out. Everyone asks for the virtual addresses
 the switch's side of every gateway's cable.
 """
 
+import contextlib
 import json
+import os
 import resource
 import socket
 import subprocess
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import cycle, islice
 
 from understudy.config.plan import Group
-from understudy.drill.board import Board
-from understudy.drill.flowprobe import FlowProbe, Member
+from understudy.drill import flowtable, synctap
+from understudy.drill.board import Board, Cell
+from understudy.drill.flowprobe import CONNECT_RATE, FlowProbe, Member
+from understudy.drill.idleprobe import IdleProbe
 from understudy.drill.sockets import open_tap, stamp
+from understudy.drill.statewatch import SETTLE_MAX, Ends, Keeps, StateWatch, Taps
 from understudy.drill.wireprobe import Asker, DatagramFlow, Tap, WireProbe, asker_for
 from understudy.errors import OperatorError
 from understudy.lab import syscalls
 from understudy.lab.build import Lab
+from understudy.lab.namespace import Namespace
 from understudy.lab.server import ECHO_PORT
 from understudy.lab.topology import Host, Kind
-from understudy.units import Address, Family, NetworkName
+from understudy.units import Address, Duration, Family, NetworkName, NodeName
 
 NOTHING_TO_CROSS = "E6401"
+POPULATION_TOO_LARGE = "E6405"
+_LOCAL_PORTS = "10240 65535"
+_OTHER_DESCRIPTORS = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +91,13 @@ def address_on(host: Host, network: NetworkName, family: Family) -> Address | No
     return None
 
 
+def virtual_addresses(group: Group) -> frozenset[str]:
+    """What the group answers for, as sightings name it."""
+    routers = group.routers
+    addresses = [interface.ip for router in routers for interface in router.addresses]
+    return frozenset(map(str, (*addresses, *(router.link_local for router in routers if router.link_local))))
+
+
 def wire_probe(lab: Lab, group: Group, board: Board) -> WireProbe:
     """Everything that one group's wire probe needs, sockets already in their namespaces.
 
@@ -132,8 +148,24 @@ def tap(lab: Lab, node: str, network: str) -> socket.socket:
     return sock
 
 
-def flow_probe(lab: Lab, group: Group, size: int, board: Board) -> FlowProbe:
+@dataclass(frozen=True, slots=True)
+class Population:
+    """Who is connected while the pair is struck."""
+
+    tcp: int
+    idle_share: float = 0.0
+    """Of the connections, these ask nothing between their beginning and the end of the run."""
+    udp: int = 0
+    """Idle exchanges of datagrams through source NAT."""
+    connect_rate: int = CONNECT_RATE
+    """New connections a second."""
+
+
+def flow_probe(lab: Lab, group: Group, population: int | Population, board: Board) -> FlowProbe:
     """The TCP probe; the calling process enters the namespace of the client of the new connections for good."""
+    if isinstance(population, int):
+        population = Population(population)
+    size = population.tcp
     services = [
         (listen.address, listen.port)
         for service in lab.plan.services
@@ -142,8 +174,33 @@ def flow_probe(lab: Lab, group: Group, size: int, board: Board) -> FlowProbe:
     ]
     client = _client_of(lab, group, services)
     members = [*_service_members(lab, client, services, size), *_nat_members(lab, group, services, size)]
+    members = _some_idle(members, population.idle_share)
     syscalls.setns(lab.namespaces[client.name].fd, syscalls.CLONE_NEWNET)
-    return FlowProbe(members, services, board)
+    return FlowProbe(members, services, board, population.connect_rate)
+
+
+def _some_idle(members: Sequence[Member], share: float) -> list[Member]:
+    """The share is the same on every path, whatever their order."""
+    return [
+        replace(member, idle=int((position + 1) * share) > int(position * share))
+        for position, member in enumerate(members)
+    ]
+
+
+def idle_probe(lab: Lab, group: Group, size: int, board: Board) -> IdleProbe:
+    """The probe of idle datagrams, through the first translated way out. Raises OperatorError E6401 without one."""
+    way = next((route for route in routes(lab, group) if route.translated), None)
+    if way is None:
+        raise OperatorError(
+            NOTHING_TO_CROSS,
+            f"group {group.name} translates nothing: idle datagrams have no way out",
+            "leave --udp out, or add source NAT to the file",
+        )
+    family = _family(way.outside_address)
+    far = lab.namespaces[way.outside.name].socket(family, socket.SOCK_DGRAM)
+    far.bind((str(way.outside_address), 0))
+    socks = _sockets(lab, way.inside, [family] * size, socket.SOCK_DGRAM)
+    return IdleProbe(socks, far, (str(way.outside_address), far.getsockname()[1]), board)
 
 
 def _client_of(lab: Lab, group: Group, services: Sequence[tuple[Address, int]]) -> Host:
@@ -189,16 +246,93 @@ def _family(address: Address) -> int:
     return socket.AF_INET if address.version == 4 else socket.AF_INET6
 
 
-def _sockets(lab: Lab, host: Host, families: Sequence[int]) -> list[socket.socket]:
-    """Many sockets in one visit: entering a namespace costs a thread."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+def _sockets(lab: Lab, host: Host, families: Sequence[int], kind: int = socket.SOCK_STREAM) -> list[socket.socket]:
+    """Many sockets in one visit: entering a namespace costs a thread. Raises OperatorError E6405 for too many."""
+    namespace = lab.namespaces[host.name]
+    # A population of thousands soon after another one needs more ports than a client has by itself.
+    namespace.sysctl("net.ipv4.ip_local_port_range", _LOCAL_PORTS)
+    _allow_descriptors(len(families))
 
     def make() -> list[socket.socket]:
-        return [socket.socket(family, socket.SOCK_STREAM) for family in families]
+        return [socket.socket(family, kind) for family in families]
 
-    return lab.namespaces[host.name].run(make)
+    try:
+        return namespace.run(make)
+    except OSError as error:
+        raise OperatorError(
+            POPULATION_TOO_LARGE,
+            f"{len(families)} more sockets cannot be opened: {error.strerror}",
+            "a smaller --tcp or --udp, or raise the limit of open files (ulimit -Hn)",
+        ) from error
+
+
+def _allow_descriptors(more: int) -> None:
+    """As many as the kernel allows us; root may ask for more than the limit that it was started with."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = hard if hard == resource.RLIM_INFINITY else max(hard, 2 * more + _OTHER_DESCRIPTORS)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, wanted))
+        return
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+# --- what the kernels hold
+
+
+def state_watch(
+    lab: Lab,
+    group: Group,
+    active: NodeName,
+    standby: NodeName,
+    keeps: Keeps,
+    board: Board,
+    after: Sequence[Cell],
+    *,
+    fresh: bool = False,
+    patience: Duration = SETTLE_MAX,
+) -> StateWatch:
+    """The watcher of both kernels. `fresh`: the standby's kernel begins with the strike."""
+
+    def open_ends(node: str) -> Ends:
+        # The parent's namespace of today: a power cycle has put another one behind the same descriptor.
+        descriptor = os.open(f"/proc/{os.getppid()}/fd/{lab.namespaces[node].fd}", os.O_RDONLY | os.O_CLOEXEC)
+        namespace = Namespace(node, descriptor)
+        # The kernel's own note of when it took a flow; harmless, and undone by the lab's end.
+        namespace.sysctl("net.netfilter.nf_conntrack_timestamp", 1)
+        ends = Ends(node, namespace.run(flowtable.open_events), namespace.run(flowtable.open_table))
+        namespace.close()
+        return ends
+
+    def open_taps() -> Taps:
+        return Taps(
+            [_sync_tap(lab, active, network, leaving=False) for network in _shared_networks(lab, group)],
+            [_sync_tap(lab, standby, network, leaving=True) for network in _shared_networks(lab, group)],
+        )
+
+    return StateWatch(
+        open_ends,
+        open_taps,
+        active,
+        standby,
+        [lab.key],
+        keeps,
+        board,
+        after=after,
+        fresh=standby if fresh else "",
+        patience=patience,
+    )
+
+
+def _sync_tap(lab: Lab, node: str, network: str, *, leaving: bool) -> socket.socket:
+    sock = lab.switch.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+    synctap.open_tap(sock, lab.topology.switch_port(node, network), leaving=leaving)
+    return sock
+
+
+def _shared_networks(lab: Lab, group: Group) -> list[NetworkName]:
+    """All that the group's nodes have in common: flows travel on any of them."""
+    first, *others = ({port.network for port in lab.topology.host(node).ports} for node in group.nodes)
+    return sorted(first.intersection(*others))
 
 
 def neighbour_findings(lab: Lab, group: Group) -> list[str]:

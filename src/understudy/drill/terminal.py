@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from understudy.drill import statewords
 from understudy.drill.phrases import speaker
 from understudy.drill.picture import Say
 from understudy.drill.result import (
@@ -31,6 +32,9 @@ def show(console: Console, drill: DrillJson, language: str = "en") -> None:
     if drill.get("parameters"):
         console.print(Text(f"{say('parameters')}: {spell_parameters(drill)}", style="dim"))
     console.print(_figures(drill, say, console.width))
+    if words := statewords.lines(drill, say):
+        console.print(Text(f"\n{say('Kept flows')}", style="bold"))
+        console.print(_state(words))
     run = median_run(drill)
     if run is not None:
         console.print(Text(f"\n{say('The median run')} (#{run['number']})", style="bold"))
@@ -67,6 +71,16 @@ def _figures(drill: DrillJson, say: Say, width: int) -> Table:
     for name, _ in rows:
         table.add_column(say(name), justify="right", no_wrap=True)
     table.add_row(*(value for _, value in rows))
+    return table
+
+
+def _state(words: Sequence[statewords.Line]) -> Table:
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(style="dim")
+    for line in words:
+        table.add_row(line.name, Text(line.value, style="" if line.good else "red"), line.meaning)
     return table
 
 

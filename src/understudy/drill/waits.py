@@ -2,6 +2,7 @@
 
 import socket
 import time
+from collections.abc import Sequence
 
 from understudy.drill.board import Board, Cell
 from understudy.drill.frames import sight
@@ -23,11 +24,13 @@ def is_clean(board: Board, streams: int) -> bool:
     )
 
 
-def wait_for_clean_probes(board: Board, streams: int, timeout: Duration) -> bool:
-    """Until the probes run and traffic is whole; False if it was not in time."""
+def wait_for_clean_probes(
+    board: Board, streams: int, timeout: Duration, cells: Sequence[Cell] = (Cell.WIRE_READY, Cell.FLOWS_READY)
+) -> bool:
+    """Until the probes with these cells run and traffic is whole; False if it was not in time."""
     deadline = time.monotonic_ns() + timeout
     while time.monotonic_ns() < deadline:
-        if board[Cell.WIRE_READY] and board[Cell.FLOWS_READY] and is_clean(board, streams):
+        if all(board[cell] for cell in cells) and is_clean(board, streams):
             return True
         time.sleep(_POLL_S)
     return False
@@ -59,10 +62,15 @@ def wait_for_phase(tap: socket.socket, interval: Duration, after: Duration, lead
     return False
 
 
-def wait_for_connections(board: Board, mark: Instant, patience: Duration) -> None:
-    """Until each connection was answered after `mark` or reset; the rest has stalled."""
+def wait_for_connections(board: Board, mark: Instant, patience: Duration, *, datagrams: bool = False) -> None:
+    """Until each connection (and idle exchange of datagrams) was answered after `mark` or reset; the rest has
+    stalled.
+    """
     deadline = mark + patience
     while time.monotonic_ns() < deadline:
-        if board[Cell.COUNTED_MARK] == mark and board[Cell.UNDECIDED] == 0:
+        decided = board[Cell.COUNTED_MARK] == mark and board[Cell.UNDECIDED] == 0
+        if datagrams:
+            decided = decided and board[Cell.DATAGRAMS_COUNTED] == mark and board[Cell.DATAGRAMS_UNDECIDED] == 0
+        if decided:
             return
         time.sleep(_POLL_S)
