@@ -205,7 +205,10 @@ def test_a_role_change_with_nothing_wrong_is_seen() -> None:
     pair.world.checker.calm_from = pair.world.now
     core = pair.machine("gw1").core
     assert core is not None
-    core.groups[pair.group].switchover(Instant(pair.world.now), [])
+    out: list[Effect] = []
+    core.groups[pair.group].switchover(Instant(pair.world.now), out)
+    for order in out:
+        pair.world._carry_out[type(order)](pair.machine("gw1"), order)
     assert violated(lambda: pair.run_for(SECOND)) == "calm"
 
 

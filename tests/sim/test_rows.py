@@ -15,6 +15,8 @@ from understudy.units import NetworkName, NodeName, parse_duration
 PAIR = Path(__file__).parents[2] / "examples" / "pair.yaml"
 PREEMPTING = PAIR.read_text().replace("advertise: 100ms", "advertise: 100ms\n    preempt: true").encode()
 
+STATEFUL = Path(__file__).parents[2] / "examples" / "stateful.yaml"
+
 STORIES: dict[str, tuple[str, ...]] = {
     # at, kind, what it strikes, for how long: `node/network`, `node>peer` or `node`
     "last-port-lost": ("1s link-down gw1/outside 9s", "1001ms link-down gw1/inside 9s"),
@@ -28,6 +30,9 @@ STORIES: dict[str, tuple[str, ...]] = {
     "rival-yields": ("1s partition-one-way gw1>gw2 3s",),
     "outranked-on-a-lan": ("1s partition gw1>gw2 3s", "1s partition-channel gw1>gw2 3500ms"),
     "rest-hand-over": ("1s maintenance gw1 3s",),
+    "rest-waits-for-state": ("stateful", "1s event-overrun gw1 9s", "2s maintenance gw1 3s"),
+    "rest-hand-over-without-state": ("stateful", "1s event-overrun gw1 9s", "2s agent-stop gw1 3s"),
+    "waits-for-state": ("stateful", "1s node-power-loss gw1 3s", "4s slow-standby gw1 3s 900ms"),
     "handed-over": ("1s switchover edge",),
     "offer-taken": ("1s switchover edge",),
     "peer-reaches-more": ("1s link-silent gw1/outside 3s",),
@@ -88,10 +93,12 @@ def faults(lines: tuple[str, ...], begin: int) -> Iterator[Fault]:
 def test_the_story_walks_the_row(row: str) -> None:
     """A few faults, an invariant after every event, and the row came into force in that very story."""
     lines = STORIES[row]
-    preempting, slowly = lines[:1] == ("preempting",), lines[:1] == ("at 1s",)
-    stage = Stage(load_plan(PREEMPTING if preempting else PAIR, parse_duration("1s") if slowly else None))
+    files: dict[str, Path | bytes] = {"preempting": PREEMPTING, "stateful": STATEFUL}
+    file = files.get(lines[0] if lines else "")
+    slowly = lines[:1] == ("at 1s",)
+    stage = Stage(load_plan(file or PAIR, parse_duration("1s") if slowly else None))
     before = {} if row in ("started", "serves", "hears-active") else stage.world.rows_walked()
-    for fault in faults(lines[preempting or slowly :], stage.begin):
+    for fault in faults(lines[file is not None or slowly :], stage.begin):
         stage.injector.schedule(fault)
     stage.run_for(parse_duration("14s"))
     assert stage.world.rows_walked().get(row, 0) > before.get(row, 0)

@@ -33,7 +33,7 @@ def test_a_script_reads_every_row_with_the_figures_of_the_file() -> None:
     assert rows["takes-over-asking"]["bound_ms"] == 356.25
     assert rows["takes-over"]["conditions"] == {}
     assert rows["peer-reaches-more"]["conditions"] == {
-        "peer": ["ready", "asking"],
+        "peer": ["ready", "asking", "unsynced"],
         "reaches": ["less"],
         "settled": [True],
     }

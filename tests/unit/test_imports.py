@@ -20,9 +20,10 @@ ALLOWED = {
     "ios": {"units", "errors"},
     "render": {"units", "errors", "wire", "core", "config", "ios"},
     "adapters": {"units", "errors", "wire", "core", "config", "render"},
-    "agent": {"units", "errors", "wire", "core", "config", "render", "adapters"},
+    "agent": {"units", "errors", "wire", "core", "config", "ios", "render", "adapters"},
     "sim": {"units", "errors", "wire", "core", "config", "render"},
     "lab": {"units", "errors", "wire", "core", "config", "ios", "render", "adapters", "agent"},
+    "rollout": {"units", "errors", "config", "agent", "lab", "drill"},
 }
 PURE = ("units", "errors", "wire", "core", "render", "ios")
 WORLD = {

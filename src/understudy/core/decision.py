@@ -16,6 +16,8 @@ from understudy.wire.heartbeat import Role
 _NO, _YES = (False,), (True,)
 _GONE, _RIVAL, _DEAF = PeerIs.GONE, PeerIs.RIVAL, PeerIs.DEAF_RIVAL
 _READY = (PeerIs.READY, PeerIs.ASKING)
+_UNSYNCED = (PeerIs.UNSYNCED,)
+_ABLE = (*_READY, *_UNSYNCED)
 _HOLDS = (PeerIs.ACTIVE, _RIVAL, _DEAF)
 _LESS = (Reaches.LESS,)
 _NOT_LESS = (Reaches.AS_MUCH, Reaches.MORE)
@@ -28,7 +30,7 @@ TABLE: tuple[Row, ...] = (
         Action.OFFER,
         "No port of the group has carrier and the peer reaches more: hand over through the network that is left.",
         "그룹의 모든 포트에 링크가 없고 상대가 더 많이 닿는다: 남은 망으로 넘겨준다.",
-        {"port_up": _NO, "peer": _READY, "reaches": _LESS},
+        {"port_up": _NO, "peer": _ABLE, "reaches": _LESS},
         Who.PEER,
         HAND_OVER,
         Who.NOBODY,
@@ -96,12 +98,31 @@ TABLE: tuple[Row, ...] = (
         Who.THIS,
     ),
     Row(
+        "rest-hand-over-without-state",
+        Role.ACTIVE,
+        Action.OFFER,
+        "This node is to rest at once and the peer lacks some of the flows' state: hand over what it has.",
+        "이 노드는 바로 쉬어야 하고 상대는 흐름 상태의 일부가 없다: 있는 만큼 넘겨준다.",
+        {"eligible": _NO, "peer": _UNSYNCED, "urgent": _YES},
+        Who.PEER,
+        HAND_OVER,
+        Who.THIS,
+    ),
+    Row(
+        "rest-waits-for-state",
+        Role.ACTIVE,
+        Action.STAY,
+        "This node is to rest, but the peer lacks some of the flows' state: hand over once it has all of it.",
+        "이 노드는 쉬어야 하지만 상대에게 흐름 상태의 일부가 없다: 모두 갖추면 넘겨준다.",
+        {"eligible": _NO, "peer": _UNSYNCED},
+    ),
+    Row(
         "peer-reaches-more",
         Role.ACTIVE,
         Action.OFFER,
         "The peer reaches more of the group's networks: hand over.",
         "상대가 그룹의 망에 더 많이 닿는다: 넘겨준다.",
-        {"peer": _READY, "reaches": _LESS, "settled": _YES},
+        {"peer": _ABLE, "reaches": _LESS, "settled": _YES},
         Who.PEER,
         Bound(intervals=4, fixed=OFFER_DEADLINE),
         Who.THIS,
@@ -125,7 +146,7 @@ TABLE: tuple[Row, ...] = (
         Action.STAY,
         "The peer has come to reach more, but the group has moved too often lately: it waits for a longer quiet time.",
         "상대가 더 많이 닿게 되었지만 최근 그룹이 너무 자주 옮겨 다녔다: 더 오래 잠잠해진 뒤에 옮긴다.",
-        {"peer": _READY, "reaches": _LESS, "patience": (Patience.HOLD_DOWN,)},
+        {"peer": _ABLE, "reaches": _LESS, "patience": (Patience.HOLD_DOWN,)},
         Who.THIS,
         AT_ONCE,
         Who.THIS,
@@ -137,7 +158,7 @@ TABLE: tuple[Row, ...] = (
         Action.STAY,
         "The peer reaches more, but only since less than two intervals: it may be a passing difference.",
         "상대가 더 많이 닿지만 두 간격가 되지 않았다: 잠깐의 차이일 수 있다.",
-        {"peer": _READY, "reaches": _LESS},
+        {"peer": _ABLE, "reaches": _LESS},
         Who.THIS,
         Bound(intervals=2),
         Who.THIS,
@@ -225,6 +246,24 @@ TABLE: tuple[Row, ...] = (
         AT_ONCE,
         Who.PEER,
         lab=("flap",),
+    ),
+    Row(
+        "waits-for-state",
+        Role.BACKUP,
+        Action.STAY,
+        "This node has the higher priority, but not all of the flows' state yet: it asks for the group once it has.",
+        "이 노드의 우선순위가 높지만 아직 흐름 상태를 모두 갖추지 못했다: 갖추면 그룹을 요청한다.",
+        {
+            "silent": _NO,
+            "preempts": _YES,
+            "peer": _HOLDS,
+            "reaches": _NOT_LESS,
+            "patience": (Patience.STATE,),
+        },
+        Who.PEER,
+        AT_ONCE,
+        Who.PEER,
+        lab=("node-return",),
     ),
     Row(
         "asks-back-soon",

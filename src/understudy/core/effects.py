@@ -46,6 +46,8 @@ class Quieten:
 
     group: GroupName
     on: bool
+    token: int = 0
+    """Of the answer, Quietened; 0 if nobody waits for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,8 @@ class AskAddresses:
 class AskFlows:
     """The state gate: write what was received of the group's flows, then say so. Answered by FlowsReady.
 
-    `drain`: the peer is alive; what it has not sent yet is asked for as well, up to its present position.
+    `drain`: the peer is alive; what it has not sent yet is asked for as well, up to its present position. Asked again
+    under the same token, it stands in for the question before.
     """
 
     group: GroupName
@@ -98,8 +101,9 @@ class OwnFlows:
 
     group: GroupName
     own: bool
-    strict: bool = False
-    """Flows are known or do not exist: nothing is picked up in the middle (`nf_conntrack_tcp_loose` 0)."""
+    strict: bool | None = False
+    """Flows are known or do not exist: nothing is picked up in the middle (`nf_conntrack_tcp_loose` 0). None: as this
+    kernel has it, by the word of the core before."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,6 +89,15 @@ class RoleSet:
 
 
 @dataclass(frozen=True, slots=True)
+class Quietened:
+    """The kernel keeps a group quiet, or no longer does: Quieten of this token was carried out."""
+
+    group: GroupName
+    token: int
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class FlowsReady:
     """The answer to AskFlows: what this kernel holds of the group's replicated flows."""
 
@@ -97,6 +106,8 @@ class FlowsReady:
     complete: bool
     """Everything that was received is in this kernel, and nothing is known to be missing."""
     detail: str = ""
+    final: bool = False
+    """Not complete, and waiting would not help: what is missing is on a node whose replicator is not heard."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +135,15 @@ class CheckFinished:
 
 @dataclass(frozen=True, slots=True)
 class SwitchoverCommanded:
-    """The operator wants the other node to serve."""
+    """The operator wants the other node to serve; with `force` also without the state of the flows."""
+
+    group: GroupName
+    force: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class GateWaived:
+    """The operator wants this node to serve, whatever is missing of the flows' state: for the next promotion."""
 
     group: GroupName
 
@@ -132,6 +151,8 @@ class SwitchoverCommanded:
 @dataclass(frozen=True, slots=True)
 class MaintenanceCommanded:
     on: bool
+    force: bool = False
+    """Hand over also to a node that lacks the state of the flows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,11 +171,13 @@ Event = (
     | WitnessesLearned
     | AddressAnswered
     | RoleSet
+    | Quietened
     | FlowsReady
     | SyncChanged
     | KernelRepaired
     | CheckFinished
     | SwitchoverCommanded
+    | GateWaived
     | MaintenanceCommanded
     | StopCommanded
 )

@@ -15,7 +15,7 @@ from understudy.core.settings import GroupSettings, NodeSettings
 from understudy.core.situation import Patience, PeerIs, Reaches, View
 from understudy.core.timers import LONG_AGO, NEVER
 from understudy.units import Duration, Instant, Priority
-from understudy.wire.heartbeat import Body, GroupState, Lease, Phase, Reach, Role
+from understudy.wire.heartbeat import Body, GroupState, Lease, Phase, Reach, Role, Sync
 
 _NOBODY = (Reach.DOWN, Reach.SILENT)
 
@@ -62,23 +62,35 @@ class Evidence:
         self._compare_reach(now, role, hold)
 
     def view(
-        self, now: Instant, role: Role, phase: Phase, *, eligible: bool, yielded: bool, patience: Patience, doubt: bool
+        self,
+        now: Instant,
+        role: Role,
+        phase: Phase,
+        *,
+        eligible: bool,
+        yielded: bool,
+        patience: Patience,
+        doubt: bool,
+        holds_state: bool,
+        urgent: bool,
     ) -> View:
         """The situation as the decision sees it. `yielded`: the operator moved the group away from here; `doubt`:
-        besides what is known here, something speaks against believing in silence.
+        besides what is known here, something speaks against believing in silence; `holds_state`: of the flows, which
+        the gate asks for.
         """
         return View(
             role=role,
             eligible=eligible,
             port_up=self.port_up,
             silent=self.nobody_heard(),
-            peer=self._peer_is(now, role, phase),
+            peer=self._peer_is(now, role, phase, holds_state),
             reaches=self._compared(role),
             settled=self._settled,
             ranks_first=self._ranks_first,
             preempts=self._settings.preempt and not yielded and self._ranks_first,
             patience=patience,
             doubt=doubt or self.peer_may_answer(now),
+            urgent=urgent,
         )
 
     def level(self, role: Role) -> bool:
@@ -130,7 +142,7 @@ class Evidence:
         theirs = self.theirs
         return theirs is not None and now < self._peer.heard_at + theirs.lease_ns
 
-    def _peer_is(self, now: Instant, role: Role, phase: Phase) -> PeerIs:
+    def _peer_is(self, now: Instant, role: Role, phase: Phase, holds_state: bool) -> PeerIs:
         theirs = self.theirs
         if not self._peer.fresh or theirs is None:
             return PeerIs.GONE
@@ -143,6 +155,8 @@ class Evidence:
         cannot_hear = role is Role.ACTIVE and self._peer.deaf
         if not speaks or cannot_hear or not self._peer.ready or theirs.role is Role.INITIALIZE:
             return PeerIs.RESTING
+        if holds_state and theirs.sync is Sync.INCOMPLETE:
+            return PeerIs.UNSYNCED
         asks = theirs.phase is Phase.REQUESTING and theirs.target == self._node_number
         return PeerIs.ASKING if asks else PeerIs.READY
 

@@ -9,6 +9,7 @@ each other's moves:
     voice           advertisements, and the lease that they refresh   core.voice
     announcements   gratuitous ARP and its like, repeated             core.announcements
     promotion       the steps that lead to Active, with the fence     core.promotion
+    gate            whether the state of the flows is here            core.gate
     handover        offer, overlap, request                           core.handover
     holding         links and addresses in the kernel, the farewell   core.holding
     disbelief       which advertisements are somebody else's          core.disbelief
@@ -26,9 +27,10 @@ from typing import assert_never
 from understudy.core.announcements import Announcements
 from understudy.core.decision import decide
 from understudy.core.disbelief import Disbelief, Verdict
-from understudy.core.effects import Decided, Dropped, Effect, Moved, Noted, Step
-from understudy.core.events import AddressAnswered, RoleSet
+from understudy.core.effects import Decided, Dropped, Effect, Moved, Noted, OwnFlows, Step
+from understudy.core.events import AddressAnswered, FlowsReady, Quietened, RoleSet, SyncChanged
 from understudy.core.evidence import Evidence
+from understudy.core.gate import Gate, Passage
 from understudy.core.handover import Handover
 from understudy.core.holddown import FALSE_ALARMS, HoldDown
 from understudy.core.holding import ROLE_DEADLINE, Holding
@@ -38,7 +40,7 @@ from understudy.core.reach import LanReach
 from understudy.core.routers import Routers
 from understudy.core.rows import Action, Row
 from understudy.core.settings import GroupSettings, NodeSettings
-from understudy.core.situation import View
+from understudy.core.situation import Patience, PeerIs, View
 from understudy.core.timers import NEVER
 from understudy.core.voice import Voice
 from understudy.core.vrrp import Outranked
@@ -48,6 +50,8 @@ from understudy.wire.vrrp import Advertisement
 
 __all__ = ["FAILOVER_STEPS", "Group"]
 
+_URGENT = frozenset({"last-port-lost", "peer-reaches-more", "rest-hand-over-without-state"})
+"""Rows whose offer does not wait for the state of the flows: what the Active serves meanwhile is less."""
 _BY_SILENCE = frozenset({"takes-over", "takes-over-asking"})
 _BY_YIELDING = frozenset({"rival-outranks", "rival-is-deaf", "outranked-on-a-lan"})
 
@@ -84,6 +88,7 @@ class Group:
         self.evidence = Evidence(settings, node, list(dict.fromkeys(ports)), self.routers, peer)
         self.handover = Handover(settings, node, peer, standing)
         self.holding = Holding(settings.name)
+        self.gate = Gate(settings, node, peer, standing)
         self.announcements = Announcements(settings.name)
         self.disbelief = Disbelief(settings, node, peer)
         self.holddown = HoldDown()
@@ -93,6 +98,8 @@ class Group:
         self._offered_by = ""
         """The row that made the latest offer."""
         self._held_down_until: int = NEVER
+        self._refused_by_gate = False
+        """That is why it is held down."""
 
     # --- what the node reads
 
@@ -123,12 +130,14 @@ class Group:
         return GroupState(
             self.settings.number,
             self.role,
-            self.handover.phase,
+            self.handover.said,
             self.handover.target,
             self.voice.lease,
             self.handover.token,
             self.voice.lease_ns,
             self.transitions,
+            self.gate.sync(self.role),
+            self.handover.phase is Phase.OFFERING and self.handover.urgent,
         )
 
     def next_deadline(self) -> Instant:
@@ -157,6 +166,7 @@ class Group:
     def start(self, now: Instant, out: list[Effect], held: bool) -> None:
         """Begin as Backup, or go on as Active when this kernel still answers by our predecessor's lease."""
         if held:
+            self._own(True, None, out)
             self.voice.set_lease(Lease.SHORT, "adopted", out)
             self._move(now, Role.ACTIVE, "adopted", "adopted", "the kernel still answers under our lease", out)
             self.routers.adopt(now, out)
@@ -164,6 +174,7 @@ class Group:
         else:
             self._move(now, Role.BACKUP, "started", "started", "the agent began", out)
             self.holding.release(out)
+            self._own(False, False, out)
             self.routers.start(now, out)
 
     def guard(self, now: Instant, out: list[Effect]) -> None:
@@ -181,18 +192,20 @@ class Group:
             return False
         if self.routers.refuses(now, index, source, advertisement, out):
             return False
-        verdict = self.disbelief.judge(now, index, advertisement, self.role, self.handover.phase, self.evidence.theirs)
+        verdict = self.disbelief.judge(now, index, advertisement, self.role, self.handover.said, self.evidence.theirs)
         if verdict is not Verdict.BELIEVE:
             self._disbelieve(now, index, source, advertisement, verdict, out)
             return verdict is Verdict.UNANSWERED
         if advertisement.priority:
+            if not self.gate.elsewhere:
+                self.gate.served_elsewhere(self.handover.phase)
             self.evidence.somebody_holds()
             self.handover.hear_successor(out)
         mute = self.handover.yields_port
         finding = self.routers.hear(now, index, source, advertisement, out, local=local, mute=mute)
         if not isinstance(finding, Outranked) or self.role is not Role.ACTIVE:
             return True
-        if self.handover.phase in (Phase.NONE, Phase.REQUESTING):
+        if self.handover.said in (Phase.NONE, Phase.REQUESTING):
             cause = f"{finding.source} advertises priority {finding.priority}"
             self._stand_down(now, "outranked-on-a-lan", "outranked", cause, out)
         return True
@@ -219,7 +232,7 @@ class Group:
         else:
             out.append(Dropped("vrrp-awaits-channel"))
         # Not in a hand-over: it may be the successor's, ahead of its word, and an answer would turn the port back.
-        offering = self.handover.phase is Phase.OFFERING
+        offering = self.handover.said is Phase.OFFERING
         if self.role is Role.ACTIVE and not offering and self.disbelief.may_answer(now, index):
             self.voice.advertise(now, index, self.settings.routers[index].priority, out)
 
@@ -241,7 +254,7 @@ class Group:
         if holding.release_at <= now:
             holding.release(out)
         if self._held_down_until <= now:
-            self._held_down_until = NEVER
+            self._rest_no_more()
             reconsider = True
         reconsider |= evidence.tick_reach(now)
         holding.tick_stop(now)
@@ -264,6 +277,10 @@ class Group:
         if theirs is not None and self._peer.fresh:
             self._follow_handover(now, theirs, out)
             self.evidence.hear_peer(now, theirs, self.role)
+            if theirs.role is Role.ACTIVE:
+                self.gate.served_elsewhere(self.handover.phase)
+        elif self._promotion is not None and self._promotion.at_gate:
+            self._peer_lost_at_gate(now, self._promotion, out)
         self.reconsider(now, out)
         if self.role is Role.ACTIVE:
             self._choose_lease(now, out)
@@ -316,7 +333,34 @@ class Group:
         if self._promotion is not None:
             self._promotion.answered(str(event.address))
 
-    def switchover(self, now: Instant, out: list[Effect]) -> str:
+    def flows_ready(self, now: Instant, event: FlowsReady, out: list[Effect]) -> None:
+        """The replicator answered the gate."""
+        if self._promotion is not None and self._promotion.at_gate:
+            self._gate_says(now, self._promotion, self.gate.answered(now, event), out)
+
+    def sync_changed(self, now: Instant, event: SyncChanged, out: list[Effect]) -> None:
+        """This node's replica of the flows became complete, or ceased to be."""
+        if not self.gate.sync_changed(now, event, out):
+            return
+        if event.complete and self._refused_by_gate:
+            self._rest_no_more()
+        self.reconsider(now, out)
+
+    def waive(self, now: Instant, out: list[Effect]) -> str:
+        """The operator wants this node to serve without the state. Returns why that means nothing, or nothing."""
+        if not self.gate.applies:
+            return f"no promotion of {self.settings.name} waits for the state of its flows"
+        if self.role is not Role.BACKUP:
+            return f"{self._node.name} is {self.role.name.lower()} for {self.settings.name}: ask the standby"
+        passage = self.gate.waive(now)
+        if self._promotion is not None and self._promotion.at_gate:
+            self._gate_says(now, self._promotion, passage, out)
+        elif self._refused_by_gate:
+            self._rest_no_more()
+            self.reconsider(now, out)
+        return ""
+
+    def switchover(self, now: Instant, out: list[Effect], *, force: bool = False) -> str:
         """The operator wants the peer to serve. Returns why not, or nothing."""
         if self.role is not Role.ACTIVE:
             return f"{self._node.name} is not Active for {self.settings.name}: ask the Active node"
@@ -329,9 +373,14 @@ class Group:
             return f"{self._peer.name} is in maintenance or stopping"
         if theirs.role is not Role.BACKUP:
             return f"{self._peer.name} is {theirs.role.name.lower()}, not a standby"
+        if not force and self.view(now).peer is PeerIs.UNSYNCED:
+            return (
+                f"{self._peer.name} does not hold the state of the flows yet, connections would be lost: "
+                f"wait until its status says that it does, or force it"
+            )
         self.handover.yielded = True
         self._offered_by = ""
-        self.handover.offer(now, "the operator asked for a switchover", out)
+        self.handover.offer(now, "the operator asked for a switchover", out, urgent=force)
         return ""
 
     def stop(self, now: Instant, out: list[Effect]) -> None:
@@ -371,7 +420,7 @@ class Group:
             case Action.OFFER:
                 if handover.phase is Phase.NONE and handover.may_offer(now):
                     self._offered_by = row.name
-                    handover.offer(now, row.sentence, out)
+                    handover.offer(now, row.sentence, out, urgent=row.name in _URGENT or view.urgent)
                 elif handover.phase is Phase.NONE and not view.port_up:
                     self._stand_down(now, row.name, "no carrier", row.sentence, out)
             case Action.STAND_DOWN:
@@ -385,14 +434,17 @@ class Group:
     def view(self, now: Instant) -> View:
         """The situation as the decision sees it."""
         asks = self._node.fence and not self.settings.plain
+        holds_state, patience = self.gate.has_state(self.role), self.holddown.patience
         return self.evidence.view(
             now,
             self.role,
             self.handover.phase,
             eligible=not self._rests(now),
             yielded=self.handover.yielded,
-            patience=self.holddown.patience,
+            patience=patience if holds_state else Patience.STATE,
             doubt=asks and (self.holddown.doubts(now) or self.disbelief.suspects(now)),
+            holds_state=holds_state and self.gate.applies,
+            urgent=self._standing.stopping or self._standing.insisted,
         )
 
     def _decided(self, row: Row, out: list[Effect]) -> None:
@@ -438,17 +490,22 @@ class Group:
                     return False
                 out.append(Step(name, "fence", "done", "nobody else's kernel can still answer"))
             case "gate":
-                out.append(Step(name, "gate", "done", "stateless: there is no state to wait for"))
+                passage = self.gate.begin(now, handover=bool(promotion.token), urgent=self._offer_is_urgent(), out=out)
+                return self._pass_gate(now, promotion, passage, out)
             case "advertise":
                 token = promotion.token
                 if token and not self.handover.offer_stands(now, self.evidence.theirs, token):
                     self._cancel_promotion(out, "the offer was withdrawn")
                     return False
+                self._own(True, self.gate.strict, out)
                 self.voice.set_lease(Lease.SHORT, "Active", out)
                 self.handover.yielded = False
                 self._move(now, Role.ACTIVE, promotion.row, promotion.reason, promotion.cause, out)
                 self.routers.take_over(now, promotion.reason, out)
                 out.append(Step(name, "advertise", "done"))
+            case "drain":
+                passage = self.gate.begin_again(now, urgent=self._offer_is_urgent(), out=out)
+                return self._pass_gate(now, promotion, passage, out)
             case "addresses":
                 out.append(Step(name, "addresses", "started"))
                 self.holding.take(out)
@@ -459,7 +516,64 @@ class Group:
                 out.append(Step(name, "announce", "done"))
         return True
 
+    def _pass_gate(self, now: Instant, promotion: Promotion, passage: Passage, out: list[Effect]) -> bool:
+        """Record what the gate says. True if the promotion goes on."""
+        name, step, why = self.settings.name, promotion.step, self.gate.why
+        match passage:
+            case Passage.OPEN:
+                out.append(Step(name, step, "done", why))
+                return True
+            case Passage.WAIVED:
+                out.append(Step(name, step, "waived", why))
+                out.append(Noted("gate-waived", name, why))
+                return True
+            case Passage.WAITS:
+                if promotion.due == NEVER:
+                    out.append(Step(name, step, "started", "what was received is written"))
+                promotion.due = self.gate.due
+            case Passage.REFUSED:
+                out.append(Step(name, step, "failed", why))
+                out.append(Noted("gate-refused", name, why))
+                if promotion.token:
+                    self.handover.refuse()
+                    self._cancel_promotion(out, why)
+                else:
+                    self._refused_by_gate = True
+                    self._promotion_failed(now, why, out)
+            case _:
+                assert_never(passage)
+        return False
+
+    def _gate_says(self, now: Instant, promotion: Promotion, passage: Passage, out: list[Effect]) -> None:
+        """Some time after the promotion came to the gate: somebody else may serve by now."""
+        if passage in (Passage.OPEN, Passage.WAIVED) and not promotion.token:
+            row = decide(self.view(now))
+            if row.action is not Action.TAKE_OVER:
+                self._cancel_promotion(out, row.sentence)
+                return
+        if self._pass_gate(now, promotion, passage, out):
+            promotion.step_done()
+            self._advance(now, promotion, out)
+
+    def _peer_lost_at_gate(self, now: Instant, promotion: Promotion, out: list[Effect]) -> None:
+        """Nobody serves any more meanwhile: a hand-over gives way to a take-over, which waits for less."""
+        if promotion.token:
+            self._cancel_promotion(out, f"{self._peer.name} fell silent while it handed over")
+        else:
+            self.gate.peer_lost(now, out)
+            promotion.due = self.gate.due
+
+    def _offer_is_urgent(self) -> bool:
+        theirs = self.evidence.theirs
+        return theirs is not None and theirs.urgent
+
+    def _rest_no_more(self) -> None:
+        self._held_down_until, self._refused_by_gate = NEVER, False
+
     def _step_overdue(self, now: Instant, promotion: Promotion, out: list[Effect]) -> None:
+        if promotion.at_gate:
+            self._gate_says(now, promotion, self.gate.tick(now, out), out)
+            return
         if promotion.step != "fence":
             self._promotion_failed(now, "the kernel did not answer in time", out)
             return
@@ -482,6 +596,7 @@ class Group:
 
     def _cancel_promotion(self, out: list[Effect], why: str) -> None:
         self._promotion = None
+        self.gate.leave()
         self.handover.end()
         out.append(Step(self.settings.name, "promotion", "cancelled", why))
         if self.holding.up:
@@ -494,10 +609,12 @@ class Group:
         handover, name, peer = self.handover, self.settings.name, self._peer.name
         if handover.offered_by(theirs):
             self._consider_offer(now, theirs, out)
+        elif self.role is Role.ACTIVE and handover.follow(now, theirs):
+            self._offer_failed(now, out, "gave it back")
         elif self.role is Role.ACTIVE and handover.taken_by(theirs):
             # Also when we had given up waiting: the successor answers already, and two must not.
-            row = self._offered_by or "handed-over"
-            self._stand_down(now, row, f"handed over to {peer}", handover.cause, out, lingers=True)
+            if handover.commit(now, out):
+                self._hand_over(now, out)
         elif handover.phase is Phase.TAKEN and theirs.role is not Role.ACTIVE:
             handover.end()
             out.append(Step(name, "handover", "done", f"{peer} stopped answering"))
@@ -509,6 +626,15 @@ class Group:
             out.append(Step(name, "handover", "failed", cause))
             self._stand_down(now, "offer-withdrawn", "offer withdrawn", cause, out)
 
+    def quietened(self, now: Instant, event: Quietened, out: list[Effect]) -> None:
+        """The kernel carried out an order to be quiet."""
+        if not event.error and self.handover.quietened(now, event.token):
+            self._hand_over(now, out)
+
+    def _hand_over(self, now: Instant, out: list[Effect]) -> None:
+        row = self._offered_by or "handed-over"
+        self._stand_down(now, row, f"handed over to {self._peer.name}", self.handover.cause, out, lingers=True)
+
     def _consider_offer(self, now: Instant, theirs: GroupState, out: list[Effect]) -> None:
         busy = self._promotion is not None or self.role is not Role.BACKUP
         if not busy and not self._rests(now) and self.evidence.port_up:
@@ -516,9 +642,12 @@ class Group:
             cause = "the Active offered the group"
             self._take_over(now, "offer-taken", f"handed over by {self._peer.name}", cause, theirs.token, out)
 
-    def _offer_failed(self, now: Instant, out: list[Effect]) -> None:
+    def _offer_failed(self, now: Instant, out: list[Effect], why: str = "did not take it in time") -> None:
+        if self.handover.committed:
+            self._hand_over(now, out)
+            return
         taken = self.handover.yields_port
-        self.handover.fail(now, out)
+        self.handover.fail(now, out, why)
         if taken:
             # It advertises although its word never came: it answers, and cannot hear us say that we do too.
             self._stand_down(now, "successor-heard", f"{self._peer.name} serves", "it advertises after our offer", out)
@@ -542,12 +671,14 @@ class Group:
         lingers: bool = False,
     ) -> None:
         self._promotion = None
+        self.gate.leave()
         self.announcements.end()
         self.handover.end()
         if lingers:
             self.holding.linger(now, out)
         else:
             self.holding.release(out)
+        self._own(False, False, out)
         if lapsed:
             self.voice.set_lease(Lease.NONE, "expired", out)
         # Otherwise the lease counts as alive until the kernel confirms (role_set): the peer must not be told too early.
@@ -568,6 +699,11 @@ class Group:
 
     # --- below
 
+    def _own(self, own: bool, strict: bool | None, out: list[Effect]) -> None:
+        """Whose kernel is the original of the flows: told where any of them is replicated."""
+        if self.settings.stateful:
+            out.append(OwnFlows(self.settings.name, own, strict))
+
     def _move(self, now: Instant, role: Role, row: str, reason: str, cause: str, out: list[Effect]) -> None:
         out.append(Moved(now, self.settings.name, self.role, role, reason, cause, row))
         if row != self.row:
@@ -580,6 +716,8 @@ class Group:
                 detail = f"moved too often: it goes where it is better served only after {length} s of quiet"
                 out.append(Noted("hold-down", self.settings.name, detail))
         self.role = role
+        if role is Role.ACTIVE:
+            self.gate.became_active()
         self.since = now
         self.reason = reason
         self.cause = cause

@@ -20,14 +20,18 @@ from understudy.core.events import (
     CarrierChanged,
     CheckFinished,
     Event,
+    FlowsReady,
+    GateWaived,
     HeartbeatReceived,
     KernelRepaired,
     LocalAddressLearned,
     MaintenanceCommanded,
+    Quietened,
     RoleSet,
     Started,
     StopCommanded,
     SwitchoverCommanded,
+    SyncChanged,
     Tick,
     VrrpReceived,
     WitnessAnswered,
@@ -108,9 +112,13 @@ class Node:
             WitnessesLearned: self._witnesses_learned,
             AddressAnswered: lambda now, event, out: self.groups[event.group].answered(now, event, out),
             RoleSet: lambda now, event, out: self.groups[event.group].role_set(now, event, out),
+            Quietened: lambda now, event, out: self.groups[event.group].quietened(now, event, out),
+            FlowsReady: self._flows_told,
+            SyncChanged: self._flows_told,
             KernelRepaired: self._kernel_repaired,
             CheckFinished: lambda now, event, out: out.extend(self.health.handle(event)),
             SwitchoverCommanded: self._switchover,
+            GateWaived: self._waive,
             MaintenanceCommanded: self._maintenance,
             StopCommanded: self._stop,
         }
@@ -328,17 +336,33 @@ class Node:
         if lan is not None and lan.learn(event.addresses):
             self.standing.news = True
 
+    def _flows_told(self, now: Instant, event: FlowsReady | SyncChanged, out: list[Effect]) -> None:
+        """The replicator's word; it may be of another file than ours for a moment."""
+        group = self.groups.get(event.group)
+        if group is None:
+            self._drop("flows-foreign-group", out)
+        elif isinstance(event, FlowsReady):
+            group.flows_ready(now, event, out)
+        else:
+            group.sync_changed(now, event, out)
+
     def _kernel_repaired(self, now: Instant, event: KernelRepaired, out: list[Effect]) -> None:
         for group in self._groups:
             group.repaired(now, out)
 
     def _switchover(self, now: Instant, event: SwitchoverCommanded, out: list[Effect]) -> None:
         group = self.groups.get(event.group)
-        self.refusal = f"there is no group {event.group}" if group is None else group.switchover(now, out)
+        no_such = f"there is no group {event.group}"
+        self.refusal = no_such if group is None else group.switchover(now, out, force=event.force)
+
+    def _waive(self, now: Instant, event: GateWaived, out: list[Effect]) -> None:
+        group = self.groups.get(event.group)
+        self.refusal = f"there is no group {event.group}" if group is None else group.waive(now, out)
 
     def _maintenance(self, now: Instant, event: MaintenanceCommanded, out: list[Effect]) -> None:
         self.refusal = ""
         self.standing.maintenance = event.on
+        self.standing.insisted = event.on and event.force
         self.standing.news = True
         out.append(Persist(maintenance=event.on))
         out.append(Noted("maintenance", self.settings.name, "on" if event.on else "off"))

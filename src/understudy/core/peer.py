@@ -51,5 +51,7 @@ class Standing:
 
     maintenance: bool = False
     stopping: bool = False
+    insisted: bool = False
+    """An operator wants the maintenance whatever the other node lacks."""
     news: bool = True
     """Something that the heartbeat carries has changed: what the node says, or one of its groups."""

@@ -8,7 +8,11 @@ A hand-over makes before it breaks: the addresses come up while the kernel lease
 advertisement opens the lease, moves the switch's port and is followed by the announcements; only then the old Active
 stops.
 
-    gate -> addresses -> advertise -> announce
+    gate -> addresses -> drain -> advertise -> announce
+
+The gate (core.gate) comes before anything that others could notice. In a hand-over it is asked twice: first for what
+may take long, then (`drain`), with the addresses up and still silent, for what the old Active has made meanwhile. A
+group without replicated flows has no second time.
 
 Guarantee: no failover goes past the fence before the LANs were asked `FENCE_QUESTIONS` times in a row in vain, unless
 no other kernel can answer any more.
@@ -20,7 +24,8 @@ from understudy.core.timers import NEVER
 from understudy.units import MILLISECOND, SECOND, Duration, Instant
 
 FAILOVER_STEPS = ("fence", "gate", "advertise", "addresses", "announce")
-HANDOVER_STEPS = ("gate", "addresses", "advertise", "announce")
+HANDOVER_STEPS = ("gate", "addresses", "drain", "advertise", "announce")
+AT_GATE = frozenset({"gate", "drain"})
 
 HOLD_DOWN: Duration = 10 * SECOND
 """After a failed promotion this node leaves the group to the peer for so long."""
@@ -45,7 +50,8 @@ class Promotion:
         self.due: int = NEVER
         """When the step that waits has waited long enough."""
         self._settings = settings
-        self._left = list(HANDOVER_STEPS if token else FAILOVER_STEPS)
+        steps = HANDOVER_STEPS if token else FAILOVER_STEPS
+        self._left = [step for step in steps if settings.stateful or step != "drain"]
         self._ask_window = ask_window(settings.advertise)
         self._questions = 0
         """How often the LANs were asked in the present round of the fence."""
@@ -57,6 +63,10 @@ class Promotion:
     def step(self) -> str:
         """The one at hand; nothing when all are done."""
         return self._left[0] if self._left else ""
+
+    @property
+    def at_gate(self) -> bool:
+        return self.step in AT_GATE
 
     def step_done(self) -> None:
         del self._left[0]

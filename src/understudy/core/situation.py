@@ -19,6 +19,8 @@ class PeerIs(Enum):
     an offer."""
     READY = "ready"
     """Standing by: it could take over now."""
+    UNSYNCED = "unsynced"
+    """Ready but for the flows: of their state, which this node holds, it lacks some."""
     ASKING = "asking"
     """Ready, of the higher priority, and asks for the group."""
     ACTIVE = "active"
@@ -50,6 +52,8 @@ class Patience(Enum):
     """It has not reached as much as the Active for a second yet."""
     HOLD_DOWN = "hold-down"
     """Its role has changed too often lately (core.holddown)."""
+    STATE = "state"
+    """It does not hold the state of the group's flows yet (core.gate)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,3 +80,5 @@ class View:
     doubt: bool = False
     """Another kernel may still answer: by a lease that may be alive, because lately an Active was given up that lived,
     or because somebody forges advertisements."""
+    urgent: bool = False
+    """This node is about to end, or an operator insists: its rest does not wait for the state of the flows."""

@@ -8,6 +8,7 @@ LANs can be asked. The pair is judged when nothing has changed for as long as it
 
 from typing import TYPE_CHECKING
 
+from understudy.core.gate import allowance
 from understudy.core.handover import OFFER_BACKOFF, OFFER_DEADLINE
 from understudy.sim.machine import Machine
 from understudy.sim.network import Port
@@ -42,7 +43,7 @@ class Better:
         if works:
             return
         for group in world.plan.groups:
-            bound = 4 * group.advertise + OFFER_DEADLINE
+            bound = 4 * group.advertise + OFFER_DEADLINE + self._gate_may_take(group.name)
             at_rest = 2 * bound + OFFER_BACKOFF + SLOW_ASKING
             if whole_since is None or world.now - whole_since < at_rest:
                 # A LAN may be asked at the slow pace, and an offer fail that was under way.
@@ -64,7 +65,7 @@ class Better:
         here = worse[0]
         there = next(machine for machine in members if machine is not here)
         fit = all(self._fit(machine, group, world.now - bound) for machine in members)
-        if not fit or there.maintenance or not self._can_speak(here, there):
+        if not fit or there.maintenance or not self._can_speak(here, there) or not self._holds_state(there, group):
             return
         self.judged += 1
         if here.roles.get(group) is Role.ACTIVE and there.roles.get(group) is Role.BACKUP:
@@ -85,6 +86,18 @@ class Better:
             return False
         waits = core.groups[group].holddown.length or core.groups[group].waits_after_failure
         return not waits and machine.ready_at <= since
+
+    def _gate_may_take(self, name: GroupName) -> Duration:
+        """An offer that was given back for the want of the state is made once more."""
+        if name not in self._world.flows.groups:
+            return 0
+        settings = [(m.settings, g) for m in self._world.machines.values() for g in m.settings.groups if g.name == name]
+        return max(2 * allowance(group, node) + OFFER_DEADLINE + OFFER_BACKOFF for node, group in settings)
+
+    def _holds_state(self, machine: Machine, group: GroupName) -> bool:
+        """A node that lacks the state may have to wait for it, or for ever."""
+        flows = self._world.flows
+        return group not in flows.groups or (flows.works() and flows.is_complete(machine, group))
 
     def _can_speak(self, one: Machine, other: Machine) -> bool:
         network = self._world.network

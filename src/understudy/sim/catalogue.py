@@ -33,6 +33,8 @@ class Kind:
     """If it needs that long to mean anything."""
     targets: tuple[str, ...] = ()
     """One of these is drawn."""
+    stateful: bool = False
+    """It concerns replicated flows: drawn only where there are any."""
     harmless: bool = False
     """Nothing that it does is an excuse: it must not change a role, nor break anything else that holds in peace."""
 
@@ -79,6 +81,12 @@ CATALOGUE: dict[str, Kind] = {
     "cpu-starve": Kind(injections.late_ticks, amounts=(MILLISECOND, 150 * MILLISECOND)),
     "maintenance": Kind(injections.maintenance, weight=3),
     "switchover": Kind(injections.switchover, ("group",), instant=True, weight=4),
+    "replication-loss": Kind(injections.replication("loss"), (), (0.05, 1.0), stateful=True),
+    "replication-reorder": Kind(injections.replication("reorder"), (), (0.1, 0.9), stateful=True),
+    "event-overrun": Kind(injections.overrun, stateful=True),
+    "slow-standby": Kind(injections.slow_writes, amounts=(5 * MILLISECOND, 1500 * MILLISECOND), stateful=True),
+    "replicator-freeze": Kind(injections.replicator_freeze, stateful=True),
+    "replicator-kill": Kind(injections.replicator_kill, instant=True, stateful=True),
     "hosts-down": Kind(injections.hosts_down, ("lan",), weight=1),
     "server-down": Kind(injections.server_down, ("server",), weight=1, harmless=True),
     "server-flaps": Kind(injections.server_flaps, ("server",), (0.2, 0.8), weight=1, harmless=True),

@@ -16,6 +16,12 @@
     flap               A node changes its role at most twice for each thing that begins or ends, and a few more times.
     forgery            No role changes by an advertisement that the channel contradicts while the channel works.
     node-return        A node that only returns changes no role and lets nobody wait; with preemption, each node's once.
+    handed-over        When the successor has recorded that the old Active stopped, its kernel is silent.
+    state-first        A kernel begins to answer with everything in it that had been received of the group's flows, and
+                       by an agreed replica, or with a recorded waiver (sim.stateful).
+    one-original       Two nodes take their kernels for the original of a group's flows only in a hand-over, or in a
+                       split that nobody could see through, and not for long after it has healed.
+    replica            After the faults have healed the standby's table is equal to the original within its bound.
     better             A group does not stay on a node that has lost a LAN while the other has them all (sim.better).
     clock              Time passes: after a Tick the next deadline lies ahead.
     stops              An agent that is asked to end does so in time.
@@ -31,9 +37,11 @@ from typing import TYPE_CHECKING
 
 from understudy.core.disbelief import SUSPICION
 from understudy.core.effects import Moved, SendVrrp
-from understudy.core.handover import OFFER_DEADLINE, OVERLAP_MAX
+from understudy.core.gate import allowance
+from understudy.core.handover import OFFER_DEADLINE, OVERLAP_MAX, QUIET_MAX
 from understudy.sim.better import Better
 from understudy.sim.machine import Machine
+from understudy.sim.stateful import Stateful
 from understudy.units import MILLISECOND, SECOND, Duration, GroupName, Instant, NodeName, format_duration
 from understudy.wire.heartbeat import Lease, Phase, Role
 
@@ -92,6 +100,7 @@ class Checker:
         self.noisy = False
         """A LAN loses frames: reach may change by chance."""
         self.better = Better(world)
+        self.stateful = Stateful(world)
         self._return: _Return | None = None
         self._disturbed_at = 0
         self._changes: dict[tuple[NodeName, GroupName], int] = {}
@@ -144,6 +153,8 @@ class Checker:
             raise self.violation(
                 "answers-as-active", f"{machine.name} begins to answer for {group}, but its core is not Active"
             )
+        if answers:
+            self.stateful.begins_to_answer(machine, group)
         both = [m for m in self._members_of(group) if m.kernel.answering.get(group)]
         if not both and self._return is not None:
             raise self.violation("node-return", f"nobody answers for {group} since {self._return.node} is back")
@@ -173,7 +184,8 @@ class Checker:
         if offered is None or new.core is None:
             return False
         state = new.core.groups[group].state()
-        bound = OFFER_DEADLINE + OVERLAP_MAX
+        settings = next(g for g in old.settings.groups if g.name == group)
+        bound = OFFER_DEADLINE + OVERLAP_MAX + 2 * allowance(settings, old.settings)
         return state.phase is Phase.TAKEN and state.token == offered[0] and self._world.now - offered[1] <= bound
 
     def _excuse(self, new: Machine, old: Machine, group: GroupName) -> str:
@@ -234,6 +246,20 @@ class Checker:
             raise self.violation(
                 "answers-as-active", f"{machine.name} still answers for {group} after it ceased to be Active"
             )
+
+    def handed_over(self, machine: Machine, group: GroupName) -> None:
+        """The successor records that the old Active stopped answering."""
+        for other in self._members_of(group):
+            if other is machine or not other.running or not other.kernel.answering.get(group):
+                continue
+            # Hands that need longer are not waited for; its lease ends soon.
+            busy = other.kernel.busy_until > self._world.now >= other.kernel.quiet_ordered_at + QUIET_MAX
+            if not busy:
+                raise self.violation("handed-over", f"{other.name} still answers for {group}")
+
+    def owning(self, machine: Machine, group: GroupName, own: bool) -> None:
+        """A core says whether its kernel is the original of a group's flows."""
+        self.stateful.owning(machine, group, own)
 
     # --- what a node sends
 
@@ -397,6 +423,8 @@ class Checker:
                     raise self.violation(
                         "converges", f"{machine.name} is still {core.groups[name].phase.name}, {after}"
                     )
+                if machine is not active[0]:
+                    self.stateful.converged(name, machine, active[0], after)
                 wrong = sorted(core.health.up ^ {s.binding for s in machine.settings.servers})
                 if wrong:
                     raise self.violation("converges", f"{machine.name} takes healthy servers {wrong} for dead, {after}")

@@ -58,6 +58,8 @@ class Dice:
 
     def _possible(self, kind: str) -> bool:
         wants = CATALOGUE[kind].wants
+        if CATALOGUE[kind].stateful and not self.world.flows.groups:
+            return False
         if "server" in wants:
             return bool(self._bindings())
         return "peer" not in wants or all(machine.settings.peers for machine in self.world.machines.values())

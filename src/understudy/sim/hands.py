@@ -7,7 +7,7 @@ Whether a machine answers is judged anew after anything that it depends on has c
 from typing import TYPE_CHECKING
 
 from understudy.core.effects import Quieten, RevokeLease, SetRole
-from understudy.core.events import KernelRepaired, RoleSet
+from understudy.core.events import KernelRepaired, Quietened, RoleSet
 from understudy.core.timers import NEVER
 from understudy.sim.kernel import Command
 from understudy.sim.machine import Machine, Process
@@ -37,7 +37,9 @@ class Hands:
         self._order(machine, Command(effect.group, None, 0, machine.life))
 
     def quieten(self, machine: Machine, effect: Quieten) -> None:
-        self._order(machine, Command(effect.group, None, 0, machine.life, quiet=effect.on))
+        if effect.on and effect.token:
+            machine.kernel.quiet_ordered_at = self._world.now
+        self._order(machine, Command(effect.group, None, effect.token, machine.life, quiet=effect.on))
 
     def set_role(self, machine: Machine, effect: SetRole) -> None:
         error = "the kernel refused (simulated)" if machine.kernel.refuses else ""
@@ -132,6 +134,8 @@ class Hands:
         if command.active is not None:
             event = RoleSet(command.group, command.active, command.token, command.error)
             self._world.arrive(machine, event, command.life)
+        elif command.quiet is not None and command.token:
+            self._world.arrive(machine, Quietened(command.group, command.token), command.life)
 
     def _expire(self, machine: Machine, group: GroupName) -> None:
         """Look at the lease's end. Refreshes since then put it off: there is one look a lease, not one a refresh."""

@@ -242,6 +242,48 @@ def switchover(injector: "Injector", fault: "Fault") -> Undo | None:
     return None
 
 
+def replication(name: str) -> "Callable[[Injector, Fault], Undo | None]":
+    """A property of the way between the replicators."""
+    return lambda injector, fault: injector.worsen(injector.world.flows, name, fault.amount)
+
+
+def overrun(injector: "Injector", fault: "Fault") -> Undo:
+    """The replicator's event socket overflows all the time."""
+    losing, node = injector.world.flows.overrun, fault.node
+    losing[node] += 1
+
+    def undo() -> None:
+        losing[node] -= 1
+
+    return undo
+
+
+def slow_writes(injector: "Injector", fault: "Fault") -> Undo:
+    """The standby writes each batch so much later."""
+    slow, node, amount = injector.world.flows.slow, fault.node, int(fault.amount)
+    slow[node] += amount
+
+    def undo() -> None:
+        slow[node] -= amount
+
+    return undo
+
+
+def replicator_freeze(injector: "Injector", fault: "Fault") -> Undo:
+    flows, node = injector.world.flows, fault.node
+    flows.frozen[node] += 1
+
+    def undo() -> None:
+        flows.frozen[node] -= 1
+        flows.thaw(injector.machine(fault))
+
+    return undo
+
+
+def replicator_kill(injector: "Injector", fault: "Fault") -> Undo | None:
+    return _nothing if injector.world.flows.kill(injector.machine(fault)) else None
+
+
 def hosts_down(injector: "Injector", fault: "Fault") -> Undo | None:
     hosts = injector.world.network.hosts_down
     hosts[fault.network] = hosts.get(fault.network, 0) + 1

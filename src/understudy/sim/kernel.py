@@ -36,6 +36,8 @@ class Kernel:
     lease_until: dict[GroupName, int] = field(default_factory=dict)
     quiet: set[GroupName] = field(default_factory=set)
     """Nothing leaves from the virtual MAC of these: they are not answered for."""
+    quiet_ordered_at: int = 0
+    """When the hands were last told to make a group quiet."""
     missing: int = 0
     """How many faults have flushed the rules, with which the lease goes, and deleted the addresses; until repaired."""
     repaired_at: int = -1

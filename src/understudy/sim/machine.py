@@ -27,6 +27,7 @@ class Machine:
     """State only: the world moves it."""
 
     __slots__ = (
+        "began_at",
         "core",
         "disk_full",
         "epoch",
@@ -44,6 +45,8 @@ class Machine:
         "name",
         "offered",
         "offering",
+        "owns",
+        "passed_gate",
         "process",
         "ready_at",
         "role_changes",
@@ -81,6 +84,8 @@ class Machine:
         """Of the scheduled Tick that counts; others are superseded."""
         self.late = 0
         """How much later than asked a Tick may come, by a fault."""
+        self.began_at = 0
+        """When its core began."""
         self.ready_at = 0
         """Since when its core runs without having been frozen."""
         self.sequence = -1
@@ -93,6 +98,10 @@ class Machine:
         """As the effects tell it, in their order: the core itself is already at the end of its thought."""
         self.offering: dict[GroupName, int] = {}
         """Since when it offers a group, while it does."""
+        self.owns: set[GroupName] = set()
+        """Of which groups' flows its core takes this kernel for the original."""
+        self.passed_gate: dict[GroupName, str] = {}
+        """How its core's latest promotion passed the gate: done or waived."""
         self.role_changes: dict[GroupName, int] = dict.fromkeys((g.name for g in settings.groups), 0)
 
     def misconfigure(self, settings: NodeSettings | None) -> None:

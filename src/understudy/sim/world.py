@@ -17,6 +17,7 @@ from zlib import crc32
 from understudy.config.plan import Plan
 from understudy.core.effects import (
     AskAddresses,
+    AskFlows,
     AskWitnesses,
     Decided,
     Dropped,
@@ -24,6 +25,7 @@ from understudy.core.effects import (
     LeaseChanged,
     Moved,
     Noted,
+    OwnFlows,
     Persist,
     Quieten,
     RevokeLease,
@@ -42,11 +44,13 @@ from understudy.core.events import (
     WitnessesLearned,
 )
 from understudy.core.node import Node
+from understudy.core.promotion import AT_GATE
 from understudy.core.settings import NodeSettings
 from understudy.core.timers import NEVER
 from understudy.sim.addresses import hosts_of, local_addresses
 from understudy.sim.attacker import Attacker
 from understudy.sim.checker import Checker, Violation
+from understudy.sim.flows import Flows
 from understudy.sim.hands import Hands
 from understudy.sim.machine import Machine, Process
 from understudy.sim.network import Network
@@ -117,12 +121,15 @@ class World:
         self.hands = Hands(self)
         self.attacker = Attacker(self)
         self.checker = Checker(self, check_all=check_all)
+        self.flows = Flows(self)
         self._decided: dict[str, int] = {}
         self._carry_out: dict[type, Callable[[Machine, Any], None]] = {
             SendVrrp: self.wires.send_vrrp,
             SendHeartbeat: self.wires.send_heartbeat,
             AskWitnesses: self.wires.ask_witnesses,
             AskAddresses: self.wires.ask_addresses,
+            AskFlows: self.flows.ask,
+            OwnFlows: self.flows.own,
             RevokeLease: self.hands.revoke_lease,
             Quieten: self.hands.quieten,
             SetRole: self.hands.set_role,
@@ -183,7 +190,7 @@ class World:
         machine.life += 1
         machine.epoch += 1
         machine.process = Process.RUNNING
-        machine.ready_at = self.now
+        machine.ready_at = machine.began_at = self.now
         machine.stopping = False
         machine.sequence = -1
         machine.last_sent.clear()
@@ -200,6 +207,7 @@ class World:
                 self.handle(machine, CarrierChanged(network, False))
             self.handle(machine, WitnessesLearned(network, (self.hosts[network],)))
         self.handle(machine, Started(held))
+        self.flows.core_began(machine)
         inbox, machine.inbox = machine.inbox, []
         for event in inbox:
             self.handle(machine, event)
@@ -224,6 +232,7 @@ class World:
             if machine.process is Process.RUNNING:
                 self.handle(machine, event)
         self.hands.thaw(machine)
+        self.flows.thaw(machine)
         if machine.process is Process.RUNNING:
             self._tick_now(machine)
 
@@ -240,6 +249,7 @@ class World:
         if machine.process not in (Process.RUNNING, Process.FROZEN, Process.STARTING):
             return False
         machine.kernel.drop_commands()
+        self.flows.end(machine)
         self._end(machine, Process.DEAD, "all processes killed")
         return True
 
@@ -247,6 +257,8 @@ class World:
         if machine.process is Process.OFF:
             return False
         machine.kernel.reset()
+        self.flows.end(machine)
+        self.flows.power_off(machine)
         self._end(machine, Process.OFF, "power lost")
         self.hands.look_at_all(machine)
         return True
@@ -352,6 +364,7 @@ class World:
     def _finish(self, machine: Machine, effect: Finish) -> None:
         self.checker.finished(machine)
         machine.kernel.reset()  # the agent takes its links and tables along
+        self.flows.end(machine)
         self._end(machine, Process.DEAD, "agent stopped")
 
     def _moved(self, machine: Machine, effect: Moved) -> None:
@@ -360,12 +373,19 @@ class World:
 
     def _step(self, machine: Machine, effect: Step) -> None:
         self.note(machine.name, "step", effect)
-        if effect.step == "handover":
+        if (effect.step, effect.phase) == ("promotion", "started"):
+            self.flows.promised.pop((machine.name, effect.group), None)
+        elif effect.step in AT_GATE and effect.phase in ("done", "waived"):
+            if effect.step == "gate" or effect.phase == "waived":
+                machine.passed_gate[effect.group] = effect.phase
+        elif effect.step == "handover":
             machine.offering.pop(effect.group, None)
             if effect.phase == "offered":
                 assert machine.core is not None
                 machine.offered[effect.group] = machine.core.groups[effect.group].handover.token, self.now
                 machine.offering[effect.group] = self.now
+            elif effect.phase == "done":
+                self.checker.handed_over(machine, effect.group)
 
     # --- below
 
@@ -376,6 +396,8 @@ class World:
         machine.core = None
         machine.roles.clear()
         machine.offering.clear()
+        machine.owns.clear()
+        machine.passed_gate.clear()
         machine.stopping = False
         machine.inbox.clear()
         machine.tick_time, machine.tick_number = NEVER, -1

@@ -6,7 +6,7 @@ of their own: the newest one says all. Hand-over is two such states that refer t
 Layout, all integers big endian. The bytes travel inside the channel's authenticated encryption (adapters.channel);
 what is decoded here is therefore a known node's, but it is still bounded and checked field by field.
 
-    0   1   version (2)
+    0   1   version (3)
     1   1   node number
     2   4   epoch: grows with every start of the node's core
     6   8   sequence within the epoch
@@ -22,11 +22,11 @@ from ipaddress import IPv4Address, IPv6Address
 from understudy.errors import DecodeError
 from understudy.units import Address
 
-VERSION = 2
+VERSION = 3
 _HEADER = struct.Struct("!BBIQ")
 _BODY = struct.Struct("!16sBBB")
 _LAN = struct.Struct("!BBBB")
-_GROUP = struct.Struct("!BBBBBIQI")
+_GROUP = struct.Struct("!BBBBBIQIBB")
 BODY_LENGTH_MAX = 1024
 LANS_MAX = 64
 GROUPS_MAX = 15
@@ -87,6 +87,16 @@ class Lease(IntEnum):
     LONG = 2
 
 
+class Sync(IntEnum):
+    """Whether a node holds the state of a group's flows in its kernel."""
+
+    NOT_NEEDED = 0
+    """None of them is replicated."""
+    INCOMPLETE = 1
+    COMPLETE = 2
+    """Proven, and nothing was missed since; or the node is Active, and its kernel the original."""
+
+
 @dataclass(frozen=True, slots=True)
 class LanState:
     network: int
@@ -111,6 +121,9 @@ class GroupState:
     """The lease's length now; 0 without one."""
     transitions: int
     """Role changes since the epoch began."""
+    sync: Sync = Sync.NOT_NEEDED
+    urgent: bool = False
+    """With an offer: it cannot wait for the state of the flows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +151,7 @@ def encode_body(body: Body) -> bytes:
         parts.append(_LAN.pack(lan.network, lan.reach, lan.hears, len(lan.witnesses)))
         parts.extend(bytes([len(address.packed)]) + address.packed for address in lan.witnesses)
     parts.extend(
-        _GROUP.pack(g.number, g.role, g.phase, g.target, g.lease, g.token, g.lease_ns, g.transitions)
+        _GROUP.pack(g.number, g.role, g.phase, g.target, g.lease, g.token, g.lease_ns, g.transitions, g.sync, g.urgent)
         for g in body.groups
     )
     return b"".join(parts)
@@ -185,10 +198,25 @@ def decode_body(data: bytes) -> Body:
             lans.append(LanState(network, Reach(reach), tuple(witnesses), Hears(hears)))
         groups = []
         for _ in range(group_count):
-            number, role, phase, target, lease, token, lease_ns, transitions = _GROUP.unpack_from(data, at)
+            number, role, phase, target, lease, token, lease_ns, transitions, sync, urgent = _GROUP.unpack_from(
+                data, at
+            )
             at += _GROUP.size
+            if urgent > 1:
+                raise DecodeError("heartbeat-malformed", f"urgent {urgent}")
             groups.append(
-                GroupState(number, Role(role), Phase(phase), target, Lease(lease), token, lease_ns, transitions)
+                GroupState(
+                    number,
+                    Role(role),
+                    Phase(phase),
+                    target,
+                    Lease(lease),
+                    token,
+                    lease_ns,
+                    transitions,
+                    Sync(sync),
+                    bool(urgent),
+                )
             )
     except (struct.error, IndexError, ValueError) as error:
         raise DecodeError("heartbeat-malformed", str(error)) from error

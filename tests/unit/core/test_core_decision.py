@@ -16,6 +16,7 @@ from understudy.wire.heartbeat import Role
 
 ACTIVE, BACKUP = Role.ACTIVE, Role.BACKUP
 GONE, RESTING, READY, ASKING = PeerIs.GONE, PeerIs.RESTING, PeerIs.READY, PeerIs.ASKING
+UNSYNCED = PeerIs.UNSYNCED
 PEER_ACTIVE, RIVAL, DEAF = PeerIs.ACTIVE, PeerIs.RIVAL, PeerIs.DEAF_RIVAL
 LESS, AS_MUCH, MORE = Reaches.LESS, Reaches.AS_MUCH, Reaches.MORE
 VALUES: dict[str, tuple[Any, ...]] = {
@@ -57,6 +58,14 @@ def every_view() -> Iterator[View]:
         (view(ACTIVE, eligible=False), "rest-hand-over"),
         (view(ACTIVE, eligible=False, peer=GONE), "serves-for-want-of-another"),
         (view(ACTIVE, eligible=False, peer=RESTING), "serves-for-want-of-another"),
+        (view(ACTIVE, eligible=False, peer=UNSYNCED), "rest-waits-for-state"),
+        (view(ACTIVE, eligible=False, peer=UNSYNCED, urgent=True), "rest-hand-over-without-state"),
+        (view(ACTIVE, eligible=False, urgent=True), "rest-hand-over"),
+        (view(ACTIVE, port_up=False, reaches=LESS, peer=UNSYNCED), "last-port-lost"),
+        (view(ACTIVE, peer=UNSYNCED), "serves"),
+        (view(ACTIVE, peer=UNSYNCED, reaches=LESS), "peer-reaches-more"),
+        (view(BACKUP, preempts=True, patience=Patience.STATE), "waits-for-state"),
+        (view(BACKUP, silent=True, peer=UNSYNCED, reaches=LESS), "takes-over"),
         (view(ACTIVE, reaches=LESS), "peer-reaches-more"),
         (view(ACTIVE, reaches=LESS, settled=False), "peer-reaches-more-just-now"),
         (view(ACTIVE, reaches=LESS, settled=False, patience=Patience.HOLD_DOWN), "peer-reaches-more-held-down"),

@@ -1,5 +1,6 @@
 """Whatever arrives, nothing is raised, nothing is believed that should not be, and deadlines stay sane."""
 
+from dataclasses import replace
 from ipaddress import IPv4Address
 from typing import Any
 
@@ -14,13 +15,17 @@ from understudy.core.events import (
     CarrierChanged,
     CheckFinished,
     Event,
+    FlowsReady,
+    GateWaived,
     HeartbeatReceived,
     LocalAddressLearned,
     MaintenanceCommanded,
+    Quietened,
     RoleSet,
     Started,
     StopCommanded,
     SwitchoverCommanded,
+    SyncChanged,
     Tick,
     VrrpReceived,
     WitnessAnswered,
@@ -30,7 +35,7 @@ from understudy.core.node import Node
 from understudy.errors import DecodeError
 from understudy.units import MILLISECOND, GroupName, Instant, NetworkName, NodeName, Priority, Vrid
 from understudy.wire.frame import Packet, parse_frame
-from understudy.wire.heartbeat import Body, GroupState, LanState, Lease, Phase, Reach, Role, encode, encode_body
+from understudy.wire.heartbeat import Body, GroupState, LanState, Lease, Phase, Reach, Role, Sync, encode, encode_body
 from understudy.wire.vrrp import Advertisement, advertisement_frame, virtual_mac
 
 PLAN = load_plan(PAIR_FILE)
@@ -40,8 +45,10 @@ LANS = st.sampled_from([network.name for network in PLAN.networks])
 DIGEST = PLAN.digest
 
 
-def node(name: str = "gw2") -> Node:
-    machine = Node(PLAN.settings(NodeName(name)), epoch=1)
+def node(name: str = "gw2", *, stateful: bool = False) -> Node:
+    told = PLAN.settings(NodeName(name))
+    groups = tuple(replace(group, stateful=stateful) for group in told.groups)
+    machine = Node(replace(told, groups=groups), epoch=1)
     for network, address in (("outside", "203.0.113.2"), ("inside", "10.9.0.2")):
         machine.handle(Instant(0), LocalAddressLearned(NetworkName(network), 4, IPv4Address(address)))
     machine.handle(Instant(0), Started())
@@ -84,6 +91,8 @@ bodies = st.builds(
             st.integers(0, 3),
             st.integers(0, 1 << 40),
             st.integers(0, 9),
+            st.sampled_from(Sync),
+            st.booleans(),
         ),
         max_size=2,
     ).map(tuple),
@@ -106,18 +115,22 @@ events: st.SearchStrategy[Event] = st.one_of(
     st.builds(AddressAnswered, st.just(EDGE), st.just(IPv4Address("10.9.0.254"))),
     st.builds(RoleSet, st.just(EDGE), st.booleans(), st.integers(0, 6), st.sampled_from(["", "no such device"])),
     st.builds(CheckFinished, st.integers(0, 5), st.booleans(), st.just("x")),
-    st.builds(SwitchoverCommanded, st.sampled_from([EDGE, GroupName("other")])),
-    st.builds(MaintenanceCommanded, st.booleans()),
+    st.builds(SwitchoverCommanded, st.sampled_from([EDGE, GroupName("other")]), st.booleans()),
+    st.builds(MaintenanceCommanded, st.booleans(), st.booleans()),
+    st.builds(GateWaived, st.sampled_from([EDGE, GroupName("other")])),
+    st.builds(FlowsReady, st.just(EDGE), st.integers(0, 4), st.booleans(), st.just("x"), st.booleans()),
+    st.builds(SyncChanged, st.sampled_from([EDGE, GroupName("other")]), st.booleans(), st.just("x")),
+    st.builds(Quietened, st.just(EDGE), st.integers(0, 4)),
     st.just(StopCommanded()),
     st.just(Tick()),
 )
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 400), events), max_size=60))
-def test_no_sequence_of_events_raises_or_stops_the_clock(story: list[tuple[int, Any]]) -> None:
+@given(st.lists(st.tuples(st.integers(0, 400), events), max_size=60), st.booleans())
+def test_no_sequence_of_events_raises_or_stops_the_clock(story: list[tuple[int, Any]], stateful: bool) -> None:
     """Ticks come when they are asked for, everything else whenever; after a Tick the next deadline lies ahead."""
-    machine = node()
+    machine = node(stateful=stateful)
     now = 0
     for wait_ms, event in story:
         until = now + wait_ms * MILLISECOND
