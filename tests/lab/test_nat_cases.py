@@ -8,24 +8,28 @@ import pytest
 import yaml
 
 from understudy.errors import OperatorError
-from understudy.lab.natbed import run_cases
+from understudy.lab import sandbox
+from understudy.lab.natbed import Bed, run_cases
 from understudy.lab.natcases import Case, Seen, Step, judge, read_cases
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples/nat/cases.yaml"
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples/nat"
+FILES = sorted(EXAMPLES.glob("*.yaml"))
 
 
 @pytest.fixture(scope="module")
 def cases() -> tuple[Case, ...]:
-    return read_cases(EXAMPLES)
+    return read_cases(EXAMPLES / "cases.yaml")
 
 
-def test_the_examples_pass_with_real_packets(cases: tuple[Case, ...]) -> None:
-    for result in run_cases(cases):
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_the_examples_pass_with_real_packets(file: Path) -> None:
+    for result in run_cases(read_cases(file)):
         assert result.passed, (result.id, result.error, [step.wrong for step in result.steps])
         assert not result.left_out
 
 
-def test_without_its_lines_no_case_passes(cases: tuple[Case, ...]) -> None:
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_without_its_lines_no_case_passes(file: Path) -> None:
     """Control: a bed on which everything passes would prove nothing."""
 
     def bare(case: Case) -> Case:
@@ -34,7 +38,7 @@ def test_without_its_lines_no_case_passes(cases: tuple[Case, ...]) -> None:
         ]
         return replace(case, config="\n".join(line for line in lines if "destination" not in line))
 
-    assert not any(result.passed for result in run_cases([bare(case) for case in cases]))
+    assert not any(result.passed for result in run_cases([bare(case) for case in read_cases(file)]))
 
 
 def test_a_change_of_a_list_leaves_what_has_begun(cases: tuple[Case, ...]) -> None:
@@ -46,6 +50,35 @@ def test_a_change_of_a_list_leaves_what_has_begun(cases: tuple[Case, ...]) -> No
     plain = next(case for case in cases if case.id == "overload-keeps-the-port")
     change = Step(lines=("no access-list 1", "access-list 1 permit 10.99.0.0 0.0.255.255"))
     (result,) = run_cases([replace(plain, steps=(first, change, later, other))])
+    assert result.passed, [step.wrong for step in result.steps]
+
+
+def test_answers_to_equal_addresses_leave_by_the_interface_of_their_vrf() -> None:
+    case = next(each for each in read_cases(EXAMPLES / "vrf.yaml") if each.id == "vrf-answers")
+    red, blue, answer = case.steps
+    other = replace(answer, reply_to=1, vrf="BLUE", sent={**answer.sent, "dport": "any"})
+
+    def story() -> list[str]:
+        bed = Bed(case.config, (red, blue, answer, other))
+        seen: list[Seen | None] = []
+        for step in (red, blue, answer, other):
+            seen.append(bed.send(step, seen))
+        bed.close()
+        return [each.interface for each in seen if each is not None]
+
+    assert sandbox.run(story) == ["e2", "e2", "e0", "e1"]
+
+
+def test_what_a_pool_has_left_is_no_business_of_who_has_an_address(cases: tuple[Case, ...]) -> None:
+    """A scan from more sources than the pool has addresses: each further one is refused, the first goes on."""
+    dry = next(each for each in read_cases(EXAMPLES / "pools.yaml") if each.id == "dry-pool-refuses-the-third")
+    first = dry.steps[0]
+    scan = [
+        replace(first, sent=_tcp(f"10.9.0.{n}", 4000), expected={"verdict": "translated" if n < 3 else "dropped"})
+        for n in range(1, 30)
+    ]
+    again = replace(first, sent=_tcp("10.9.0.1", 5000))
+    (result,) = run_cases([replace(dry, steps=(*scan, again))])
     assert result.passed, [step.wrong for step in result.steps]
 
 

@@ -5,6 +5,8 @@ at what comes out of all cables. Every packet carries a word of its own, so that
 resolve no neighbours: a frame that leaves is seen, wherever it would have gone.
 """
 
+import contextlib
+import fcntl
 import select
 import socket
 import struct
@@ -16,25 +18,32 @@ from ipaddress import IPv4Address
 from itertools import count
 
 from understudy.adapters.nftables import Nft
+from understudy.agent.allocator import AllocatorLoop
 from understudy.errors import DecodeError, EnvironmentFailure, OperatorError
 from understudy.ios.model import Configuration, Role
+from understudy.ios.profiles import DEFAULT, PROFILES
 from understudy.ios.reader import read_text
 from understudy.lab import sandbox
 from understudy.lab.namespace import Namespace, write_sysctl
 from understudy.lab.natcases import Case, Seen, Step, judge
+from understudy.render.ios_first import AGAIN_MASK, allocation
 from understudy.render.ios_nat import IosNat, render_ios_nat
+from understudy.render.ios_vrf import MARK_MASK, Vrf
 from understudy.render.text import FAMILY_INET, TABLE, Chain, chain_text, elements_text, preamble
 from understudy.units import MILLISECOND
 from understudy.wire.checksum import checksum, pseudo_header_sum
 from understudy.wire.frame import ETHERTYPE_IPV4, ethernet_frame, ip_packet, parse_frame
 
-WAIT = 150 * MILLISECOND
+WAIT = 1_000 * MILLISECOND
 """For a packet that is expected to come out."""
 WAIT_NOTHING = 60 * MILLISECOND
+LINKS_PATIENCE = 5_000 * MILLISECOND
 INTERFACES_MAX = 64
 DETOUR_TABLE = 20_000
+VRF_TABLE = 30_000
 _ETH_P_IP = socket.htons(ETHERTYPE_IPV4)
 _OUTGOING = 4
+_SIOCGIFFLAGS, _IFF_RUNNING = 0x8913, 0x40
 _NUMBERS = {"icmp": 1, "tcp": 6, "udp": 17, "gre": 47, "esp": 50}
 _ICMP = {"echo-reply": 0, "echo-request": 8}
 _FAILURES = (EnvironmentFailure, OperatorError, OSError, ValueError, LookupError, struct.error)
@@ -73,7 +82,7 @@ def _run(case: Case) -> CaseResult:
     steps: list[StepResult] = []
     left_out: tuple[str, ...] = ()
     try:
-        bed = Bed(case.config, case.steps)
+        bed = Bed(case.config, case.steps, profile=_profile(case))
     except _FAILURES as error:
         return CaseResult(case.id, case.title, False, case.differs, (), (), str(error))
     try:
@@ -100,13 +109,15 @@ def _run(case: Case) -> CaseResult:
 class Bed:
     """A router that holds a configuration. Raises OperatorError for lines that are refused."""
 
-    def __init__(self, config: str, steps: Sequence[Step]) -> None:
+    def __init__(self, config: str, steps: Sequence[Step], profile: str = DEFAULT) -> None:
+        self._profile = profile
         self._text = config
         self._configuration = _read(config)
         self._interfaces = self._configuration.interfaces[:INTERFACES_MAX]
         self._ports = {each.name: f"e{number}" for number, each in enumerate(self._interfaces)}
         self._router = Namespace.create("router", _forwarding)
         self._nft = self._router.run(Nft)
+        self._allocator = self._router.run(AllocatorLoop)
         self._wires: dict[str, socket.socket] = {}
         self._inputs: list[socket.socket] = []
         self._macs: dict[str, bytes] = {}
@@ -124,6 +135,7 @@ class Bed:
     def close(self) -> None:
         for each in (*self._wires.values(), *self._inputs):
             each.close()
+        self._allocator.close()
         self._nft.close()
         self._router.close()
 
@@ -154,11 +166,42 @@ class Bed:
             port = self._ports[each.name]
             lines.append(f"link set {port} up arp off")
             lines += [f"address add {address} dev {port}" for address in each.addresses]
+        self._router.run(_batch, lines)
+        self._await_links()
+        # The kernel is done with a link's coming up when the next request is answered.
+        lines = ["link set lo up"]
         lines += [f"route replace {host}/32 dev {port}" for host, port in self._hosts(steps)]
+        nat = render_ios_nat(self._configuration, self._ports, {}, self._profile)
+        lines += [line for vrf in nat.vrfs for line in self._vrf_routes(vrf, steps)]
         self._router.run(_batch, lines)
         for port in self._ports.values():
             self._router.run(write_sysctl, f"net/ipv4/conf/{port}/rp_filter", 0)
             self._router.run(write_sysctl, f"net/ipv4/conf/{port}/accept_local", 1)
+
+    def _vrf_routes(self, vrf: Vrf, steps: Sequence[Step]) -> Iterator[str]:
+        """A table with what is inside the VRF; for the rest the main one is asked, as after `global`."""
+        table = VRF_TABLE + vrf.zone
+        yield f"rule add fwmark {vrf.mark:#x}/{MARK_MASK:#x} lookup {table} pref {1000 + vrf.zone}"
+        for each in self._interfaces:
+            if self._ports[each.name] in vrf.inside:
+                yield from (
+                    f"route replace {i.network} dev {self._ports[each.name]} table {table}" for i in each.addresses
+                )
+        for step in steps:
+            coming, going = _sides(step.direction) if not step.lines else (None, None)
+            told = step.expected.get("dst") if step.direction == "out>in" else step.sent.get("src")
+            if step.vrf == vrf.name and Role.INSIDE in (coming, going) and isinstance(told, str):
+                yield f"route replace {told}/32 dev {vrf.inside[0]} table {table}"
+
+    def _await_links(self) -> None:
+        """A link that was just set up drops what is sent until the kernel has found its carrier."""
+        deadline = time.monotonic_ns() + LINKS_PATIENCE
+        ends = [(wire, wire.getsockname()[0]) for wire in self._wires.values()]
+        ends += [(self._inputs[0], port) for port in self._wires]
+        while not all(_running(*end) for end in ends):
+            if time.monotonic_ns() > deadline:
+                raise EnvironmentFailure("set up", "links", "no carrier")
+            time.sleep(0.002)
 
     def _hosts(self, steps: Sequence[Step]) -> Iterator[tuple[IPv4Address, str]]:
         """Where whoever is not on a connected network is: on the side that the packet says."""
@@ -172,7 +215,7 @@ class Bed:
             dst = told if isinstance(told, str) and told != "any" else step.sent["dst"]
             for text, role, named in ((step.sent["src"], coming, None), (dst, going, step.egress)):
                 host = IPv4Address(str(text))
-                if host in own or host in known or role is None:
+                if host in own or host in known or role is None or (step.vrf and role is Role.INSIDE):
                     continue
                 if named is None and any(host in i.network for each in self._interfaces for i in each.addresses):
                     continue
@@ -195,14 +238,18 @@ class Bed:
         return next((self._ports[each.name] for each in self._interfaces if role in each.roles), None)
 
     def _load(self) -> None:
-        nat = render_ios_nat(self._configuration, self._ports, {})
+        nat = render_ios_nat(self._configuration, self._ports, {}, self._profile)
         self.left_out = nat.left_out
         self._nft.run(ruleset(nat))
+        for path, value in nat.sysctls:
+            self._router.run(write_sysctl, path, value)
+        self._allocator.configure(nat.allocated, allocation(nat.allocated, nat.reserved, self._configuration.timeouts))
         lines = []
+        kept = 0xFFFF_FFFF & ~AGAIN_MASK
         for number, each in enumerate(nat.detours):
             lines += [
                 f"route replace default dev {each.interface} table {DETOUR_TABLE + number}",
-                f"rule add fwmark {each.mark:#x} lookup {DETOUR_TABLE + number} pref {100 + number}",
+                f"rule add fwmark {each.mark:#x}/{kept:#x} lookup {DETOUR_TABLE + number} pref {100 + number}",
             ]
         self._router.run(_batch, lines)
 
@@ -226,7 +273,8 @@ class Bed:
             _empty(socket_)
         if step.direction == "local>out":
             sender = self._router.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
-            with sender:
+            # Who sends a packet that is dropped after routing is told so, also if it goes on by another way.
+            with sender, contextlib.suppress(PermissionError):
                 sender.sendto(packet, (str(target), 0))
         else:
             port = self._arrival(source, step)
@@ -235,7 +283,9 @@ class Bed:
 
     def _arrival(self, source: IPv4Address, step: Step) -> str:
         role, _ = _sides(step.direction)
-        of = [each for each in self._interfaces if role in each.roles and (step.vrf is None or each.vrf == step.vrf)]
+        of = [each for each in self._interfaces if role in each.roles]
+        # A VRF may share the outside with others.
+        of = [each for each in of if each.vrf == step.vrf] or (of if role is Role.OUTSIDE or step.vrf is None else [])
         for each in of:
             if any(source in i.network for i in each.addresses):
                 return self._ports[each.name]
@@ -249,8 +299,12 @@ class Bed:
         deadline = time.monotonic_ns() + wait
         names = {wire: name for name, wire in self._wires.items()}
         while (left := deadline - time.monotonic_ns()) > 0:
-            ready, _, _ = select.select([*names, *self._inputs], [], [], left / 1e9)
+            asking = self._allocator.sockets
+            ready, _, _ = select.select([*names, *self._inputs, *asking], [], [], left / 1e9)
             for each in ready:
+                if each in asking:
+                    self._allocator.turn()
+                    continue
                 frame, address = each.recvfrom(4096)
                 if word not in frame or (each in names and address[2] == _OUTGOING):
                     continue
@@ -267,8 +321,11 @@ def ruleset(nat: IosNat) -> str:
     """The whole table of a router that does nothing but this NAT, as one transaction."""
     chains = (
         *nat.chains,
+        Chain("zoning", nat.zoning, hook="type filter hook prerouting priority raw; policy accept;"),
+        Chain("zoning_again", nat.zoning_again, hook="type filter hook output priority raw; policy accept;"),
         Chain("marking", nat.marking, hook="type filter hook prerouting priority dstnat - 10; policy accept;"),
         Chain("prerouting", nat.prerouting, hook="type nat hook prerouting priority dstnat; policy accept;"),
+        Chain("output", nat.output, hook="type nat hook output priority -100; policy accept;"),
         Chain("postrouting", nat.postrouting, hook="type nat hook postrouting priority srcnat; policy accept;"),
         Chain("anchor", ("ct state invalid counter",), hook="type filter hook forward priority 0; policy accept;"),
     )
@@ -277,8 +334,13 @@ def ruleset(nat: IosNat) -> str:
         f"flush {each.kind} {FAMILY_INET} {TABLE} {each.name}\n"
         for each in nat.declared
     )
-    body = "\n\n".join((*map(elements_text, nat.declared), *map(chain_text, chains)))
+    body = "\n\n".join((nat.objects, *map(elements_text, (*nat.declared, *nat.kept)), *map(chain_text, chains)))
     return f"{preamble(FAMILY_INET)}{flushes}table {FAMILY_INET} {TABLE} {{\n{body}\n}}\n"
+
+
+def _profile(case: Case) -> str:
+    """A case's profile is ours, or one of `any` and names that mean the default."""
+    return case.profile if case.profile in PROFILES else DEFAULT
 
 
 def _read(text: str) -> Configuration:
@@ -382,6 +444,12 @@ def _fields(frame: bytes, protocol: str) -> dict[str, str | int] | None:
     elif protocol == "icmp":
         (fields["id"],) = struct.unpack_from("!H", packet.payload, 4)
     return fields
+
+
+def _running(there: socket.socket, name: str) -> bool:
+    """Whether an interface of the socket's namespace is up and has a carrier."""
+    answer = fcntl.ioctl(there, _SIOCGIFFLAGS, struct.pack("16sH14x", name.encode(), 0))
+    return bool(struct.unpack_from("H", answer, 16)[0] & _IFF_RUNNING)
 
 
 def _empty(each: socket.socket) -> None:

@@ -1,0 +1,64 @@
+"""VRFs without VRF devices: a packet mark chooses the table, a conntrack zone keeps equal addresses apart.
+
+What comes in by an inside interface of a VRF is marked, and its flow's original direction is in the VRF's zone; the
+other direction is in the common one, where answers come in and are told apart by the translated address. Answers are
+marked by their flow's zone, flows from outside by the static entry that they ask for.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from understudy.ios.model import Static
+from understudy.render.ios_first import AGAIN_MASK
+
+VRF_MARK = 0x7573_3000
+"""Packet mark, plus the VRF's zone."""
+MARK_MASK = 0xFFFF_FFFF & ~AGAIN_MASK
+VRFS_MAX = 4000
+
+
+@dataclass(frozen=True, slots=True)
+class Vrf:
+    name: str
+    zone: int
+    """Of conntrack, from 1."""
+    inside: tuple[str, ...]
+    """The kernel's names of its inside interfaces."""
+
+    @property
+    def mark(self) -> int:
+        return VRF_MARK + self.zone
+
+    @property
+    def is_it(self) -> str:
+        return f"meta mark & {MARK_MASK:#x} == {self.mark:#x}"
+
+    @property
+    def _entering(self) -> str:
+        return f"iifname {{ {', '.join(f'{chr(34)}{name}{chr(34)}' for name in self.inside)} }}"
+
+    @property
+    def zoning(self) -> str:
+        """Before conntrack, of what comes in."""
+        return f"{self._entering} ct original zone set {self.zone}"
+
+    @property
+    def zoning_again(self) -> str:
+        """Before conntrack, of what the allocator sends again."""
+        return f"{self.is_it} ct original zone set {self.zone}"
+
+    def marking(self, outside: str, statics: Sequence[Static]) -> tuple[str, ...]:
+        """After conntrack, before routing. `outside`: the set of outside interfaces."""
+        rules = [f"{self._entering} meta mark set {self.mark:#x}"]
+        for each in statics:
+            port = f" {each.protocol} dport {each.global_port}" if each.global_port is not None else ""
+            rules.append(f"iifname {outside} ip daddr {each.global_}{port} meta mark set {self.mark:#x}")
+        return (*rules, f"ct direction reply ct original zone {self.zone} meta mark set {self.mark:#x}")
+
+    def translation(self, static: Static) -> str:
+        """Of a static entry in the VRF, on the way out: the maps know no VRFs."""
+        port = ""
+        if static.local_port is not None and static.global_port is not None:
+            port = f" {static.protocol} sport {static.local_port}"
+            return f"{self.is_it} ip saddr {static.local}{port} snat ip to {static.global_}:{static.global_port}"
+        return f"{self.is_it} ip saddr {static.local} snat ip to {static.global_}"
