@@ -127,6 +127,25 @@ def test_a_damaged_key_file_changes_nothing(world: World) -> None:
 
 
 @in_lab
+def test_a_restart_takes_the_key_file_as_it_is_and_nobody_ends_who_could_not_begin(world: World) -> None:
+    """Where the store cannot be written the restart is refused, and the node goes on; then it begins with both keys."""
+    with keyed(world) as pair:
+        standby = next(node for node, role in pair.roles().items() if role == "backup")
+        rotate(pair.key(standby))
+        full, epoch = pair.run_dir(standby) / "store.rehearsal", pair.status(standby)["epoch"]
+        full.symlink_to("/dev/full")
+        reply = client.order(pair.run_dir(standby), "restart", "same.yaml", world.file.read_bytes(), trial_s=0)
+        assert "No space left" in reply["error"]["message"]
+        assert (pair.status(standby)["epoch"], pair.status(standby).get("keys", 1)) == (epoch, 1)
+        full.unlink(missing_ok=True)
+        reply = client.order(pair.run_dir(standby), "restart", "same.yaml", world.file.read_bytes(), trial_s=0)
+        assert [words for words in reply["changed"] if words.startswith("cluster key: ")] == reply["changed"] != []
+        world.until(lambda: pair.status(standby).get("epoch", 0) > epoch, 20)
+        assert pair.status(standby)["keys"] == 2
+        world.until(pair.hear_each_other, 20)
+
+
+@in_lab
 def test_another_key_on_one_node_alone_is_counted_by_name(world: World) -> None:
     """The control: a step that skips the peer silences the channel, and both nodes say why."""
     with keyed(world) as pair:

@@ -152,6 +152,16 @@ def test_what_a_node_sealed_is_read() -> None:
     ]
 
 
+def test_a_train_of_datagrams_is_taken_apart() -> None:
+    """Segments that the kernel sends as one frame, the last of them shorter; and a datagram that travels alone."""
+    cars = [sealed(1, (Kind.CHANGED, payloads(1)[0] * 3)), sealed(2, (Kind.CHANGED, payloads(1)[0]))]
+    for train in (cars, cars[:1]):
+        body = b"".join(train)
+        udp = bytes(4) + (8 + len(body)).to_bytes(2, "big") + bytes(2)
+        frame = bytes(12) + b"\x08\x00" + b"\x45" + bytes(19) + udp + body
+        assert synctap.datagrams_of(frame) == train
+
+
 def test_what_was_sealed_for_another_port_or_with_another_key_is_not() -> None:
     """Nor is what was changed on its way."""
     good = sealed(1, (Kind.CHANGED, payloads(1)[0]))

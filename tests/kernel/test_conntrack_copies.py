@@ -1,20 +1,25 @@
 """Flows of real traffic through one gateway, written into another kernel: what is listed there is what was here."""
 
+import contextlib
 import os
 import socket
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from flow_bed import CLIENT, INSIDE, MARK, OUTSIDE, SERVER, SERVER6, Nat
+from flow_bed import CLIENT, GROUP, INSIDE, MARK, OUTSIDE, SERVER, SERVER6, Kernel, Nat
 from nft_bed import in_sandbox
 
+from understudy.adapters.conntrack import FlowTable
+from understudy.adapters.conntrack_writer import NOT_SHARED
 from understudy.core.replication.events import Kind
 from understudy.wire import conntrack
-from understudy.wire.conntrack import Flow, Tcp
+from understudy.wire.conntrack import Flow, Tcp, requests
 
 GRE, ESP = 47, 50
 LIBERAL = 0x08
+FIXED = 0x400
+"""Of the status: what GRE's copies have, for packets not to end them."""
 TOLD_ONCE = 0x10 | 0x20 | 0x40
 """TCP flags of what one kernel has seen: they stay where they are."""
 
@@ -25,7 +30,7 @@ def without_drift(flow: Flow) -> Flow:
     if tcp is not None:
         kept = (each & ~LIBERAL & ~TOLD_ONCE for each in (tcp.flags_original, tcp.flags_reply))
         tcp = Tcp(tcp.state, tcp.scale_original, tcp.scale_reply, *kept)
-    return replace(flow, timeout=None, tcp=tcp)
+    return replace(flow, status=(flow.status or 0) & ~FIXED, timeout=None, tcp=tcp)
 
 
 def both(nat: Nat) -> tuple[dict[bytes, Flow], dict[bytes, Flow]]:
@@ -108,6 +113,41 @@ def test_the_copy_carries_the_connection() -> None:
                 left = 200_000
                 while left:
                     left -= len(receiver.recv(1 << 16))
+
+    in_sandbox(story)
+
+
+@pytest.mark.parametrize("fixed", [True, False])
+def test_a_copy_of_a_tunnel_outlives_its_packets(fixed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The far side of a GRE tunnel speaks, and nobody inside: packets arrive. Without a fixed timeout, the control, the
+    first one at most. Written once more, the copy is still one.
+    """
+    if not fixed:
+        monkeypatch.setattr(requests, "_FIXED", requests._CREATED)
+
+    def story() -> None:
+        nat = Nat()
+        header = bytes.fromhex("00000800")
+        raw_exchange(nat, GRE, header + bytes(20))
+        records = nat.gateway.records()
+        assert nat.replica.table.write(records) == 0
+        move(nat)
+        arrived = []
+        with (
+            nat.client.socket(socket.AF_INET, socket.SOCK_RAW, GRE) as client,
+            nat.server.socket(socket.AF_INET, socket.SOCK_RAW, GRE) as server,
+        ):
+            client.settimeout(0.2)
+            for number in range(10):
+                server.sendto(header + bytes([number]) * 20, (OUTSIDE, 0))
+                with contextlib.suppress(TimeoutError):
+                    arrived.append(client.recv(256)[-1])
+        assert len(arrived) >= 5 if fixed else len(arrived) <= 1
+        if fixed:
+            assert nat.replica.table.write(records) == 0
+            assert len(nat.replica.listed()) == 1
+            assert list(nat.replica.table.renew({GROUP})) is not None  # it is refused that, and nothing breaks
+            assert len(nat.replica.listed()) == 1
 
     in_sandbox(story)
 
@@ -233,6 +273,25 @@ def test_ftp_goes_on_in_the_other_kernel() -> None:
             ]
             assert expected[0] == expected[1] != []
             assert nat.replica.table.write(records[-1:]) == 0  # once more is no harm
+            (announced,) = (raw for kind, raw in records if kind is Kind.EXPECTED)
+            stranger: FlowTable = nat.replica.machine.run(lambda: FlowTable(groups={GROUP + 1}))
+            assert stranger.write([(Kind.UNEXPECTED, announced)]) == 1  # its master is not of that group
+            assert expected[1] == [
+                conntrack.expectation(raw) for part in nat.replica.table.expectations() for raw in part
+            ]
+            assert nat.replica.table.write([(Kind.UNEXPECTED, announced)]) == 0
+            assert stranger.write([(Kind.EXPECTED, announced)]) == 1
+            assert [part for part in nat.replica.table.expectations() if part] == []
+            assert nat.replica.table.write([(Kind.EXPECTED, announced)]) == 0
+            assert stranger.refusals == {NOT_SHARED: 2}
+            # A third kernel that hears of it only later, from what stands: the master, then the expectation.
+            late = Kernel("late")
+            standing = nat.gateway.table.recall({GROUP})
+            assert [kind for kind, _ in standing] == [Kind.CHANGED, Kind.EXPECTED]
+            assert nat.gateway.table.recall({GROUP + 1}) == []
+            assert late.table.write(standing) == 0
+            found = [conntrack.expectation(raw) for part in late.table.expectations() for raw in part]
+            assert found == expected[0]
             here, there = both(nat)
             assert only(here).helper == only(there).helper == "ftp"
             with nat.server.socket(socket.AF_INET, socket.SOCK_STREAM) as active:

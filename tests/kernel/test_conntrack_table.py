@@ -9,7 +9,8 @@ from flow_bed import MARK, Kernel
 from nft_bed import in_sandbox
 
 from understudy.adapters.conntrack import FlowTable
-from understudy.adapters.conntrack_writer import FlowWriter
+from understudy.adapters.conntrack_writer import CT_NEW, NOT_SHARED, FlowWriter
+from understudy.adapters.netlink import NLM_F_CREATE, NLM_F_EXCL
 from understudy.core.replication.events import Kind, Record
 from understudy.wire import conntrack
 from understudy.wire.conntrack import Flow, Tcp, Tuple, build
@@ -35,6 +36,14 @@ def gone(*flows: Flow) -> list[Record]:
 def seen(kernel: Kernel) -> set[tuple[int, object, int]]:
     """Port, server, state of what the kernel lists."""
     return {(each.original.here, each.reply.source, each.tcp.state) for each in kernel.flows().values() if each.tcp}
+
+
+def by_itself(kernel: Kernel, *flows: Flow) -> None:
+    """Into the kernel, as if its own traffic made them."""
+    writer = kernel.machine.run(FlowWriter, 100, 100)
+    creations = [conntrack.create_request(build(each), 100) for each in flows]
+    assert writer.send([(CT_NEW, NLM_F_CREATE | NLM_F_EXCL, each) for each in creations]) == 0
+    writer.close()
 
 
 def in_kernel(story: Callable[[Kernel], None]) -> None:
@@ -118,9 +127,41 @@ def test_who_stands_in_the_way_with_the_reply_is_cleared_if_it_is_of_a_group() -
         assert kernel.table.write(changed(new)) == 0
         assert seen(kernel) == {(5000, WEB1, 3)}
         assert kernel.table.write(gone(new)) == 0
-        assert kernel.table.write(changed(replace(ghost, mark=0))) == 0
+        by_itself(kernel, replace(ghost, mark=0))
         assert kernel.table.write(changed(new)) == 1
-        assert list(kernel.table.refusals) == ["look_reply 0"]
+        assert kernel.table.refusals == {NOT_SHARED: 1}
+        assert kernel.table.count() == 1
+
+    in_kernel(story)
+
+
+@pytest.mark.parametrize("mark", [0, MARK * 2], ids=["nobody's", "another group's"])
+def test_a_peer_touches_no_flow_but_those_of_shared_groups(mark: int) -> None:
+    """Neither made, changed, made to be of a shared group, replaced nor ended, whatever the record says of itself; and
+    one of the group is.
+    """
+
+    def story(kernel: Kernel) -> None:
+        table: FlowTable = kernel.machine.run(lambda: FlowTable(groups={1}))
+        own, absent = flow(22, mark=mark), flow(23, mark=mark)
+        by_itself(kernel, own)
+        before = [conntrack.portable(raw) for raw in kernel.listed(mark // MARK)]
+        claimed = replace(own, mark=MARK)
+        records = [
+            *changed(absent, own),
+            *gone(own),
+            *changed(claimed, flow(22, server=WEB2)),
+            *gone(claimed, flow(22, server=WEB2)),
+        ]
+        assert table.write(records) == len(records)
+        assert table.refusals == {NOT_SHARED: len(records)}
+        after = [conntrack.portable(raw) for raw in kernel.listed(mark // MARK)]
+        assert [conntrack.identity(raw) for raw in after] == [conntrack.identity(raw) for raw in before]
+        assert [conntrack.mark_of(raw) for raw in after] == [mark] == [conntrack.mark_of(raw) for raw in before]
+        assert kernel.table.count() == 1
+        assert table.write(changed(flow(24))) == 0
+        assert kernel.table.count() == 2
+        assert kernel.machine.run(lambda: FlowTable(groups={1})).write(gone(flow(24))) == 0
         assert kernel.table.count() == 1
 
     in_kernel(story)
@@ -195,7 +236,9 @@ def test_lists_are_of_the_groups_asked_for() -> None:
 
     def story(kernel: Kernel) -> None:
         flows = [flow(port, mark=(port % 3) << 10 | 0xFFFF_C000) for port in range(1, 901)]
-        assert kernel.table.write(changed(*flows)) == 0
+        assert kernel.table.write(changed(*flows)) == 300  # what is of no group only its own traffic makes
+        for start in range(2, 900, 300):
+            by_itself(kernel, *flows[start : start + 300 : 3])
         for groups, count in (({1}, 300), ({1, 2}, 600), ({0}, 300), ({3}, 0), (set(), 0)):
             parts = list(kernel.table.list(groups))
             assert sum(map(len, parts)) == count, groups

@@ -10,6 +10,7 @@ from understudy.errors import EnvironmentFailure
 from understudy.render import grant_lease, pair_changes, render_node, revoke_lease
 from understudy.render.text import in_parts
 from understudy.units import SECOND
+from understudy.wire.marks import BINDING_SHIFT
 
 
 def test_a_text_that_fails_changes_nothing_and_says_why() -> None:
@@ -50,13 +51,14 @@ def test_applying_changes_nothing_the_second_time_and_the_diff_is_empty() -> Non
 
 def test_the_diff_names_what_is_missing_extra_or_different() -> None:
     """A lost element, a foreign rule in our chain and a lost table are each told; other tables are none of ours."""
+    number = load_plan(PAIR).services[0].servers[0].binding << BINDING_SHIFT
 
     def story() -> list[str]:
         gateway = bed().gateways["gw1"]
         wanted = gateway.config.ruleset
         seen = []
         for change in (
-            "delete element inet understudy servers4 { 0x4000 }\n",
+            f"delete element inet understudy servers4 {{ {number:#x} }}\n",
             "add rule inet understudy input tcp dport 22 drop\n",
             "delete table netdev understudy\n",
             "add table inet other\n",
@@ -67,7 +69,7 @@ def test_the_diff_names_what_is_missing_extra_or_different() -> None:
         return seen
 
     element, rule, table, other = in_sandbox(story)
-    assert "+\t\t\t0x00004000 : 10.9.0.11 . 8080\n" in element
+    assert f"+\t\t\t{number:#010x} : 10.9.0.11 . 8080\n" in element
     assert "-\t\ttcp dport 22 drop\n" in rule
     assert "+table netdev understudy {\n" in table
     assert other == ""

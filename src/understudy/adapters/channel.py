@@ -40,7 +40,8 @@ from understudy.errors import DecodeError
 PORT = 4112
 """UDP; not registered to anyone."""
 FLOWS_PORT = 4113
-PURPOSES = {PORT: b"understudy-seal", FLOWS_PORT: b"understudy-flows"}
+POOLS_PORT = 4114
+PURPOSES = {PORT: b"understudy-seal", FLOWS_PORT: b"understudy-flows", POOLS_PORT: b"understudy-pools"}
 """Goes into the derivation of each channel's ciphers (BLAKE2b's personalization, 16 bytes at most)."""
 MAGIC = b"US1\x01"
 DATAGRAM_MAX = 1400

@@ -8,7 +8,8 @@ import contextlib
 import os
 import socket
 import struct
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
+from itertools import chain, islice
 from typing import Final
 
 from understudy.adapters.conntrack_events import NFNL_SUBSYS_CTNETLINK, FlowEvents
@@ -16,7 +17,7 @@ from understudy.adapters.conntrack_timeouts import Timeouts
 from understudy.adapters.conntrack_writer import BATCH, CT_DELETE, CT_GET, CT_NEW, EXP_GET, FlowWriter
 from understudy.adapters.netlink import NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, attributes
 from understudy.adapters.watch import NETLINK_NETFILTER
-from understudy.core.replication.events import Record
+from understudy.core.replication.events import Kind, Record
 from understudy.errors import DecodeError, EnvironmentFailure
 from understudy.wire.conntrack import (
     HALF_OPEN_S,
@@ -24,19 +25,22 @@ from understudy.wire.conntrack import (
     UNTOUCHED_S,
     delete_request,
     mark_of,
+    master_request,
     portable,
     portable_expectation,
     timeout_of,
 )
 from understudy.wire.conntrack.attributes import CTA_MARK, CTA_MARK_MASK, attribute
 from understudy.wire.conntrack.requests import timeout_request
-from understudy.wire.marks import GROUP_MASK, GROUP_SHIFT, flow_mark
+from understudy.wire.marks import GROUP_MASK, GROUP_MAX, GROUP_SHIFT, flow_mark
 
 __all__ = ["FlowEvents", "FlowTable"]
 
 NLM_F_DUMP_INTR: Final = 0x10
 IPCTNL_MSG_CT_GET_STATS: Final = 5
 CTA_STATS_GLOBAL_ENTRIES, CTA_STATS_GLOBAL_MAX_ENTRIES = 1, 2
+RECALL_MAX: Final = 1000
+"""Expectations: some 20 ms. The kernel itself takes no more than nf_conntrack_expect_max."""
 _CHUNK: Final = 1 << 15
 """Bytes: the kernel fills no more in one go."""
 _PATIENCE_S: Final = 10
@@ -49,10 +53,15 @@ Part = list[bytes]
 
 
 class FlowTable:
-    """Conntrack of this namespace."""
+    """Conntrack of this namespace. What is written is of `groups`, and touches no flow of any other."""
 
-    def __init__(self, hold_s: int = HOLD_S, half_open_s: int = HALF_OPEN_S) -> None:
-        self._writer = FlowWriter(hold_s, half_open_s)
+    def __init__(
+        self,
+        hold_s: int = HOLD_S,
+        half_open_s: int = HALF_OPEN_S,
+        groups: Collection[int] = range(1, GROUP_MAX + 1),
+    ) -> None:
+        self._writer = FlowWriter(hold_s, half_open_s, groups=groups)
         self._idle = [_list_socket() for _ in range(2)]
         """A list that is under way has its socket for itself: one goes on while another renews."""
         self.unread = 0
@@ -85,7 +94,7 @@ class FlowTable:
         return self._statistic(CTA_STATS_GLOBAL_MAX_ENTRIES)
 
     def list(self, groups: Collection[int]) -> Iterator[Part]:
-        """Entries of the groups in parts of some 100, as they are to travel. Read to the end or closed, not left.
+        """Entries of the groups in parts of some 100, as the kernel tells them. Read to the end or closed, not left.
 
         The table changes meanwhile: each entry that is there all the time comes once. Raises EnvironmentFailure.
         """
@@ -95,19 +104,35 @@ class FlowTable:
             query += attribute(CTA_MARK, flow_mark(0, *wanted).to_bytes(4, "big"))
             query += attribute(CTA_MARK_MASK, GROUP_MASK.to_bytes(4, "big"))
         for part in self._dump(CT_GET, query):
+            if len(wanted) == 1:
+                yield part
+                continue
             entries = []
             for raw in part:
                 try:
-                    if len(wanted) == 1 or (mark_of(raw) & GROUP_MASK) >> GROUP_SHIFT in wanted:
-                        entries.append(portable(raw))
+                    if (mark_of(raw) & GROUP_MASK) >> GROUP_SHIFT in wanted:
+                        entries.append(raw)
                 except DecodeError:
                     self.unread += 1
             yield entries
 
-    def expectations(self) -> Iterator[Part]:
+    def expectations(self) -> Generator[Part]:
         """All of them, as they are to travel. Likewise."""
         for part in self._dump(EXP_GET, _EVERYTHING):
             yield [portable_expectation(raw) for raw in part]
+
+    def recall(self, groups: Collection[int]) -> Sequence[Record]:
+        """Expectations of flows of the groups, each behind its master as that is now: at most RECALL_MAX of them."""
+        records: list[Record] = []
+        with contextlib.closing(self.expectations()) as parts:
+            for raw in islice(chain.from_iterable(parts), RECALL_MAX):
+                answer = self._writer.ask((CT_GET, 0, master_request(raw)))
+                try:
+                    if answer is not None and (mark_of(answer) & GROUP_MASK) >> GROUP_SHIFT in groups:
+                        records += [(Kind.CHANGED, portable(answer)), (Kind.EXPECTED, raw)]
+                except DecodeError:
+                    self.unread += 1
+        return records
 
     def renew(self, groups: Collection[int]) -> Iterator[int]:
         """Give copies that no packet has touched the ordinary timeout of their protocol and state, part by part.

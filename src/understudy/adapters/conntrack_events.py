@@ -23,6 +23,7 @@ import sys
 from collections.abc import Callable
 from typing import Final
 
+from understudy.adapters.batch import Batch
 from understudy.adapters.netlink import NLM_F_REQUEST
 from understudy.adapters.sieve import JEQ, LDH, LDW, PASS, RET, Step, assemble, attach
 from understudy.adapters.watch import NETLINK_ADD_MEMBERSHIP, NETLINK_NETFILTER, SO_RCVBUFFORCE, SOL_NETLINK
@@ -38,7 +39,10 @@ IPCTNL_MSG_NEW, IPCTNL_MSG_GET, IPCTNL_MSG_DELETE = 0, 1, 2
 NFNLGRP_CONNTRACK_NEW, NFNLGRP_CONNTRACK_UPDATE, NFNLGRP_CONNTRACK_DESTROY = 1, 2, 3
 NFNLGRP_CONNTRACK_EXP_NEW, NFNLGRP_CONNTRACK_EXP_DESTROY = 4, 6
 
-_MESSAGE_MAX: Final = 4096
+_MESSAGE_MAX: Final = 2048
+"""The kernel's own longest entries have some 600."""
+_BATCH: Final = 256
+"""Messages of one system call."""
 _NETLINK_HEADER: Final = 16
 _ATTRIBUTES: Final = _NETLINK_HEADER + cta.HEADER
 # Classic BPF: A = constant, X = constant, X = A, word and byte at X + constant, jump if any bit is set.
@@ -87,6 +91,7 @@ class FlowEvents:
         self._questions = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER)
         self._questions.setblocking(False)  # the kernel has answered when the question is sent
         self._questions.bind((0, 0))
+        self._batch = Batch(_BATCH, _MESSAGE_MAX)
         self.unread = 0
         """Messages that this version does not understand."""
         self._losing = False
@@ -96,10 +101,10 @@ class FlowEvents:
         """At most `limit` records in order, and whether some were lost before the last of them."""
         records: list[Record] = []
         overrun = False
-        receive, readers = self.socket.recv, _READERS
-        for _ in range(limit):
+        while limit > 0:
+            asked = min(limit, self._batch.most)
             try:
-                data = receive(_MESSAGE_MAX)
+                batch = self._batch.receive(self.socket, asked)
             except (BlockingIOError, InterruptedError):
                 overrun |= self._losing
                 self._losing = False
@@ -108,24 +113,33 @@ class FlowEvents:
                 if error.errno != errno.ENOBUFS:
                     raise
                 overrun = self._losing = True
+                limit -= 1
                 continue
+            limit -= len(batch)
+            self._understand(batch, records)
+            if len(batch) < asked and not self._losing:
+                break  # that was all; if it ended in an overrun, the next read begins with that
+        return records, overrun
+
+    def close(self) -> None:
+        self.socket.close()
+        self._questions.close()
+
+    def _understand(self, batch: list[bytes], records: list[Record]) -> None:
+        readers, append = _READERS, records.append
+        for data in batch:
             known = readers.get(data[4:6])
             if known is None:
                 continue
             kind, reader = known
             try:
                 raw = reader(data[_NETLINK_HEADER:])
-                if kind in (Kind.EXPECTED, Kind.UNEXPECTED):
-                    records += self._with_master(kind, raw)
+                if kind <= Kind.GONE:
+                    append((kind, raw))
                 else:
-                    records.append((kind, raw))
+                    records += self._with_master(kind, raw)
             except DecodeError:
                 self.unread += 1
-        return records, overrun
-
-    def close(self) -> None:
-        self.socket.close()
-        self._questions.close()
 
     def _with_master(self, kind: Kind, raw: bytes) -> list[Record]:
         """Nothing if the master belongs to nobody; one that is gone has nothing more to say."""

@@ -5,6 +5,10 @@ costs one send and one empty receive. What was refused goes through a table: a f
 updated, or replaced if it is another; one that is missing is created; and so on, each try with the rest of its batch.
 Within a batch a flow occurs once, so that a second try never overtakes later news.
 
+What the peer says is not believed further than its flows go: a record without a group that is shared with it is
+refused, and what this writer does not know as a copy of its own is looked at before it is changed or ended, and left
+alone if it is of no such group. The node's own connections have none: nobody's news may end them.
+
 The writer remembers which flows it has written (8 bytes of hash each, some 80 in Python) to try first what will
 probably succeed. The memory may be wrong: then the kernel refuses, and the table knows what to do.
 """
@@ -13,7 +17,7 @@ import contextlib
 import errno
 import socket
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
@@ -37,11 +41,12 @@ from understudy.wire.conntrack import (
     expectation,
     identity,
     mark_of,
+    master_request,
     original,
     update_request,
 )
 from understudy.wire.conntrack.requests import reply_request
-from understudy.wire.marks import GROUP_MASK
+from understudy.wire.marks import GROUP_MASK, GROUP_MAX, GROUP_SHIFT
 
 NETLINK_CAP_ACK: Final = 10
 BATCH: Final = 128
@@ -82,16 +87,37 @@ class Try(Enum):
     """Ask for what has its reply tuple."""
     CLEAR = auto()
     """Delete what has its reply tuple, then create."""
+    LOOK_BEFORE_DELETE = auto()
     DELETE = auto()
+    LOOK_MASTER = auto()
+    """Ask for the flow in which it was announced."""
+    LOOK_MASTER_AGAIN = auto()
+    """It may have come with the same batch."""
     EXPECT = auto()
     EXPECT_AGAIN = auto()
     """The master may have come with the same batch."""
+    LOOK_EXPECTED = auto()
+    """Ask for what has its tuple."""
+    LOOK_ITS_MASTER = auto()
+    """And for the flow in which that was announced."""
     UNEXPECT = auto()
     DONE = auto()
     REFUSED = auto()
 
 
-_FIRST: Final = {Kind.GONE: Try.DELETE, Kind.EXPECTED: Try.EXPECT, Kind.UNEXPECTED: Try.UNEXPECT}
+_CREATE, _UPDATE, _DELETE, _LOOK_BEFORE_DELETE = Try.CREATE, Try.UPDATE, Try.DELETE, Try.LOOK_BEFORE_DELETE
+"""At hand for the ordinary way of a record: looking up a member of an enumeration costs as much as a comparison."""
+_FIRST: Final = {Kind.EXPECTED: Try.LOOK_MASTER, Kind.UNEXPECTED: Try.LOOK_EXPECTED}
+_ALLOWED: Final = {
+    Try.LOOK_BEFORE_DELETE: Try.DELETE,
+    Try.LOOK_REPLY: Try.CLEAR,
+    Try.LOOK_MASTER: Try.EXPECT,
+    Try.LOOK_MASTER_AGAIN: Try.EXPECT,
+    Try.LOOK_ITS_MASTER: Try.UNEXPECT,
+}
+"""What follows a look at a flow that is of a shared group."""
+_LOOKS: Final = frozenset((Try.LOOK, Try.LOOK_EXPECTED, *_ALLOWED))
+NOT_SHARED: Final = "of no shared group"
 _AFTER: Final[dict[tuple[Try, int], Try]] = {
     (Try.CREATE, errno.EEXIST): Try.LOOK,
     (Try.CREATE, errno.ENOENT): Try.ADOPT,
@@ -104,19 +130,23 @@ _AFTER: Final[dict[tuple[Try, int], Try]] = {
     # A flag would have to be taken back: it is another flow with the same tuples.
     (Try.UPDATE, errno.EBUSY): Try.REPLACE,
     (Try.UPDATE, errno.EOPNOTSUPP): Try.REPLACE,
+    (Try.UPDATE, errno.EPERM): Try.REPLACE,  # a copy whose timeout is fixed
     (Try.REPLACE, errno.EEXIST): Try.LOOK_REPLY,
     (Try.REPLACE, errno.ENOENT): Try.ORPHAN,
     (Try.LOOK, errno.ENOENT): Try.LOOK_REPLY,
     (Try.LOOK_REPLY, errno.ENOENT): Try.CREATE,
     (Try.CLEAR, errno.ENOENT): Try.ORPHAN,
+    (Try.LOOK_BEFORE_DELETE, errno.ENOENT): Try.DONE,
     (Try.DELETE, errno.ENOENT): Try.DONE,
+    (Try.LOOK_MASTER, errno.ENOENT): Try.LOOK_MASTER_AGAIN,
     (Try.EXPECT, errno.ENOENT): Try.EXPECT_AGAIN,
     (Try.EXPECT, errno.EEXIST): Try.DONE,
     (Try.EXPECT_AGAIN, errno.EEXIST): Try.DONE,
+    (Try.LOOK_EXPECTED, errno.ENOENT): Try.DONE,
     (Try.UNEXPECT, errno.ENOENT): Try.DONE,
 }
 """What is not here is refused."""
-_ENDS: Final = (Try.DELETE, Try.UNEXPECT)
+_ENDS: Final = (Try.LOOK_BEFORE_DELETE, Try.DELETE, Try.LOOK_EXPECTED, Try.UNEXPECT)
 
 
 @dataclass(slots=True)
@@ -126,12 +156,21 @@ class _Step:
     who: int = 0
     """Hash of its identity; 0 for an expectation."""
     tries: int = 0
+    master: bytes = b""
+    """How to ask for the master of the expectation that the kernel has."""
 
 
 class FlowWriter:
-    """A socket that writes flows and expectations of the namespace in which it was made."""
+    """A socket that writes flows and expectations of the namespace in which it was made: of these groups only."""
 
-    def __init__(self, hold_s: int, half_open_s: int, buffer_bytes: int = _BUFFER) -> None:
+    def __init__(
+        self,
+        hold_s: int,
+        half_open_s: int,
+        buffer_bytes: int = _BUFFER,
+        groups: Collection[int] = range(1, GROUP_MAX + 1),
+    ) -> None:
+        self._shared: Final = frozenset(group << GROUP_SHIFT for group in groups if group)
         self._hold_s = hold_s
         self._half_open_s = half_open_s
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER)
@@ -152,12 +191,19 @@ class FlowWriter:
         refused = 0
         batch: list[_Step] = []
         taken: set[bytes] = set()
+        known, shared = self._known, self._shared
         for kind, raw in records:
             try:
-                if kind in (Kind.CHANGED, Kind.GONE):
+                if kind <= Kind.GONE:
                     key = original(raw)
+                    if mark_of(raw) & GROUP_MASK not in shared:
+                        refused += self._refuse(NOT_SHARED)
+                        continue
                     who = hash(identity(raw))
-                    first = _FIRST.get(kind) or (Try.UPDATE if who in self._known else Try.CREATE)
+                    if who in known:
+                        first = _DELETE if kind is Kind.GONE else _UPDATE
+                    else:
+                        first = _LOOK_BEFORE_DELETE if kind is Kind.GONE else _CREATE
                     step = _Step(raw, first, who)
                 else:
                     key = expectation(raw)
@@ -206,7 +252,8 @@ class FlowWriter:
                         self._known.add(step.who)
                 elif step.what is Try.REFUSED or step.tries >= TRIES_MAX:
                     self._known.discard(step.who)
-                    refused += self._refuse(f"{last.name.lower()} {errno.errorcode.get(number, number)}")
+                    why = f"{last.name.lower()} {errno.errorcode.get(number, number)}" if number else NOT_SHARED
+                    refused += self._refuse(why)
                 else:
                     again.append(step)
             batch = again
@@ -217,38 +264,51 @@ class FlowWriter:
     def _next(self, step: _Step, number: int, answer: bytes | None) -> Try:
         if number:
             return _AFTER.get((step.what, number), Try.REFUSED)
-        match step.what:
-            case Try.LOOK:
-                return Try.UPDATE if answer is not None and identity(answer) == identity(step.raw) else Try.REPLACE
-            case Try.LOOK_REPLY:
-                # A flow without a group is the node's own: nobody's news may end it.
-                ours = answer is not None and mark_of(answer) & GROUP_MASK
-                return Try.CLEAR if ours else Try.REFUSED
-            case _:
-                return Try.DONE
+        what = step.what
+        if what not in _LOOKS:
+            return Try.DONE
+        try:
+            if what is Try.LOOK_EXPECTED:
+                step.master = master_request(answer or b"")
+                return Try.LOOK_ITS_MASTER
+            if mark_of(answer or b"") & GROUP_MASK not in self._shared:
+                return Try.REFUSED
+            if what is Try.LOOK:
+                return Try.UPDATE if identity(answer or b"") == identity(step.raw) else Try.REPLACE
+        except DecodeError:
+            return Try.REFUSED  # what we cannot read is not ours
+        return _ALLOWED[what]
 
     def _requests(self, step: _Step) -> list[Request]:
         """The last of them is the one whose answer counts."""
-        raw = step.raw
-        match step.what:
-            case Try.CREATE | Try.ADOPT:
+        raw, what = step.raw, step.what
+        if what is _CREATE:
+            return [self._creation(raw)]
+        if what is _UPDATE:
+            return [(CT_NEW, 0, update_request(raw, self._hold_s, self._half_open_s))]
+        if what is _DELETE:
+            return [(CT_DELETE, 0, delete_request(raw))]
+        match what:
+            case Try.ADOPT:
                 return [self._creation(raw)]
-            case Try.UPDATE:
-                return [(CT_NEW, 0, update_request(raw, self._hold_s, self._half_open_s))]
             case Try.ORPHAN:
                 return [self._creation(raw, orphan=True)]
             case Try.REPLACE:
                 return [(CT_DELETE, 0, delete_request(raw)), self._creation(raw)]
             case Try.CLEAR:
                 return [(CT_DELETE, 0, reply_request(raw)), self._creation(raw)]
-            case Try.LOOK:
+            case Try.LOOK | Try.LOOK_BEFORE_DELETE:
                 return [(CT_GET, 0, delete_request(raw))]
             case Try.LOOK_REPLY:
                 return [(CT_GET, 0, reply_request(raw))]
-            case Try.DELETE:
-                return [(CT_DELETE, 0, delete_request(raw))]
             case Try.EXPECT | Try.EXPECT_AGAIN:
                 return [(EXP_NEW, NLM_F_CREATE | NLM_F_EXCL, expect_create_request(raw))]
+            case Try.LOOK_MASTER | Try.LOOK_MASTER_AGAIN:
+                return [(CT_GET, 0, master_request(raw))]
+            case Try.LOOK_EXPECTED:
+                return [(EXP_GET, 0, expect_delete_request(raw))]
+            case Try.LOOK_ITS_MASTER:
+                return [(CT_GET, 0, step.master)]
             case Try.UNEXPECT:
                 return [(EXP_DELETE, 0, expect_delete_request(raw))]
             case _:

@@ -117,6 +117,8 @@ class Inspector:
             ours |= there.intersection(link.addresses)
         yield from (f"address {each} is missing on {link.name}" for each in sorted(wanted - there, key=str))
         yield from (f"address {each} is on {link.name}" for each in sorted(ours - wanted, key=str))
+        if roles[link.group] and (link.held or link.detours):
+            yield from (f"route {each} is missing on {link.name}" for each in self._links.missing_routes(link))
 
     def look_at_rules(self) -> list[str]:
         return list(rule_difference(self._rules, self._config.rules))

@@ -15,7 +15,7 @@ import socket
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from ipaddress import ip_address, ip_interface
+from ipaddress import IPv4Network, ip_address, ip_interface
 from pathlib import Path
 
 from understudy.adapters.netlink import (
@@ -36,6 +36,7 @@ from understudy.adapters.netlink import (
     attributes,
     messages,
 )
+from understudy.adapters.routes import Routes
 from understudy.adapters.rules import OURS, Rules
 from understudy.errors import EnvironmentFailure
 from understudy.render.model import Link, RoutingRule, Sysctl
@@ -94,6 +95,7 @@ class Links:
     def __init__(self) -> None:
         self._route = RouteSocket()
         self._rules = Rules(self._route)
+        self._routes = Routes(self._route)
         self._control = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
 
     # --- reading
@@ -200,6 +202,7 @@ class Links:
             for path, value in link.sysctls:
                 write_sysctl(path, value)
         self._drop_addresses(links)
+        self._drop_routes(links)
         if orphan is not None:
             raise EnvironmentFailure("set up", orphan.name, f"its port {orphan.parent} is gone")
         if failure is not None:
@@ -216,6 +219,9 @@ class Links:
             self._route.commit(wanted, tolerate=(errno.EEXIST,))
             if link.is_macvlan:
                 self.set_up(link.name, up=True)
+            parent = self._index(link.parent) if link.held or link.detours else None
+            if parent is not None:
+                self._routes.add(link, index, parent)
 
     def release(self, links: Sequence[Link]) -> None:
         """Be silent: down, then no addresses. Tries all of them, then raises EnvironmentFailure for the first.
@@ -243,6 +249,7 @@ class Links:
             if link.is_ours:
                 self._delete_link(link)
         self._drop_addresses(())
+        self._drop_routes(())
         self._rules.remove()
 
     def _drop_addresses(self, links: Sequence[Link]) -> None:
@@ -259,6 +266,15 @@ class Links:
             if stale:
                 request = _delete_address(held.index, held.interface, link.name)
                 self._route.commit([request], tolerate=(errno.EADDRNOTAVAIL,))
+
+    def missing_routes(self, link: Link) -> list[IPv4Network]:
+        """Of a link that is to answer."""
+        index, parent = self._index(link.name), self._index(link.parent)
+        return [] if index is None or parent is None else self._routes.missing(link, index, parent)
+
+    def _drop_routes(self, links: Sequence[Link]) -> None:
+        placed = [(link, self._index(link.name), self._index(link.parent)) for link in links]
+        self._routes.keep_only([(link, at, by) for link, at, by in placed if at is not None and by is not None])
 
     def _index(self, name: str) -> int | None:
         try:

@@ -9,7 +9,7 @@ import socket
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv4Network, ip_address
 
 from understudy.adapters.netlink import (
     NLM_F_CREATE,
@@ -20,20 +20,20 @@ from understudy.adapters.netlink import (
     attributes,
 )
 from understudy.render.model import RoutingRule
-from understudy.units import Family
+from understudy.units import Address, Family
 
 OURS = 117
 """FRA_PROTOCOL of our rules: `ip rule` shows it as `proto 117`. Not taken in iproute2's rt_protos.
 
 Also IFA_PROTO of our addresses on ports (`adapters.links`), where the kernel itself uses 1 to 3."""
 RTM_NEWRULE, RTM_DELRULE, RTM_GETRULE = 32, 33, 34
-FRA_DST, FRA_IIFNAME, FRA_GOTO, FRA_PRIORITY = 1, 3, 4, 6
+FRA_DST, FRA_IIFNAME, FRA_GOTO, FRA_PRIORITY, FRA_FWMARK, FRA_FWMASK = 1, 3, 4, 6, 10, 16
 FRA_TABLE, FRA_PROTOCOL, FRA_IP_PROTO, FRA_DPORT_RANGE = 15, 21, 22, 24
 FR_ACT_TO_TBL, FR_ACT_GOTO, FR_ACT_BLACKHOLE = 1, 2, 6
 RT_TABLE_LOCAL = 255
 RTPROT_KERNEL = 2
 
-_ACTIONS = {"local": FR_ACT_TO_TBL, "goto": FR_ACT_GOTO, "blackhole": FR_ACT_BLACKHOLE}
+_ACTIONS = {"local": FR_ACT_TO_TBL, "lookup": FR_ACT_TO_TBL, "goto": FR_ACT_GOTO, "blackhole": FR_ACT_BLACKHOLE}
 _RULE = struct.Struct("=BBBBBBBBI")
 _FAMILIES: tuple[Family, ...] = (4, 6)
 
@@ -105,54 +105,84 @@ class Rules:
 
 
 def _payload(rule: RoutingRule, protocol: int | None) -> bytes:
-    table = RT_TABLE_LOCAL if rule.action == "local" else 0
-    length = rule.destination.max_prefixlen if rule.destination is not None else 0
-    payload = _RULE.pack(_af(rule.family), length, 0, 0, table, 0, 0, _ACTIONS[rule.action], 0)
+    table = RT_TABLE_LOCAL if rule.action == "local" else rule.target if rule.action == "lookup" else 0
+    length, packed = _destination(rule)
+    # Tables beyond a byte stand in the attribute alone.
+    small = table if table is not None and table < 256 else 0
+    payload = _RULE.pack(_af(rule.family), length, 0, 0, small, 0, 0, _ACTIONS[rule.action], 0)
     payload += attribute(FRA_PRIORITY, struct.pack("=I", rule.preference))
     if table:
         payload += attribute(FRA_TABLE, struct.pack("=I", table))
     if rule.destination is not None:
-        payload += attribute(FRA_DST, rule.destination.packed)
+        payload += attribute(FRA_DST, packed)
     if rule.protocol is not None:
         payload += attribute(FRA_IP_PROTO, bytes([socket.IPPROTO_TCP]))
     if rule.ports is not None:
         payload += attribute(FRA_DPORT_RANGE, struct.pack("=HH", *rule.ports))
     if rule.incoming is not None:
         payload += attribute(FRA_IIFNAME, rule.incoming.encode() + b"\0")
-    if rule.target is not None:
+    if rule.target is not None and rule.action == "goto":
         payload += attribute(FRA_GOTO, struct.pack("=I", rule.target))
+    if rule.mark is not None:
+        payload += attribute(FRA_FWMARK, struct.pack("=I", rule.mark[0]))
+        payload += attribute(FRA_FWMASK, struct.pack("=I", rule.mark[1]))
     if protocol is not None:
         payload += attribute(FRA_PROTOCOL, bytes([protocol]))
     return payload
 
 
-_KNOWN = {FRA_DST, FRA_IIFNAME, FRA_GOTO, FRA_PRIORITY, FRA_TABLE, FRA_PROTOCOL, FRA_IP_PROTO, FRA_DPORT_RANGE}
+def _destination(rule: RoutingRule) -> tuple[int, bytes]:
+    """Length of the prefix, and its bytes."""
+    match rule.destination:
+        case None:
+            return 0, b""
+        case IPv4Network() as net:
+            return net.prefixlen, net.network_address.packed
+        case address:
+            return address.max_prefixlen, address.packed
+
+
+_KNOWN = {
+    FRA_DST, FRA_IIFNAME, FRA_GOTO, FRA_PRIORITY, FRA_FWMARK, FRA_FWMASK, FRA_TABLE, FRA_PROTOCOL, FRA_IP_PROTO,
+    FRA_DPORT_RANGE,
+}  # fmt: skip
 _ALWAYS_THERE = {14, 29}
 """FRA_SUPPRESS_PREFIXLEN (none) and, from Linux 6.15 on, the mask of the ports."""
 
 
 def _parse(family: Family, payload: bytes) -> HeldRule:
-    _, _, source_length, _, _, _, _, action, _ = _RULE.unpack_from(payload)
+    _, length, source_length, _, _, _, _, action, _ = _RULE.unpack_from(payload)
     details = attributes(payload, _RULE.size)
     table, preference, target = (
         struct.unpack("=I", details.get(kind, bytes(4)))[0] for kind in (FRA_TABLE, FRA_PRIORITY, FRA_GOTO)
     )
-    names = {number: name for name, number in _ACTIONS.items()}
-    known = action in names and (action != FR_ACT_TO_TBL or table == RT_TABLE_LOCAL)
+    mark = struct.unpack("=I", details[FRA_FWMARK])[0] if FRA_FWMARK in details else None
+    looked_up = "local" if table == RT_TABLE_LOCAL else "lookup"
+    said = {FR_ACT_TO_TBL: looked_up, FR_ACT_GOTO: "goto"}.get(action, "blackhole")
+    known = action in _ACTIONS.values()
     ports = details.get(FRA_DPORT_RANGE)
     incoming = details.get(FRA_IIFNAME)
     rule = RoutingRule(
         family,
         preference,
-        {FR_ACT_TO_TBL: "local", FR_ACT_GOTO: "goto"}.get(action, "blackhole"),  # type: ignore[arg-type] # one of its words
-        destination=ip_address(details[FRA_DST]) if FRA_DST in details else None,
+        said,  # type: ignore[arg-type] # one of its words
+        destination=_prefix(details[FRA_DST], length) if FRA_DST in details else None,
         protocol="tcp" if details.get(FRA_IP_PROTO) == bytes([socket.IPPROTO_TCP]) else None,
         ports=struct.unpack("=HH", ports) if ports else None,
         incoming=incoming.rstrip(b"\0").decode(errors="replace") if incoming else None,
-        target=target if action == FR_ACT_GOTO else None,
+        target=target if action == FR_ACT_GOTO else table if said == "lookup" else None,
+        mark=(mark, struct.unpack("=I", details[FRA_FWMASK])[0])
+        if mark is not None and FRA_FWMASK in details
+        else None,
     )
     plain = known and not source_length and not set(details) - _KNOWN - _ALWAYS_THERE
     return HeldRule(rule, details.get(FRA_PROTOCOL, b"\0")[0], plain)
+
+
+def _prefix(packed: bytes, length: int) -> Address | IPv4Network:
+    address = ip_address(packed)
+    whole = length == address.max_prefixlen or not isinstance(address, IPv4Address)
+    return address if whole else IPv4Network((packed, length), strict=False)
 
 
 def _af(family: Family) -> int:

@@ -16,10 +16,13 @@ import pickle
 import sys
 import traceback
 from dataclasses import dataclass, fields
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from understudy.agent.options import AgentOptions
 from understudy.errors import EnvironmentFailure, OperatorError
+
+if TYPE_CHECKING:
+    from understudy.agent.trial import Trial
 
 SIZE_MAX = 64 << 20
 
@@ -90,6 +93,7 @@ def main(descriptor: int) -> None:
 
     with os.fdopen(descriptor, "rb") as file:
         data = file.read(SIZE_MAX)
+    trial: Trial | None = None
     try:
         again = Again.unpacked(data)
         trial = Trial(again.before, again.deadline, restarts=True)
@@ -98,16 +102,19 @@ def main(descriptor: int) -> None:
         # The broad handler of this life: whatever keeps it from beginning, the one before is tried.
         known = isinstance(error, OperatorError | EnvironmentFailure)
         sys.stderr.write(f"{error}\n" if known else traceback.format_exc())
-        _go_back(data)
+        _go_back(data, trial)
 
 
-def _go_back(data: bytes) -> NoReturn:
-    """To the options before, without a trial; ends the process if there are none, or they are of no use either."""
+def _go_back(data: bytes, trial: "Trial | None") -> NoReturn:
+    """To what a trial that is not over would go back to, without a trial; `trial` is None if this life never got so
+    far. Ends the process if there is nothing, or if it is of no use either.
+    """
     try:
-        values = pickle.loads(data)["before"]  # noqa: S301 -- as above
-        if values is not None:
+        values = pickle.loads(data)["before"] if trial is None else None  # noqa: S301 -- as above
+        before = trial.before if trial is not None else None if values is None else _options(values)
+        if before is not None:
             sys.stderr.write("the file on trial is of no use to this node: it begins with the one before\n")
-            Again(_options(values)).execute()
+            Again(before).execute()
     except Exception:
         sys.stderr.write(traceback.format_exc())
     sys.exit(1)

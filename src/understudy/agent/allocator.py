@@ -63,14 +63,19 @@ class AllocatorLoop:
         self,
         publish: Callable[[Sequence[Record]], None] = lambda records: None,
         alarm: Callable[[PoolDry], None] = lambda dry: None,
+        *,
+        listening: bool = True,
     ) -> None:
+        """`listening`: first packets are answered here, and not somewhere else."""
         self.machine = Allocator()
         self._ports = Ports()
         self._publish, self._alarm = publish, alarm
         self._pools: dict[int, Allocated] = {}
         """Every one there ever was: entries of one that is gone are removed by it."""
         self._nft = Nft()
-        self._log = PacketLog(LOG_GROUP, BUFFER_BYTES)
+        self._log: PacketLog | None = None
+        if listening:
+            self.listen(True)
         self._resender = Resender()
         self._flows = FlowTable()
         self.strange = 0
@@ -79,7 +84,15 @@ class AllocatorLoop:
     @property
     def sockets(self) -> tuple[socket.socket, ...]:
         """Readable when a turn is due; `machine.next_deadline` says when else."""
-        return (self._log.socket,)
+        return (self._log.socket,) if self._log is not None else ()
+
+    def listen(self, on: bool) -> None:
+        """Answer first packets from here on, or no more. Raises EnvironmentFailure if somebody else does."""
+        if on and self._log is None:
+            self._log = PacketLog(LOG_GROUP, BUFFER_BYTES)
+        elif not on and self._log is not None:
+            self._log.close()
+            self._log = None
 
     def configure(self, pools: Sequence[Allocated], configured: Configured) -> None:
         """The maps are in the kernel already. Entries that stand in them from before are taken over."""
@@ -95,7 +108,9 @@ class AllocatorLoop:
         self.handle(Cleared(address))
 
     def turn(self) -> None:
-        """Answer what was logged, and do what is due."""
+        """Answer what was logged, and do what is due: nothing where nobody listens, as use is seen elsewhere then."""
+        if self._log is None:
+            return
         packets: list[Waiting] = []
         flows: dict[bool, list[tuple[tuple[int, FlowKey], LoggedPacket]]] = {False: [], True: []}
         for each in self._log.read(PACKETS_MAX):
@@ -127,7 +142,8 @@ class AllocatorLoop:
             self._carry_out(effect)
 
     def close(self) -> None:
-        for each in (self._flows, self._resender, self._log, self._nft):
+        self.listen(False)
+        for each in (self._flows, self._resender, self._nft):
             each.close()
 
     def _carry_out(self, effect: Effect) -> None:

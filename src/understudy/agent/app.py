@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from understudy.adapters.channel import FLOWS_PORT, PORT, Channel
+from understudy.adapters.channel import FLOWS_PORT, POOLS_PORT, PORT, Channel
 from understudy.adapters.conntrack import FlowEvents, FlowTable
 from understudy.adapters.links import LinkWatch
 from understudy.agent.control import Control
@@ -16,9 +16,11 @@ from understudy.agent.driver import Driver
 from understudy.agent.journal import JournalSender
 from understudy.agent.lans import Lan
 from understudy.agent.messages import Message
-from understudy.agent.options import AgentOptions
+from understudy.agent.options import AgentOptions, find_node
+from understudy.agent.pools import PoolKeeper, open_paths
 from understudy.agent.replicator import EVENTS_QUEUE, Replicator
 from understudy.agent.replicator_line import CoreLine
+from understudy.agent.running import Running
 from understudy.agent.status import describe_node
 from understudy.agent.store import Store
 from understudy.core.effects import SendHeartbeat
@@ -119,13 +121,36 @@ def run_flows(
     """The process that replicates flows; does not return. `stream` is greater than that of any before on this node."""
     journal = JournalSender(journal_end, options.node)
     channel = open_channel(options, settings, stream, FLOWS_PORT)
-    table = FlowTable()
+    table = FlowTable(groups=_kept_groups(settings))
     news = FlowEvents(table.portid, EVENTS_QUEUE)
     machine = Replication(settings)
     replicator = Replicator(
         machine, settings, lans, channel, table, news, CoreLine(core), journal, sync_delay=options.sync_delay
     )
     replicator.run(stream)
+
+
+def _kept_groups(settings: NodeSettings) -> frozenset[int]:
+    """Those of which a peer may have anything written here."""
+    copied = settings.flows.copied
+    return frozenset(group.number for group in settings.groups if group.peers and (group.stateful or copied))
+
+
+def run_pools(running: Running, epoch: int, journal_end: socket.socket) -> None:
+    """The process that hands out addresses of pools; does not return. `epoch`: greater than of any before."""
+    options, settings, pools = running.options, running.settings, running.config.pools
+    assert pools is not None
+    links = [link for link in running.config.links if link.group == pools.group and link.family == 4]
+    own = {port.network: [i.ip for i in port.addresses] for port in find_node(options.plan, options.node).attachments}
+    peers = {peer.number: peer.paths for peer in settings.peers}
+    PoolKeeper(
+        pools,
+        links,
+        next(group.number for group in settings.groups if group.name == pools.group),
+        open_paths(options.keys, own, settings.networks, running.interfaces, peers),
+        open_channel(options, settings, epoch, POOLS_PORT),
+        JournalSender(journal_end, options.node),
+    ).run()
 
 
 def _install_signals(driver: Driver) -> None:

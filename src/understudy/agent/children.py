@@ -27,7 +27,7 @@ PR_SET_PDEATHSIG, PR_SET_NAME, PR_SET_TIMERSLACK = 1, 15, 29
 
 
 class Children:
-    """By role: `core`, `hands`, `checks`, `flows`, and while a file is loaded `reload-N`, `new-hands`, `new-core`."""
+    """By role: `core`, `hands`, `checks`, `flows`, `pools`; `reload-N`, `new-hands`, `new-core` for a new file."""
 
     def __init__(self, journal_out: socket.socket, lines: JournalSender) -> None:
         self._journal_out = journal_out
@@ -158,5 +158,5 @@ def _step_back(role: str) -> None:
             os.sched_setscheduler(0, policy, os.sched_param(priority - 1))
         elif role == "flows" and priority > 2:  # a busy one must not delay a promotion's links and addresses
             os.sched_setscheduler(0, policy, os.sched_param(priority - 2))
-        elif role in ("flows", "checks") or role.startswith("reload"):
+        elif role in ("flows", "checks", "pools") or role.startswith("reload"):
             os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))

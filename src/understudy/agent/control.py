@@ -28,7 +28,9 @@ BACKLOG = 128
 READS_MAX = 32
 """Pieces in which a request may come: it fits one."""
 PATIENCE = 10 * SECOND
-"""From connecting to the last byte of the answer."""
+"""From connecting to the last byte of the answer, for whoever does not wait for us."""
+ANSWER_PATIENCE = 25 * SECOND
+"""For a client that has asked and waits: longer than any answer takes (a comparison of all flows)."""
 Reply = dict[str, Any]
 Handler = Callable[[dict[str, Any], Callable[[Reply], None]], None]
 
@@ -96,8 +98,10 @@ class Control:
     def expire(self, now: Instant) -> None:
         """Let go of clients that said nothing, or do not take their answer. To be called once a second."""
         self._room = CLIENTS_A_SECOND
-        for client in [client for client in self._clients.values() if now - client.since > PATIENCE]:
-            self._refuse(client, "control-slow")
+        for client in list(self._clients.values()):
+            waiting = client.asked and not client.answer
+            if now - client.since > (ANSWER_PATIENCE if waiting else PATIENCE):
+                self._refuse(client, "control-slow")
 
     def close(self) -> None:
         for client in list(self._clients.values()):

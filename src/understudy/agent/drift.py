@@ -13,6 +13,7 @@ import select
 import socket
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from understudy.adapters.damage import Inspector
@@ -33,6 +34,7 @@ from understudy.core.repair import (
     Tick,
 )
 from understudy.errors import EnvironmentFailure
+from understudy.render.ios_first import KEPT
 from understudy.render.model import NodeConfig
 from understudy.render.text import FAMILY_INET, TABLE
 from understudy.units import MILLISECOND, SECOND, Duration, GroupName, Instant
@@ -204,7 +206,10 @@ class Drift:
     def _judge(self, transaction: Transaction) -> None:
         if transaction.pid == self._own:
             self._news_of_rules.pass_over(transaction.port)
-        elif transaction.touched and self._own is not None:
+            return
+        # What the allocator fills is no drift (agent.pools).
+        transaction = replace(transaction, touched=tuple(each for each in transaction.touched if not _is_kept(each)))
+        if transaction.touched and self._own is not None:
             self._beyond_rules = self._beyond_rules or not transaction.only_rules
             self._damage[Kind.RULESET] = (_summary(transaction.touched), transaction.who)
 
@@ -353,6 +358,11 @@ class Drift:
                 lost = True
         if lost and not self._nft.holds(self._ruleset()):
             self._miss(MISSING)
+
+
+def _is_kept(word: str) -> bool:
+    noun, _, rest = word.partition(" in ")
+    return noun.startswith("element ") and KEPT.fullmatch(rest.partition(" of ")[0]) is not None
 
 
 def _summary(words: Sequence[str]) -> str:

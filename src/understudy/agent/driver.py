@@ -16,7 +16,7 @@ from typing import Any
 from understudy.adapters.channel import DATAGRAM_MAX, Channel
 from understudy.adapters.links import LinkWatch
 from understudy.agent.control import Control
-from understudy.agent.flows_link import FlowsLink
+from understudy.agent.flows_link import BEAT, FlowsLink
 from understudy.agent.journal import JournalSender, describe
 from understudy.agent.lans import Lan
 from understudy.agent.messages import Message, receive, send
@@ -56,6 +56,7 @@ from understudy.core.events import (
 )
 from understudy.core.events import HeartbeatReceived as Heard
 from understudy.core.node import Node
+from understudy.core.timers import NEVER
 from understudy.errors import DecodeError, EnvironmentFailure
 from understudy.units import SECOND, Address, GroupName, Instant, NetworkName
 from understudy.wire import arp, ndp
@@ -140,6 +141,7 @@ class Driver:
         self._unanswered_rounds = 0
         self._neighbours_at = self._ports_at = 0
         self._housekeeping_at = 0
+        self._beat_at = 0 if flows is not None else NEVER
         self._do: dict[type, Callable[[Instant, Any], None]] = {
             SendVrrp: self._speaker.advertise,
             SendHeartbeat: self._speaker.send_heartbeat,
@@ -164,7 +166,7 @@ class Driver:
         while not self.finished:
             deadline = self.node.next_deadline()
             now = time.monotonic_ns()
-            due = min(deadline if deadline is not None else now + SECOND, self._housekeeping_at)
+            due = min(deadline if deadline is not None else now + SECOND, self._housekeeping_at, self._beat_at)
             self._take_in(max(0, due - now) / SECOND)
             now = time.monotonic_ns()
             deadline = self.node.next_deadline()
@@ -174,6 +176,9 @@ class Driver:
                 self.feed(Tick())
             if self._speaker.refused:
                 self.feed(CarrierChanged(self._speaker.refused.pop(), False))
+            if self.flows is not None and now >= self._beat_at:
+                self._beat_at = now + BEAT
+                self.flows.beat()
             if now >= self._housekeeping_at:
                 self._housekeep(now)
 
@@ -398,6 +403,8 @@ class Driver:
     def _ask_flows(self, now: Instant, effect: AskFlows) -> None:
         if self.flows is not None:
             self.flows.ask(effect)
+            if self.flows.mute:
+                self._beat_at = 0  # the answer, as soon as this event has been dealt with
         else:
             self.feed(FlowsReady(effect.group, effect.token, False, "no flows are kept on this node", final=True))
 

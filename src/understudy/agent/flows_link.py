@@ -3,11 +3,13 @@
 Either end may be another process than a moment ago: the core is forked anew and the line stays, or the replicator is.
 So both tell states and not steps, and whoever begins says `hello`, to be told everything:
 
-    core -> replicator    hello; own {owned}; ask {group, token, drain, generation}; compare {token, generation}
-    replicator -> core    hello {stream}; synced {group, complete, detail}; ready, compared (answers); status {flows}
+    core -> replicator    hello; own {owned}; ask {group, token, drain, generation}; compare {token, generation}; ping
+    replicator -> core    hello {stream}; synced {group, complete, detail, elsewhere}; ready, compared (answers);
+                          status {flows}; pong
 
 A question is repeated to a replicator that began after it. A replicator that says nothing for some seconds, though it
-tells its status every second, counts as one without the state: it may be frozen, and so may its copies be old.
+tells its status every second, counts as one without the state: it may be frozen, and so may its copies be old. Whether
+a promotion waits for its answer is decided sooner: a few pings without any word, and nobody is kept waiting.
 """
 
 import contextlib
@@ -18,12 +20,17 @@ from typing import Any
 from understudy.agent.messages import Message, receive, send
 from understudy.core.effects import AskFlows, OwnFlows
 from understudy.core.events import Event, FlowsReady, SyncChanged
-from understudy.units import GroupName
+from understudy.units import MILLISECOND, Duration, GroupName
 
 READ_MAX = 64
 """Messages before the others get their turn."""
 SILENCE_MAX = 3
 """Rounds of housekeeping without a word. Rounds, not seconds: if we were frozen, so was it."""
+BEAT: Duration = 200 * MILLISECOND
+"""Between two pings."""
+UNANSWERED_MAX = 4
+"""Beats without a word after which a question is answered in its stead: a busy replicator is never silent for so long,
+its turns are bounded. Beats and not milliseconds, as above; and no more pings than these wait in the line."""
 COMPARISONS_MAX = 8
 """Operators who wait for one at the same time."""
 SILENT = "the process that replicates flows says nothing"
@@ -51,7 +58,7 @@ class FlowsLink:
         """What the core was told last."""
         self._comparing: dict[int, Answer] = {}
         self._comparisons = 0
-        self._rounds = 0
+        self._rounds = self._unanswered = 0
         self._unsaid = False
         """The line was full, or the replicator may be another: it must be told everything once more."""
 
@@ -91,6 +98,22 @@ class FlowsLink:
                 if self._begun:  # What was said before is said again in answer to our `hello`.
                     self._hear(message)
 
+    def beat(self) -> None:
+        """To be called every BEAT, and at once after a question to one that is `mute`."""
+        if not self._begun:
+            return
+        if self._unanswered <= UNANSWERED_MAX:
+            self._unanswered += 1
+            send(self.socket, {"op": "ping"})
+        if self.mute:  # Questions stay asked, for one that comes back or begins anew.
+            for effect in list(self._asked.values()):
+                self._feed(FlowsReady(effect.group, effect.token, False, SILENT, final=True, mute=True))
+
+    @property
+    def mute(self) -> bool:
+        """Nobody should wait for it."""
+        return self.silent or self._unanswered > UNANSWERED_MAX
+
     def housekeep(self) -> None:
         """To be called once a second."""
         self._rounds += 1
@@ -104,7 +127,7 @@ class FlowsLink:
         return {"running": not self.silent, **self.flows}
 
     def _hear(self, message: Message) -> None:
-        self._rounds = 0
+        self._rounds = self._unanswered = 0
         if self.silent:
             self.silent = False
             self._tell_all()
@@ -113,7 +136,8 @@ class FlowsLink:
                 self._forget(BEGAN)
                 self._tell_all()
             case "synced" if message["group"] in self._groups:  # A replicator of the file before may have said it.
-                self._sync(GroupName(message["group"]), bool(message["complete"]), str(message["detail"]))
+                complete, elsewhere = bool(message["complete"]), bool(message.get("elsewhere"))
+                self._sync(GroupName(message["group"]), complete, str(message["detail"]), elsewhere)
             case "status":
                 self.flows = message["flows"]
             case "ready" if message.get("generation") == self._generation:
@@ -131,8 +155,8 @@ class FlowsLink:
             del self._asked[group]
         self._feed(FlowsReady(group, token, complete, str(message["detail"]), final))
 
-    def _sync(self, group: GroupName, complete: bool, detail: str) -> None:
-        told = SyncChanged(group, complete, detail)
+    def _sync(self, group: GroupName, complete: bool, detail: str, elsewhere: bool = False) -> None:
+        told = SyncChanged(group, complete, detail, elsewhere)
         if self._synced.get(group) != told:
             self._synced[group] = told
             self._feed(told)

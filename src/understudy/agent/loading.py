@@ -6,7 +6,8 @@ hands to the supervisor is ready to be applied; what is wrong with a file is fou
     client      {"command": "reload", "name": ..., "size": N, "dry_run": false, "trial_s": 0}\\n and N bytes of the file
     answer      one line of JSON: `ok`, `changed`, `digest_old`, `digest_new`, `took_ms`; or `error` and `problems`
 
-`inspect` and `restart` come with a file too; `confirm`, `extend` and `back` are about the one on trial (agent.trial).
+`inspect` and `restart` come with a file too; `confirm`, `extend` and `back` are about the one on trial (agent.trial);
+`nat` brings a question about the translations instead of a file (agent.nat_orders).
 """
 
 import json
@@ -23,9 +24,11 @@ from understudy.agent import app, client
 from understudy.agent.again import Again
 from understudy.agent.inspection import inspected
 from understudy.agent.journal import JournalSender
+from understudy.agent.nat_orders import answered
 from understudy.agent.options import AgentOptions, find_interfaces, find_node
 from understudy.agent.reload import REFUSED, Change, compare, compare_keys, surviving
 from understudy.agent.running import Running, make_running
+from understudy.agent.store import Store
 from understudy.agent.trial import (
     EARLIER_TRIES,
     NO_TRIAL,
@@ -39,6 +42,7 @@ from understudy.agent.trial import (
     Trial,
     Word,
 )
+from understudy.config import carried
 from understudy.config.build import build_plan
 from understudy.config.key import load_keys
 from understudy.config.load import SIZE_MAX, read_source
@@ -61,7 +65,7 @@ _LENGTH = struct.Struct("!Q")
 Reply = dict[str, Any]
 
 
-COMMANDS = ("reload", "inspect", "restart")
+COMMANDS = ("reload", "inspect", "restart", "nat")
 WORDS = ("confirm", "extend", "back")
 
 
@@ -73,6 +77,8 @@ class Request:
     dry_run: bool = False
     command: str = "reload"
     trial_s: float = 0.0
+    onto: str = ""
+    """The digest of the file that the client believes to run. It was asked about, and is not to be another by now."""
 
 
 def serve(
@@ -116,8 +122,13 @@ def serve(
 
 
 def _carry_out(request: Request, supervisor: socket.socket, running: Running, trial: Trial) -> Reply:
+    if request.onto and request.onto != running.digest:
+        message = f"{running.options.node} does not run the file that this was meant for: somebody else changed it"
+        raise OperatorError(NO_TRIAL if request.command in WORDS else ON_TRIAL, message, "look at it, and begin anew")
     if request.command in WORDS:
         return _word(request, supervisor, running, trial)
+    if request.command == "nat":
+        return answered(request.data, running.options.plan)
     plan = _parse(request)
     old = running.options
     anchor = trial.before or old
@@ -168,14 +179,17 @@ def _word(request: Request, supervisor: socket.socket, running: Running, trial: 
 def _restart(request: Request, plan: Plan, supervisor: socket.socket, running: Running, trial: Trial) -> Reply:
     """With this file: what can be known beforehand is tried. The answer comes before the end of the agent."""
     old = running.options
-    make_running(replace(old, plan=plan), find_interfaces(find_node(plan, old.node)))
+    fresh = _with_keys(old)
+    make_running(replace(fresh, plan=plan), find_interfaces(find_node(plan, old.node)))
+    Store(old.store_path).rehearse()  # The next life begins with writing it, and would not begin on a full disk.
     status = client.ask(old.control_path, "status")
     _require_successor(status)
     before = (trial.before or old) if request.trial_s else None
     deadline = time.monotonic() + request.trial_s
-    again = Again(replace(old, plan=plan), request.name, request.data, before, deadline)
+    again = Again(replace(fresh, plan=plan), request.name, request.data, before, deadline)
     _hand_in(supervisor, Restart(again), old.node)
-    changed = [change.words for change in compare(old.plan, plan, old.node)]
+    changes = (*compare(old.plan, plan, old.node), *compare_keys(old.keys, fresh.keys))
+    changed = [change.words for change in changes]
     return {
         "ok": True,
         "node": old.node,
@@ -198,6 +212,7 @@ def _go_back(supervisor: socket.socket, running: Running, trial: Trial) -> Reply
         if served and trial.tries < EARLIER_TRIES:
             raise OperatorError(NOBODY_TAKES_OVER, f"{old.node} serves: the other node goes back first")
         _require_successor({**status, "groups": served})
+        Store(old.store_path).rehearse()
         _hand_in(supervisor, Restart(Again(before)), old.node)
     else:
         words = [change.words for change in compare(old.plan, before.plan, old.node)]
@@ -219,8 +234,8 @@ def _note(own: Path | None, data: bytes) -> str:
     if own is None:
         return ""
     try:
-        same = own.read_bytes() == data
-    except OSError:
+        same = carried(own) == data
+    except OperatorError:
         same = False
     return "" if same else f"the next start of this node reads {own}, which says something else: copy the file there"
 
@@ -312,8 +327,9 @@ def _read_request(connection: socket.socket) -> Request:
         head, _, body = data.partition(b"\n")
         header = json.loads(head)
         command, dry_run, trial_s = header["command"], bool(header.get("dry_run")), float(header.get("trial_s", 0))
+        onto = str(header.get("onto", ""))
         if command in WORDS:
-            return Request("", b"", command=command, trial_s=_trial(trial_s))
+            return Request("", b"", command=command, trial_s=_trial(trial_s), onto=onto)
         size, name = int(header["size"]), str(header["name"])
         if command not in COMMANDS or not 0 <= size <= SIZE_MAX + 1:
             raise ValueError("unknown command or size")
@@ -322,7 +338,7 @@ def _read_request(connection: socket.socket) -> Request:
             content += _piece(connection, deadline)
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise OperatorError(NONSENSE, f"the request could not be read: {error}", "use understudy reload") from None
-    return Request(name, bytes(content[:size]), dry_run, command, _trial(trial_s))
+    return Request(name, bytes(content[:size]), dry_run, command, _trial(trial_s), onto)
 
 
 def _trial(seconds: float) -> float:
@@ -345,15 +361,7 @@ def _own_file(running: Running) -> Request:
     path = running.options.file
     if path is None:
         raise OperatorError(NO_FILE, "this agent was not started from a file", "name one: understudy reload FILE")
-    return Request(str(path), _content(path))
-
-
-def _content(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(SIZE_MAX + 1)
-    except OSError as error:
-        raise OperatorError("E2001", f"{path} cannot be read: {error.strerror}") from None
+    return Request(str(path), carried(path))
 
 
 def _line(end: socket.socket) -> bytes:

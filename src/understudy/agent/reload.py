@@ -6,18 +6,19 @@ is what changes the identity of a node, a group or a LAN, on which the other nod
 is made node by node: the standby is restarted with the new file, then `understudy switchover`, then the other one.
 
 Established connections outlive every live change: their translation is in conntrack, which nothing here touches. Their
-`ct mark` may name another server than before, because bindings follow the order of the file; marks choose a server for
-first packets only, and no flow is looked up by its mark later. Replicated flows are told by their marks too: the
-process that replicates begins anew with the new file, both nodes agree anew, and until both run the same file the state
-may count as incomplete. A live flow whose binding the new file gives to a service of another `state` is kept as that
-one says.
+`ct mark` names the same server of the same service before and after, because bindings are made from names
+(config.bindings); the rare file whose names would move one is refused. Replicated flows are told by their marks: the
+process that replicates begins anew with the new file, and both nodes agree anew. While the two run different files,
+flows that only one of them keeps are in no proof of the other, and what they both keep is not touched by that.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from understudy.config.bindings import binding_name
 from understudy.config.plan import Check, Group, Network, Node, Plan, Service
+from understudy.ios.printer import print_configuration
 from understudy.units import Family, GroupName, NetworkName, NodeName, format_duration
 
 REFUSED: Final = "E5230"
@@ -60,6 +61,7 @@ TABLE: tuple[Verdict, ...] = (
     Verdict("node", True, "it shares no group with this one"),
     Verdict("service", True, "new connections go by it, established ones go on"),
     Verdict("servers", True, "new connections go by it, established ones go on"),
+    Verdict("binding", False, "live flows carry this number in their marks: with another name nothing collides"),
     Verdict("check", True, "the checks begin anew, with the verdicts of before"),
     Verdict("nat", True, "new connections go by it, established ones go on"),
     Verdict("objective", True, "the drill judges by it, no node does"),
@@ -98,6 +100,7 @@ def compare(old: Plan, new: Plan, node: NodeName) -> tuple[Change, ...]:
         *_nodes(old.nodes, new.nodes, members),
         *_groups(old, new, node),
         *_services(old.services, new.services),
+        *_bindings(old, new),
         *_listed("nat", "nat", (_nat(old), _nat(new))),
         *_listed("objective", "objective", (_objectives(old), _objectives(new))),
     )
@@ -242,6 +245,25 @@ def _services(old: Iterable[Service], new: Iterable[Service]) -> Iterator[Change
             yield Change("check", f"service {name}: check {_check(was.check)} -> {_check(service.check)}")
 
 
+def _bindings(old: Plan, new: Plan) -> Iterator[Change]:
+    """Numbers that would mean another server: two names fell on one number, and one of them came or went."""
+    before, after = _numbers(old), _numbers(new)
+    owners = {number: name for name, number in before.items()}
+    for name, number in after.items():
+        if before.get(name, number) != number:
+            yield Change("binding", f"server {name}: its number in marks {before[name]} -> {number}")
+        elif (owner := owners.get(number, name)) not in (name, *after):
+            yield Change("binding", f"server {name}: the number in marks of {owner}, removed")
+
+
+def _numbers(plan: Plan) -> dict[str, int]:
+    return {
+        binding_name(service.name, server.name): server.binding
+        for service in plan.services
+        for server in service.servers
+    }
+
+
 def _listed(kind: str, what: str, both: tuple[tuple[str, ...], ...]) -> Iterator[Change]:
     """What came and went in a list whose order does not matter."""
     before, after = both
@@ -267,7 +289,17 @@ def _nat(plan: Plan) -> tuple[str, ...]:
         + (f", state {each.state}" if each.state != "none" else "")
         + (f", helpers {_list(each.helpers)}" if each.helpers else "")
         for each in plan.source_nat
-    )
+    ) + _ios(plan)
+
+
+def _ios(plan: Plan) -> tuple[str, ...]:
+    if plan.ios is None:
+        return ()
+    lines = print_configuration(replace(plan.ios.configuration, interfaces=())).splitlines()
+    roles = (f"{each.name} is {', '.join(each.roles)}" for each in plan.ios.configuration.interfaces if each.roles)
+    kept = f"IOS lines on {plan.ios.group}: profile {plan.ios.profile}, state {plan.ios.state}, "
+    helpers = f"helpers {_list(plan.ios.helpers)}"
+    return (kept + helpers, *roles, *(line.strip() for line in lines if line.strip(" !")))
 
 
 def _objectives(plan: Plan) -> tuple[str, ...]:

@@ -10,36 +10,42 @@ that the state of the flows is not known. A successor begins with a greater stre
 replication) finds what neither the dead one nor the kernel told.
 """
 
+import contextlib
 import select
 import socket
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
-from understudy.adapters.channel import DATAGRAM_MAX, FLOWS_PORT, Channel
+from understudy.adapters.channel import Channel
 from understudy.agent.flow_work import FlowWork, Table
 from understudy.agent.journal import FLOWS_ALIVE, JournalSender
 from understudy.agent.lans import Lan
 from understudy.agent.replicator_line import CoreLine
 from understudy.core.replication.effects import (
+    Cancel,
     Compared,
     Drain,
+    Elsewhere,
     List,
     Noted,
     Ready,
+    Recall,
     Renew,
     Send,
     Synced,
     Write,
 )
 from understudy.core.replication.events import (
+    Asked,
+    Delivered,
     Drained,
     Event,
     KernelChanged,
     KernelOverrun,
     Owned,
-    Received,
     Record,
     Started,
     Tick,
@@ -47,16 +53,24 @@ from understudy.core.replication.events import (
 from understudy.core.replication.machine import Replication
 from understudy.core.settings import NodeSettings
 from understudy.errors import DecodeError
-from understudy.units import SECOND, Address, Duration, Instant, NetworkName
+from understudy.units import MILLISECOND, SECOND, Duration, Instant, NetworkName
 
 DATAGRAMS_MAX = 128
-"""Taken from one socket before the others get their turn."""
+"""Taken from one socket before the others get their turn, give or take a train of them."""
+TAKE_IN_ROUNDS = 64
+"""Of DATAGRAMS_MAX: more than a socket holds. Whoever floods us cannot keep a question from its answer."""
 EVENTS_MAX = 2000
 """Messages of the kernel's news, likewise."""
 DRAIN_ROUNDS = 50
 """Of EVENTS_MAX: more than the kernel holds for us. A busy gateway has news without end."""
 EVENTS_QUEUE = 32 << 20
 """Bytes of news that the kernel may hold for us."""
+DRAIN_SLICE: Duration = 20 * MILLISECOND
+"""Of draining in one turn, or a read longer: beacons and answers to the peer are due meanwhile."""
+GATHER: Duration = 5 * MILLISECOND
+"""While there is much news it is let gather so long: what is read, packed and sent together costs half."""
+GATHER_FROM = 32
+"""Messages in one read that are much."""
 HOUSEKEEPING_EVERY = SECOND
 
 
@@ -68,6 +82,12 @@ class News(Protocol):
 
     def read(self, limit: int) -> tuple[Sequence[Record], bool]:
         """What there is now, at most so many messages; whether some were lost. Never waits."""
+
+
+@dataclass(slots=True)
+class _Draining:
+    number: int
+    rounds: int = DRAIN_ROUNDS
 
 
 class Replicator:
@@ -93,25 +113,33 @@ class Replicator:
         self._journal = journal
         self._lans = {name: lan for name, lan in lans.items() if lan.flows is not None}
         self._by_socket: dict[object, Lan] = {lan.flows: lan for lan in self._lans.values()}
-        self._paths: dict[tuple[int, NetworkName], Address] = {
-            (peer.number, network): address for peer in settings.peers for network, address in peer.paths.items()
+        self._paths: dict[tuple[int, NetworkName], str] = {
+            (peer.number, network): str(address) for peer in settings.peers for network, address in peer.paths.items()
         }
         self._pending: deque[Event] = deque()
-        self._work = FlowWork(table, self.feed, self._complain, sync_delay)
+        self._work = FlowWork(table, self.feed, self._complain, sync_delay, lambda: machine.crowded)
         self._numbers = {group.name: group.number for group in settings.groups}
         self._housekeeping_at = 0
         self.dropped: dict[str, int] = {}
         """Datagrams that were not believed, by reason."""
-        self._sockets = [self._news.socket, self._core.socket]
-        self._sockets += [lan.flows for lan in self._lans.values() if lan.flows is not None]
+        self._others = [self._core.socket, *(lan.flows for lan in self._lans.values() if lan.flows is not None)]
+        self._sockets = [self._news.socket, *self._others]
+        self._news_at = 0
+        """When the kernel's news is read next, if there is any."""
+        self._drains: deque[_Draining] = deque()
+        self._outbox: dict[tuple[int, NetworkName], list[bytes]] = {}
+        """What this event brought to send, sealed."""
         self._do: dict[type, Callable[[Instant, Any], None]] = {
             Send: self._send,
             Write: self._work.write,
             List: self._work.list,
+            Cancel: self._work.cancel,
             Drain: self._drain,
             Renew: self._work.renew,
+            Recall: self._work.recall,
             Ready: self._core.ready,
             Synced: self._core.synced,
+            Elsewhere: self._core.elsewhere,
             Compared: self._core.compared,
             Noted: self._note,
         }
@@ -125,22 +153,34 @@ class Replicator:
 
     def turn(self) -> None:
         """Wait for something to do, and do a bounded part of it."""
-        readable, _, _ = select.select(self._sockets, [], [], self._patience() / SECOND)
+        now = time.monotonic_ns()
+        deadline = self._machine.next_deadline()
+        due = [self._housekeeping_at, self._core.due(), *self._work.due()]
+        due += [deadline] if deadline is not None else []
+        gathering = now < self._news_at
+        due += [self._news_at] if gathering else []
+        due += [now] if self._drains else []
+        patience = max(0, min(due) - now)
+        readable, _, _ = select.select(self._others if gathering else self._sockets, [], [], patience / SECOND)
         for which in readable:
             if which is self._news.socket:
                 self._read_news()
             elif which is self._core.socket:
-                for event in self._core.read():
+                events = self._core.read()
+                if any(isinstance(event, Asked) for event in events):
+                    self._take_in()
+                for event in events:
                     if isinstance(event, Owned) and not event.own:
                         self._work.stop_renewing(Instant(time.monotonic_ns()), self._numbers.get(event.group, 0))
                     self.feed(event)
             else:
                 self._read_channel(self._by_socket[which])
+        if self._drains:
+            self._drain_some()
         now = time.monotonic_ns()
         self._work.turn(now)
-        deadline = self._machine.next_deadline()
-        if deadline is not None and deadline <= time.monotonic_ns():
-            self.feed(Tick())
+        if deadline is not None and deadline <= now:
+            self.feed(Tick())  # one that came nearer by what was fed is the next turn's
         if now >= self._housekeeping_at:
             self._housekeep(now)
         self._core.tell_status(now, self._status)
@@ -156,14 +196,8 @@ class Replicator:
             for effect in self._machine.handle(now, self._pending[0]):
                 self._do[type(effect)](now, effect)
             self._pending.popleft()
-
-    def _patience(self) -> int:
-        """Nanoseconds until something is due."""
-        now = time.monotonic_ns()
-        due = [self._housekeeping_at, self._core.due()]
-        deadline = self._machine.next_deadline()
-        due += [deadline] if deadline is not None else []
-        return max(0, min(*due, *self._work.due()) - now)
+        if self._outbox:
+            self._send_out()
 
     # --- what comes in
 
@@ -172,42 +206,71 @@ class Replicator:
         records, overrun = self._news.read(EVENTS_MAX)
         if records:
             self.feed(KernelChanged(records))
+        self._news_at = time.monotonic_ns() + GATHER if GATHER_FROM <= len(records) < EVENTS_MAX else 0
         if overrun:
             self.feed(KernelOverrun())
         return bool(records) or overrun
 
     def _drain(self, now: Instant, effect: Drain) -> None:
-        for _ in range(DRAIN_ROUNDS):
-            if not self._read_news():
-                break
-        self.feed(Drained(effect.number))
+        self._drains.append(_Draining(effect.number))
+        self._drain_some()
 
-    def _read_channel(self, lan: Lan) -> None:
+    def _drain_some(self) -> None:
+        """Until the kernel has told what it held when it was asked, or the slice of this turn is over."""
+        until = time.monotonic_ns() + DRAIN_SLICE
+        while self._drains:
+            more = self._read_news()
+            for draining in self._drains:
+                draining.rounds -= 1
+            while self._drains and (not more or self._drains[0].rounds <= 0):
+                self.feed(Drained(self._drains.popleft().number))
+            if time.monotonic_ns() >= until:
+                break
+
+    def _take_in(self) -> None:
+        """Everything that has arrived, before a question about it is answered: we may have been starved, or frozen."""
+        for lan in self._lans.values():
+            for _ in range(TAKE_IN_ROUNDS):
+                if not self._read_channel(lan):
+                    break
+
+    def _read_channel(self, lan: Lan) -> bool:
+        """False if there was nothing more."""
         assert lan.flows is not None
-        for _ in range(DATAGRAMS_MAX):
+        taken: dict[int, list[bytes]] = {}
+        count = 0
+        while count < DATAGRAMS_MAX:
             try:
-                datagram = lan.flows.recv(DATAGRAM_MAX + 1)
+                datagrams = lan.flows.receive()
             except OSError:
-                return  # nothing more, or nothing for now
-            try:
-                sender, payload = self._channel.open(datagram, lan.number)
-            except DecodeError as error:
-                self.dropped[error.reason] = self.dropped.get(error.reason, 0) + 1
-                continue
-            self.feed(Received(sender, lan.network, payload))
+                break  # nothing more, or nothing for now
+            count += max(len(datagrams), 1)
+            for datagram in datagrams:
+                try:
+                    sender, payload = self._channel.open(datagram, lan.number)
+                except DecodeError as error:
+                    self.dropped[error.reason] = self.dropped.get(error.reason, 0) + 1
+                    continue
+                taken.setdefault(sender, []).append(payload)
+        for sender, payloads in taken.items():
+            self.feed(Delivered(sender, lan.network, payloads))
+        return count > 0
 
     # --- what goes out
 
     def _send(self, now: Instant, effect: Send) -> None:
-        lan = self._lans.get(effect.network)
-        address = self._paths.get((effect.node, effect.network))
-        if lan is None or lan.flows is None or address is None:
-            return
-        datagram = self._channel.seal(effect.payload, effect.node, lan.number)
-        try:
-            lan.flows.sendto(datagram, (str(address), FLOWS_PORT))
-        except OSError:
-            pass  # A path may be down or full: what is not acknowledged is sent again.
+        """When the event has been dealt with: what goes the same way goes together."""
+        lan, way = self._lans.get(effect.network), (effect.node, effect.network)
+        if lan is not None and way in self._paths:
+            self._outbox.setdefault(way, []).append(self._channel.seal(effect.payload, effect.node, lan.number))
+
+    def _send_out(self) -> None:
+        for way, datagrams in self._outbox.items():
+            lan = self._lans[way[1]]
+            assert lan.flows is not None
+            with contextlib.suppress(OSError):  # A path may be down or full: what is not acknowledged is sent again.
+                lan.flows.send_all(datagrams, self._paths[way])
+        self._outbox = {}
 
     def _complain(self, operation: str, reason: str) -> None:
         self._note(Instant(time.monotonic_ns()), Noted("error", operation, reason))

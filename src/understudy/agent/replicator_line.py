@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from understudy.agent.messages import Message, receive, send
-from understudy.core.replication.effects import Compared, Ready, Synced
+from understudy.core.replication.effects import Compared, Elsewhere, Ready, Synced
 from understudy.core.replication.events import Asked, CompareCommanded, Event, Owned
 from understudy.units import MILLISECOND, SECOND, Duration, GroupName, Instant
 
@@ -18,6 +18,8 @@ ALIVE_EVERY: Duration = SECOND
 WAITING_MAX = 64
 """Questions whose answers are due; the oldest is forgotten."""
 
+NOTHING_YET = "no agreement with the original yet"
+
 
 class CoreLine:
     def __init__(self, end: socket.socket) -> None:
@@ -25,6 +27,7 @@ class CoreLine:
         self._owned: set[GroupName] = set()
         self._synced: dict[GroupName, Synced] = {}
         """The last word on each group: for a core that is forked anew, or that could not be told."""
+        self._elsewhere: set[GroupName] = set()
         self._untold: set[GroupName] = set()
         self._asked: dict[tuple[str, int], int] = {}
         """Which core asked what: generation by group and token."""
@@ -55,6 +58,10 @@ class CoreLine:
     def synced(self, now: Instant, effect: Synced) -> None:
         self._synced[effect.group] = effect
         self._tell(effect)
+
+    def elsewhere(self, now: Instant, effect: Elsewhere) -> None:
+        (self._elsewhere.add if effect.elsewhere else self._elsewhere.discard)(effect.group)
+        self._tell(self._synced.setdefault(effect.group, Synced(effect.group, False, NOTHING_YET)))
 
     def compared(self, now: Instant, effect: Compared) -> None:
         answer = {
@@ -99,6 +106,9 @@ class CoreLine:
                 for effect in self._synced.values():
                     self._tell(effect)
                 return []
+            case "ping":
+                send(self.socket, {"op": "pong"})
+                return []
             case "own":
                 return self._own({GroupName(name) for name in message["owned"]})
             case "ask":
@@ -124,7 +134,7 @@ class CoreLine:
 
     def _tell(self, effect: Synced) -> None:
         told = {"op": "synced", "group": effect.group, "complete": effect.complete, "detail": effect.detail}
-        if send(self.socket, told):
+        if send(self.socket, {**told, "elsewhere": effect.group in self._elsewhere}):
             self._untold.discard(effect.group)
         else:
             self._untold.add(effect.group)

@@ -14,16 +14,18 @@ from understudy.render import render_node
 from understudy.render.model import NodeConfig
 from understudy.render.text import FAMILY_INET, preamble
 from understudy.units import NetworkName
+from understudy.wire.marks import BINDING_MAX
 
 
 class Verdicts:
     """Which servers are down, in memory that the hands share with all that are forked after them: a byte a binding.
 
-    Nothing to read whole, so that hands may die at any moment.
+    Nothing to read whole, so that hands may die at any moment. Bindings lie anywhere in their range, and pages that
+    nobody writes cost nothing.
     """
 
-    def __init__(self, bindings: int) -> None:
-        self._down = mmap.mmap(-1, bindings + 1)  # They count from 1.
+    def __init__(self) -> None:
+        self._down = mmap.mmap(-1, BINDING_MAX + 1)
 
     def note(self, bindings: Iterable[int], *, down: bool) -> None:
         for binding in bindings:
@@ -33,9 +35,9 @@ class Verdicts:
         """Those that are down."""
         return frozenset(binding for binding in bindings if self._down[binding])
 
-    def __reduce__(self) -> tuple[type["Verdicts"], tuple[int]]:
+    def __reduce__(self) -> tuple[type["Verdicts"], tuple[()]]:
         """Where it is sent to, nothing is known yet."""
-        return Verdicts, (len(self._down) - 1,)
+        return Verdicts, ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,7 @@ class Running:
 
     A lease must outlast the pause between two advertisements, and end before what the last one told the peer to wait.
     """
-    verdicts: Verdicts = field(default_factory=lambda: Verdicts(0))
+    verdicts: Verdicts = field(default_factory=Verdicts)
     """Kept by whichever hands work with this file."""
 
     def replicates_unlike(self, other: "Running") -> bool:
@@ -84,8 +86,7 @@ def make_running(
     )
     loaded = replace(options, loaded_ns=time.monotonic_ns())
     config = render(loaded, interfaces, None)
-    verdicts = Verdicts(sum(len(service.servers) for service in options.plan.services))
-    running = Running(loaded, interfaces, settings, config, up, verdicts=verdicts)
+    running = Running(loaded, interfaces, settings, config, up)
     if before is None:
         return running
     announce = added_addresses(before, options.plan)

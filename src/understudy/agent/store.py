@@ -1,5 +1,6 @@
 """The node's store: what must survive a restart. One small file, replaced as a whole and fsynced."""
 
+import contextlib
 import json
 import os
 import time
@@ -34,11 +35,7 @@ class Store:
         """Raises EnvironmentFailure; the old content stays whole then."""
         temporary = self._path.with_suffix(".new")
         try:
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-            with os.fdopen(descriptor, "w") as file:
-                json.dump(asdict(stored), file)
-                file.flush()
-                os.fsync(file.fileno())
+            _write(temporary, stored)
             os.replace(temporary, self._path)
             directory = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
             try:
@@ -46,6 +43,17 @@ class Store:
             finally:
                 os.close(directory)
         except OSError as error:
+            raise EnvironmentFailure("write the store", str(self._path), os.strerror(error.errno or 0)) from error
+
+    def rehearse(self) -> None:
+        """As `save`, but nothing is another one then: for those who must know beforehand. Raises EnvironmentFailure."""
+        temporary = self._path.with_suffix(".rehearsal")
+        try:
+            _write(temporary, self.load())
+            os.unlink(temporary)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
             raise EnvironmentFailure("write the store", str(self._path), os.strerror(error.errno or 0)) from error
 
     def next_epoch(self) -> Stored:
@@ -58,3 +66,11 @@ class Store:
         stored = Stored(epoch, before.maintenance)
         self.save(Stored(epoch + EPOCHS_RESERVED, before.maintenance))
         return stored
+
+
+def _write(path: Path, stored: Stored) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        json.dump(asdict(stored), file)
+        file.flush()
+        os.fsync(file.fileno())

@@ -6,6 +6,7 @@ milliseconds.
      +- core        decides and speaks (agent.app); no other process of the node sends an advertisement
      +- checks      asks the servers, without privileges (agent.checks)
      +- flows       keeps flows in two kernels, where the file wants that (agent.replicator)
+ +- pools       hands out addresses of NAT pools, where the file has any without `overload` (agent.pools)
      +- reload      loads another file (agent.loading); what follows is agent.reloader's
 
 The supervisor imports all of it once and then only forks: a fork takes milliseconds and shares its memory. The core
@@ -64,6 +65,7 @@ REMOVE_TIMEOUT_S = 2
 STOP_TIMEOUT = 3 * SECOND
 FLOWS_LATER_S, FLOWS_LATER_MAX_S = 0.02, 10.0
 """Doubled with each death within a minute: what kills one may kill every one, and the node goes on without."""
+POOLS_LATER_S = 0.5
 CHECKS_LATER_S = 0.1
 """After a core began: every millisecond of its start is a millisecond of the lease, and the checks can wait."""
 FORK_PATIENCE_S = 0.1
@@ -136,6 +138,8 @@ class Supervisor:
         self._flows_died: list[int] = []
         self._flows_due = 0.0
         self._flows_silent_rounds = 0
+        self._pools_started = 0
+        self._pools_due = 0.0
         self._hung_up = False
         self._manager = ServiceManager()
 
@@ -153,6 +157,7 @@ class Supervisor:
         self._start_hands(first=True)
         self._start_core()
         self._start_flows()
+        self._start_pools()
         self._start_checks()
         self._manager.ready()
         ticked = time.monotonic()
@@ -178,6 +183,8 @@ class Supervisor:
                 self._start_checks()
             if 0 < self._flows_due <= time.monotonic():
                 self._start_flows()
+            if 0 < self._pools_due <= time.monotonic() and not self._stopping_since:
+                self._start_pools()
             if time.monotonic() - ticked >= TICK_S:
                 ticked = time.monotonic()
                 self._watch_core()
@@ -276,7 +283,34 @@ class Supervisor:
             app.run_flows(running.options, running.settings, self._lans, stream, self._flows_end, self._journal_out)
 
         sockets = [lan.flows for lan in self._lans.values() if lan.flows is not None]
-        self._children.spawn("flows", body, self._flows_end, *sockets)
+        try:
+            self._children.spawn("flows", body, self._flows_end, *sockets)
+        except OSError as error:  # The node goes on without, and whoever took another file took it.
+            self._flows_due = time.monotonic() + FLOWS_LATER_MAX_S
+            detail = f"no process for it: {error.strerror or error}; tried again in {FLOWS_LATER_MAX_S:g} s"
+            self._lines.write(Instant(time.monotonic_ns()), {"kind": "error", "subject": "flows", "detail": detail})
+
+    def _start_pools(self) -> None:
+        """Who has an address keeps it whatever becomes of this process: the kernel holds the table."""
+        self._pools_due = 0.0
+        running = self._running
+        if running.config.pools is None:
+            return
+        self._pools_started += 1
+        epoch = self._epoch + self._pools_started
+
+        def body() -> None:
+            app.run_pools(running, epoch, self._journal_out)
+
+        try:
+            self._children.spawn("pools", body)
+        except OSError as error:
+            self._pools_ended(Instant(time.monotonic_ns()), f"no process for it: {error.strerror or error}")
+
+    def _pools_ended(self, noticed: Instant, why: str) -> None:
+        self._pools_due = time.monotonic() + POOLS_LATER_S
+        detail = f"{why}; another in {POOLS_LATER_S:g} s"
+        self._lines.write(noticed, {"kind": "process-ended", "subject": "pools", "detail": detail})
 
     def _flows_ended(self, noticed: Instant, status: int) -> None:
         self._flows_died = [at for at in self._flows_died if noticed - at < 60 * SECOND] + [noticed]
@@ -291,6 +325,9 @@ class Supervisor:
         role, status = self._children.reap(pidfd)
         if role == "flows":
             self._flows_ended(noticed, status)
+            return
+        if role == "pools":
+            self._pools_ended(noticed, f"status {status:#x}")
             return
         if role not in ("core", "hands", "checks"):
             self._reloader.ended(role)
@@ -371,6 +408,9 @@ class Supervisor:
         if before.replicates_unlike(running):
             self._children.kill("flows")
             self._start_flows()
+        if before.config.pools != running.config.pools or before.options.keys != running.options.keys:
+            self._children.kill("pools")
+            self._start_pools()
         if self._stopping_since:  # Said to the core that is gone.
             self._children.signal("core", signal.SIGTERM)
         gc.freeze()
@@ -407,6 +447,10 @@ class Supervisor:
         self._children.finish(0)
 
     def _stop(self, number: int, frame: object) -> None:
+        """`number`: the signal, or 0 for our own wish."""
+        if number and self._again is not None:
+            self._again = None  # Whoever asks for the end gets it, also in the middle of a restart.
+            self._manager.stopping()
         if not self._stopping_since:
             self._stopping_since = time.monotonic_ns()
             if self._again is None:
@@ -422,6 +466,7 @@ class Supervisor:
         self._reloader.close()
         self._children.kill("core")
         self._children.kill("flows")
+        self._children.kill("pools")
         self._children.kill("checks")
         error = "no process for it"
         if "hands" in self._children:

@@ -62,7 +62,7 @@ def apply(
     fails or this command disappears, the nodes go back to the file before. Exit code 3: they did.
     """
     from understudy.agent import client
-    from understudy.config import load_plan
+    from understudy.config import carried, load_plan
     from understudy.rollout.agents import SocketAgents
     from understudy.rollout.plan import elsewhere, objections, observing, steps
 
@@ -74,7 +74,7 @@ def apply(
         raise OperatorError("E5235", f"{', '.join(silent)} does not answer: a pair changes as a whole", hint)
     statuses = {str(status["node"]): status for _, status in found}
     paths = {str(status["node"]): path.parent for path, status in found}
-    agents = SocketAgents(paths, str(file.resolve()), file.read_bytes())
+    agents = SocketAgents(paths, str(file.resolve()), carried(file))
     inspections = {node: agents.inspect(node) for node in statuses}
     _refuse(inspections)
     seen = [*_seen(statuses, inspections), *_absent(statuses)]

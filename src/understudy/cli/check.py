@@ -46,9 +46,13 @@ def check(
                     sys.stderr.write(f"{code}: {meanings[code]}\n")
             sys.stderr.write(f"{problems.message}\n")
         sys.exit(ERROR)
+    warnings = plan.ios.warnings if plan.ios is not None else ()
+    korean = check_language(lang) == "ko"
     if json_output:
-        emit_json("understudy.check/1", {"file": str(file), "ok": True, "problems": []})
+        said = {"warnings": [{"code": code, "message": words} for code, words, _ in warnings]} if warnings else {}
+        emit_json("understudy.check/1", {"file": str(file), "ok": True, "problems": [], **said})
         return
+    sys.stdout.writelines(f"{file}: warning {code}: {both[korean]}\n" for code, *both in warnings)
     counts = (
         (len(plan.networks), "network", "networks"),
         (len(plan.nodes), "node", "nodes"),

@@ -7,12 +7,12 @@ from typing import Annotated, Any
 import typer
 
 from understudy.cli import korean
-from understudy.cli.output import CHANGED, OK, console, emit_json, guarded
+from understudy.cli.output import CHANGED, LANGUAGE_VARIABLE, OK, console, emit_json, guarded
 from understudy.errors import OperatorError
 
 SCHEMA = "understudy.flows/1"
-TIMEOUT_S = 9.0
-"""An agent lets go of a client after ten seconds."""
+TIMEOUT_S = 22.0
+"""Longer than an agent compares, shorter than it keeps a client waiting."""
 
 
 def register(app: typer.Typer) -> None:
@@ -27,6 +27,7 @@ def flows(
     node: Annotated[str | None, typer.Option(help="Which node is asked; the standby if left out.")] = None,
     json_output: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
     run_dir: Annotated[Path | None, typer.Option(help="Where the agents' sockets are.")] = None,
+    lang: Annotated[str, typer.Option(envvar=LANGUAGE_VARIABLE, help="Language of what is said: en or ko.")] = "en",
 ) -> None:
     """Count a node's replicated flows, and compare them with its peer's, one by one.
 
@@ -35,6 +36,7 @@ def flows(
     """
     from understudy.agent import client
 
+    say = korean.speaker(lang)
     cluster = None
     if file is not None:
         from understudy.config import load_plan
@@ -50,7 +52,6 @@ def flows(
     if json_output:
         emit_json(SCHEMA, document)
     else:
-        say = korean.sentence if korean.speaks_korean() else str
         console().print("\n".join(say(line) for line in _lines(document)), markup=False)
     raise typer.Exit(CHANGED if document["mismatches"] or not document["complete"] else OK)
 

@@ -98,6 +98,10 @@ class Telling:
         """The same of the flows of a translation."""
         return self._sentences(nat.state, [nat.group], LOST_TRANSLATED)
 
+    def state_of(self, state: str, group: "GroupName") -> tuple[str, str]:
+        """The same of translated flows of a group."""
+        return self._sentences(state, [group], LOST_TRANSLATED)
+
     def lines(self, state: str, sentences: tuple[str, str]) -> Iterator[str]:
         """For people."""
         costs, lost = sentences

@@ -6,9 +6,10 @@ What stands in no row stays English: nothing is lost by a missing translation.
 
 import os
 import re
+from collections.abc import Callable
 from functools import cache
 
-from understudy.cli.output import LANGUAGE_VARIABLE
+from understudy.cli.output import LANGUAGE_VARIABLE, LANGUAGES, check_language
 
 TITLES = {
     "GROUP": "그룹",
@@ -23,6 +24,13 @@ TITLES = {
 }
 
 SENTENCES = (
+    ("{0}: reloaded in {1} ms", "{0}: 다시 읽음 ({1} ms)"),
+    ("{0}: would change", "{0}: 바뀔 것이 있음"),
+    ("{0}: nothing changes", "{0}: 바뀌는 것 없음"),
+    (
+        "the next start of this node reads {0}, which says something else: copy the file there",
+        "이 노드는 다음에 시작할 때 {0}을(를) 읽는데, 내용이 다름: 파일을 그곳에 복사하십시오",
+    ),
     ("{0} rests: it never becomes Active", "{0} 쉼: 활성이 되지 않음"),
     ("{0} stands by again", "{0} 다시 대기함"),
     (
@@ -226,6 +234,12 @@ CELLS = {
 def speaks_korean(language: str | None = None) -> bool:
     """By the option, or by the environment where there is none."""
     return (language or os.environ.get(LANGUAGE_VARIABLE, "en")) == "ko"
+
+
+def speaker(language: str | None = None) -> Callable[[str], str]:
+    """What puts sentences into the language of the option, or else of the environment. Raises OperatorError E6001."""
+    chosen = check_language(language or os.environ.get(LANGUAGE_VARIABLE) or LANGUAGES[0])
+    return sentence if chosen == "ko" else str
 
 
 def sentence(text: str) -> str:

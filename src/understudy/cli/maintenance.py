@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from understudy.cli import korean
-from understudy.cli.output import console, emit_json, guarded
+from understudy.cli.output import LANGUAGE_VARIABLE, console, emit_json, guarded
 from understudy.errors import OperatorError
 
 SCHEMA = "understudy.maintenance/1"
@@ -33,10 +33,12 @@ def maintenance(
     json_output: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
     cluster: Annotated[str | None, typer.Option(help="Of this cluster, if several answer here.")] = None,
     run_dir: Annotated[Path | None, typer.Option(help="Where the agents' sockets are.")] = None,
+    lang: Annotated[str, typer.Option(envvar=LANGUAGE_VARIABLE, help="Language of what is said: en or ko.")] = "en",
 ) -> None:
     """Put a node to rest, or back on duty. An Active hands over first; the state survives restarts."""
     from understudy.agent import client
 
+    say = korean.speaker(lang)
     answers = client.find(run_dir, node, cluster, of_one_cluster=True)
     found = [(path, status) for path, status in answers if "error" not in status]
     if len(found) > 1:
@@ -50,5 +52,4 @@ def maintenance(
         emit_json(SCHEMA, {"node": status["node"], "maintenance": state is Switch.on})
     else:
         rests = "rests: it never becomes Active" if state is Switch.on else "stands by again"
-        said = f"{status['node']} {rests}"
-        console().print(korean.sentence(said) if korean.speaks_korean() else said)
+        console().print(say(f"{status['node']} {rests}"))

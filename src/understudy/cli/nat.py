@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from understudy.cli import nat_explain, nat_show, nat_who
 from understudy.cli.output import CHANGED, ERROR, LANGUAGE_VARIABLE, check_language, emit_json, guarded
 from understudy.errors import OperatorError
 
@@ -26,6 +27,9 @@ def register(app: typer.Typer) -> None:
     nat.command(name="print")(print_)
     nat.command(name="parse-show")(parse_show)
     nat.command(name="test")(try_cases)
+    nat_show.register(nat)
+    nat_explain.register(nat)
+    nat_who.register(nat)
     app.add_typer(nat, name="nat")
 
 
@@ -164,6 +168,7 @@ def try_cases(
                 sys.stdout.write(f"    {each.error}\n")
             for number, step in enumerate(each.steps if not each.passed else ()):
                 sys.stdout.writelines(f"    packet {number + 1}: {what}\n" for what in step.wrong)
+            sys.stdout.writelines(f"    not in the table: {row}\n" for row in each.missing)
         passed = sum(each.passed for each in results)
         differ = sum(not each.passed and each.expected_to_differ for each in results)
         sys.stdout.write(f"{passed} of {len(results)} passed, {differ} differ as expected, {len(failed)} failed\n")

@@ -147,8 +147,55 @@ def describe_cluster(plan: "Plan") -> dict[str, Any]:
             }
             for n in plan.source_nat
         ],
+        **({"ios": _describe_ios(plan)} if plan.ios is not None else {}),
         "objectives": [{"service": o.service, "outage_ms": o.outage / MILLISECOND} for o in plan.objectives],
     }
+
+
+def _describe_ios(plan: "Plan") -> dict[str, Any]:
+    ios = plan.ios
+    assert ios is not None
+    return {
+        "group": ios.group,
+        "profile": ios.profile,
+        "state": ios.state,
+        "helpers": list(ios.helpers),
+        "interfaces": [
+            {"name": each.name, "network": dict(ios.networks)[each.name], "roles": [str(role) for role in each.roles]}
+            for each in ios.configuration.interfaces
+        ],
+        "lines": [
+            {"where": n.where, "text": n.text, "fidelity": n.fidelity, "reason": n.reason[0], "rule": n.rule}
+            for n in ios.said
+        ],
+        "warnings": [{"code": code, "message": message} for code, message, _ in ios.warnings],
+        "left_out": list(_left_out(plan)),
+    }
+
+
+def _left_out(plan: "Plan") -> tuple[str, ...]:
+    """What the lines say and no kernel of the pair does."""
+    from understudy.render.ios_pair import render_pair
+
+    pair = render_pair(plan, plan.groups, {network.name: str(network.name) for network in plan.networks})
+    return pair.nat.left_out if pair is not None else ()
+
+
+def _ios_text(plan: "Plan", telling: Telling, language: str) -> Iterator[str]:
+    """Lines of Cisco IOS, each with its fidelity."""
+    ios = plan.ios
+    if ios is None:
+        return
+    korean = language == "ko"
+    roles = ", ".join(f"{each.name} {'/'.join(each.roles)}" for each in ios.configuration.interfaces if each.roles)
+    yield f"  nat: lines of Cisco IOS on {ios.group}, profile {ios.profile}; {roles}; state {ios.state}"
+    yield from (f"    {line}" for line in telling.lines(ios.state, telling.state_of(ios.state, ios.group)))
+    for each in ios.said:
+        where = f"{each.where} " if each.where else ""
+        why = "" if each.fidelity == "same" else f": {each.reason[korean]} [{each.rule}]"
+        yield f"    {where}{each.text}  -- {each.fidelity}{why}"
+    yield from (f"    warning {code}: {words}" for code, *both in ios.warnings for words in (both[korean],))
+    yield from (f"    left out: {what}" for what in _left_out(plan))
 
 
 def describe_node(plan: "Plan", node: "Node", config: "NodeConfig") -> dict[str, Any]:
@@ -213,6 +260,7 @@ def cluster_text(plan: "Plan", language: str = "en") -> Iterator[str]:
         yield f"  nat: {nat.source} leaves through {nat.to} as {seen_as} of {nat.group}; state {nat.state}"
         said = (*telling.lines(nat.state, telling.translation(nat)), *telling.helpers(nat))
         yield from (f"    {line}" for line in said)
+    yield from _ios_text(plan, telling, language)
     for objective in plan.objectives:
         yield f"  objective {objective.service}: outage at most {format_duration(objective.outage)}"
 

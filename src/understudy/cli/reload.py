@@ -1,13 +1,14 @@
 """`understudy reload`: running nodes take another file, without a packet lost or a role moved."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from understudy.cli.output import CHANGED, ERROR, OK, emit_json, guarded
+from understudy.cli import korean
+from understudy.cli.output import CHANGED, ERROR, LANGUAGE_VARIABLE, OK, emit_json, guarded
 from understudy.errors import OperatorError
 from understudy.units import MILLISECOND
 
@@ -32,16 +33,18 @@ def reload(
     ] = False,
     json_output: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
     run_dir: Annotated[Path | None, typer.Option(help="Where the agents' sockets are.")] = None,
+    lang: Annotated[str, typer.Option(envvar=LANGUAGE_VARIABLE, help="Language of what is said: en or ko.")] = "en",
 ) -> None:
     """Have running nodes take another file: servers, checks, addresses, intervals, priorities and more, live.
 
     A file with problems, or with a change that needs a restart, changes nothing on any node. The standby goes first.
     """
     from understudy.agent import client
-    from understudy.config import load_plan
+    from understudy.config import carried, load_plan
 
+    say = korean.speaker(lang)
     plan = load_plan(file)
-    text = file.read_bytes()
+    text = carried(file)
     found = client.find(run_dir, node, str(plan.cluster))
     silent = [status for _, status in found if "error" in status]
     if silent:
@@ -67,7 +70,7 @@ def reload(
         sys.stderr.write(
             "".join(f"{reply['node']}: {reply['error']['text']}\n" for reply in replies if "error" in reply)
         )
-        sys.stdout.write("".join(_text(reply, dry_run=dry_run) for reply in replies if "error" not in reply))
+        sys.stdout.write("".join(_text(reply, say, dry_run=dry_run) for reply in replies if "error" not in reply))
     if failed:
         raise typer.Exit(ERROR)
     raise typer.Exit(CHANGED if dry_run and any(reply["changed"] for reply in replies) else OK)
@@ -89,8 +92,8 @@ def in_order(statuses: Mapping[str, Mapping[str, Any]], plan: "Plan") -> list[st
     return sorted(statuses, key=served, reverse=shorter)
 
 
-def _text(reply: Mapping[str, Any], *, dry_run: bool) -> str:
+def _text(reply: Mapping[str, Any], say: Callable[[str], str], *, dry_run: bool) -> str:
     took = "would change" if dry_run else f"reloaded in {reply['took_ms']:.0f} ms"
-    head = f"{reply['node']}: {took if reply['changed'] else 'nothing changes'}\n"
-    note = f"! {reply['note']}\n" if reply.get("note") else ""
+    head = say(f"{reply['node']}: {took if reply['changed'] else 'nothing changes'}") + "\n"
+    note = f"! {say(reply['note'])}\n" if reply.get("note") else ""
     return head + "".join(f"  {line}\n" for line in (*reply["changed"], *reply.get("kernel", ()))) + note

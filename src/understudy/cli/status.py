@@ -62,7 +62,7 @@ def quick(arguments: list[str]) -> int:
     parser.add_argument("--node")
     parser.add_argument("--cluster")
     parser.add_argument("--run-dir", type=Path)
-    parser.add_argument("--lang", choices=("en", "ko"))
+    parser.add_argument("--lang")
     try:
         known = parser.parse_args(arguments)
     except SystemExit:
@@ -75,6 +75,7 @@ def _run(which: tuple[Path | None, str | None, str | None], *, json_output: bool
     try:
         while True:
             try:
+                korean = phrases.speaker(lang) is phrases.sentence
                 statuses = [status for _, status in client.find(*which)]
             except OperatorError as error:
                 if json_output:
@@ -91,7 +92,7 @@ def _run(which: tuple[Path | None, str | None, str | None], *, json_output: bool
                 # While watching, one line a document (JSON Lines).
                 text = json.dumps(document, indent=None if watch else 2, ensure_ascii=False)
             else:
-                text = render(statuses, troubles, korean=phrases.speaks_korean(lang))
+                text = render(statuses, troubles, korean=korean)
             if watch and not json_output and sys.stdout.isatty():
                 sys.stdout.write("\x1b[2J\x1b[H")
             sys.stdout.write(text + "\n")

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from understudy.cli import korean
-from understudy.cli.output import CHANGED, OK, console, emit_json, guarded
+from understudy.cli.output import CHANGED, LANGUAGE_VARIABLE, OK, console, emit_json, guarded
 from understudy.errors import OperatorError
 
 SCHEMA = "understudy.switchover/1"
@@ -29,6 +29,7 @@ def switchover(
         bool, typer.Option("--force", help="Also to a node that lacks some of the connections' state.")
     ] = False,
     timeout: Annotated[float, typer.Option(help="Seconds to wait for the outcome.")] = 5.0,
+    lang: Annotated[str, typer.Option(envvar=LANGUAGE_VARIABLE, help="Language of what is said: en or ko.")] = "en",
 ) -> None:
     """Hand a group over to its standby: make before break, then wait until it is done.
 
@@ -36,6 +37,7 @@ def switchover(
     """
     from understudy.agent import client
 
+    say = korean.speaker(lang)
     path, name = client.active_of(client.find(run_dir, None, cluster, of_one_cluster=True), group)
     begun = time.monotonic()
     reply = client.ask(path, "switchover", group=name, force=force)
@@ -58,5 +60,5 @@ def switchover(
         said = f"{name} stayed where it was: {peer} did not take it. understudy explain tells why"
         if moved:
             said = f"{name} is served by {peer} now ({took_ms:.0f} ms)"
-        console().print(korean.sentence(said) if korean.speaks_korean() else said)
+        console().print(say(said))
     raise typer.Exit(OK if moved else CHANGED)

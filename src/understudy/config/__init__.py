@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from understudy.config.plan import Plan
     from understudy.units import Duration
 
-__all__ = ["load_plan"]
+__all__ = ["carried", "load_plan"]
 
 
 def load_plan(file: "Path | str | bytes", advertise: "Duration | None" = None, state: "str | None" = None) -> "Plan":
@@ -21,3 +21,13 @@ def load_plan(file: "Path | str | bytes", advertise: "Duration | None" = None, s
     from understudy.config.build import load
 
     return load(file if isinstance(file, bytes) else Path(file), advertise, state)
+
+
+def carried(file: Path) -> bytes:
+    """A file's bytes as they go to agents, which have no file beside it: what `from` names is written into them.
+
+    One that cannot be read whole goes as it is: whoever reads it says why. Raises OperatorError E2001.
+    """
+    from understudy.config.build import carry
+
+    return carry(file)

@@ -5,14 +5,15 @@ Nothing is judged here: `validate` has refused every file for which this would n
 
 from dataclasses import fields, is_dataclass, replace
 from hashlib import blake2b
-from ipaddress import IPv6Address, ip_interface
-from itertools import count
+from ipaddress import IPv4Address, IPv6Address, ip_interface
 from pathlib import Path
 
 from pydantic_core import PydanticCustomError
 
+from understudy.config.bindings import allocate_bindings, binding_name
 from understudy.config.election import allocate_vrids, priorities
-from understudy.config.load import read_source
+from understudy.config.ioslines import IosLines, inlined, said_of
+from understudy.config.load import SIZE_MAX, read_source
 from understudy.config.models import (
     ADVERTISE_MAX,
     ADVERTISE_MIN,
@@ -20,12 +21,14 @@ from understudy.config.models import (
     STATES,
     CheckModel,
     FileModel,
+    NatModel,
     ServiceModel,
 )
 from understudy.config.plan import (
     Attachment,
     Check,
     Group,
+    IosNat,
     Listen,
     Network,
     Node,
@@ -40,6 +43,9 @@ from understudy.config.problems import Problem, Problems
 from understudy.config.rules import translating_groups
 from understudy.config.scalars import ServerReference, check_span
 from understudy.config.validate import Document, validate
+from understudy.errors import OperatorError
+from understudy.ios.model import Configuration
+from understudy.ios.printer import print_configuration
 from understudy.units import (
     CENTISECOND,
     SECOND,
@@ -65,6 +71,22 @@ def load(file: Path | bytes, advertise: Duration | None = None, state: str | Non
     return build_plan(validate(read_source(file), advertise), advertise, state)
 
 
+def carry(file: Path) -> bytes:
+    """See `understudy.config.carried`."""
+    try:
+        with file.open("rb") as stream:
+            data = stream.read(SIZE_MAX + 1)
+    except OSError as error:
+        raise OperatorError("E2001", f"{file} cannot be read: {error.strerror}") from None
+    if b"from" not in data:
+        return data
+    try:
+        source = replace(read_source(data, str(file)), directory=file.parent)
+        return inlined(data, source, validate(source).file)
+    except OperatorError:
+        return data
+
+
 def build_plan(document: Document, advertise: Duration | None = None, state: str | None = None) -> Plan:
     """Resolve a document that passed every check; `advertise` and `state` stand in for what the file says."""
     file = document.file if state is None else _with_state(document.file, state)
@@ -83,6 +105,8 @@ def build_plan(document: Document, advertise: Duration | None = None, state: str
         source_nat=_source_nat(file, prefixes, groups),
         objectives=tuple(Objective(ServiceName(name), model.outage) for name, model in file.objectives.items()),
     )
+    if document.ios is not None:
+        plan = replace(plan, ios=_ios(document.ios, state, plan))
     # Objectives are no business of the running nodes: editing one is no difference between them.
     return replace(plan, digest=blake2b(_canonical(replace(plan, objectives=())).encode(), digest_size=16).digest())
 
@@ -109,7 +133,9 @@ def _with_state(file: FileModel, state: str) -> FileModel:
                 for name, model in file.services.items()
             },
             "nat": tuple(
-                rule if plain.intersection(translating_groups(file, rule)) else rule.model_copy(update={"state": state})
+                rule
+                if isinstance(rule, NatModel) and plain.intersection(translating_groups(file, rule))
+                else rule.model_copy(update={"state": state})
                 for rule in file.nat
             ),
         }
@@ -185,7 +211,9 @@ def _interface(address: Address, prefixes: tuple[Prefix, ...]) -> Interface:
 
 
 def _services(file: FileModel, nodes: tuple[Node, ...], groups: tuple[Group, ...]) -> tuple[Service, ...]:
-    bindings = count(1)
+    bindings = allocate_bindings(
+        binding_name(name, str(reference)) for name, model in file.services.items() for reference in model.servers
+    )
     holders = {interface.ip: group for group in groups for router in group.routers for interface in router.addresses}
     nodes_by_name = {str(node.name): node for node in nodes}
     services = []
@@ -194,7 +222,7 @@ def _services(file: FileModel, nodes: tuple[Node, ...], groups: tuple[Group, ...
         servers = tuple(
             Server(
                 name=str(reference),
-                binding=next(bindings),
+                binding=bindings[binding_name(name, str(reference))],
                 node=NodeName(reference.node) if reference.node else None,
                 addresses=_server_addresses(model, reference, holders, nodes_by_name),
                 port=reference.port,
@@ -242,9 +270,10 @@ def _source_nat(
     file: FileModel, prefixes: dict[NetworkName, tuple[Prefix, ...]], groups: tuple[Group, ...]
 ) -> tuple[SourceNat, ...]:
     by_name = {str(group.name): group for group in groups}
-    owners = [by_name[translating_groups(file, model)[0]] for model in file.nat]
+    models = [model for _, model in file.translations]
+    owners = [by_name[translating_groups(file, model)[0]] for model in models]
     rules = []
-    for model, group in zip(file.nat, owners, strict=True):
+    for model, group in zip(models, owners, strict=True):
         source, to = NetworkName(model.source), NetworkName(model.to)
         families = {prefix.version for prefix in prefixes[source]}
         routers = [router for router in group.routers if router.network == to and router.family in families]
@@ -256,7 +285,7 @@ def _source_nat(
                 tuple(prefix for prefix in prefixes[source] if prefix.version in {r.family for r in routers}),
                 tuple(router.addresses[0].ip for router in routers),
                 max(
-                    (other.state for other, held in zip(file.nat, owners, strict=True) if held is group),
+                    (other.state for other, held in zip(models, owners, strict=True) if held is group),
                     key=STATES.index,
                 ),
                 model.helpers,
@@ -265,10 +294,38 @@ def _source_nat(
     return tuple(rules)
 
 
+def _ios(lines: IosLines, state: str | None, plan: Plan) -> IosNat:
+    group = next(group for group in plan.groups if group.name == lines.group)
+    networks = tuple((name, NetworkName(network)) for name, network in lines.networks)
+    on = {network for _, network in networks}
+    own = [i.ip for node in plan.nodes for port in node.attachments if port.network in on for i in port.addresses]
+    own += [i.ip for each in plan.groups for router in each.routers if router.network in on for i in router.addresses]
+    own += [address for network in plan.networks if network.name in on for address in network.gateway]
+    said = max((lines.state, *(rule.state for rule in plan.source_nat if rule.group == group.name)), key=STATES.index)
+    return IosNat(
+        group=group.name,
+        configuration=lines.configuration,
+        networks=networks,
+        profile=lines.profile,
+        state=said if state is None or group.plain else state,
+        helpers=lines.helpers,
+        reserved=tuple(sorted(dict.fromkeys(a for a in own if isinstance(a, IPv4Address)))),
+        said=tuple(said_of(lines)),
+        warnings=tuple((each.code, each.said("en"), each.said("ko")) for each in lines.report.warnings),
+    )
+
+
 def _canonical(value: object) -> str:
     """One text for one value, the same on every node and in every version of Python."""
+    if isinstance(value, Configuration):
+        return print_configuration(value)  # what it says, whatever the words and the order of the lines
     if is_dataclass(value):
-        inner = ",".join(f"{f.name}={_canonical(getattr(value, f.name))}" for f in fields(value))
+        # A plan without lines of IOS is the same as before there were any; words are no difference.
+        hidden = {"said", "warnings"} if isinstance(value, IosNat) else set()
+        said = [
+            f for f in fields(value) if f.name not in hidden and (f.name != "ios" or getattr(value, f.name) is not None)
+        ]
+        inner = ",".join(f"{f.name}={_canonical(getattr(value, f.name))}" for f in said)
         return f"{type(value).__name__}({inner})"
     if isinstance(value, tuple):
         return f"[{','.join(map(_canonical, value))}]"

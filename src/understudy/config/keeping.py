@@ -28,7 +28,7 @@ def flow_settings(plan: Plan, groups: Sequence[Group]) -> FlowSettings:
 
 def group_keeping(plan: Plan, group: Group) -> Keeping:
     """Of the group's flows without a server: translated ones, and those that are merely routed beside them."""
-    return max((KEEPING[rule.state] for rule in plan.source_nat if rule.group == group.name), default=Keeping.NONE)
+    return max((KEEPING[state] for state in _translating(plan, group)), default=Keeping.NONE)
 
 
 def is_stateful(plan: Plan, group: Group) -> bool:
@@ -40,4 +40,10 @@ def _says(plan: Plan, group: Group, state: str) -> bool:
     return any(
         service.state == state and any(listen.group == group.name for listen in service.listen)
         for service in plan.services
-    ) or any(rule.state == state and rule.group == group.name for rule in plan.source_nat)
+    ) or state in _translating(plan, group)
+
+
+def _translating(plan: Plan, group: Group) -> list[str]:
+    """`state` of each translation of the group."""
+    states = [rule.state for rule in plan.source_nat if rule.group == group.name]
+    return [*states, plan.ios.state] if plan.ios is not None and plan.ios.group == group.name else states

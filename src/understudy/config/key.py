@@ -13,10 +13,12 @@ take the steps at their own time and never miss a datagram of each other:
 
 import base64
 import binascii
+import contextlib
+import fcntl
 import os
 import secrets
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from understudy.errors import OperatorError
@@ -88,27 +90,30 @@ def parse_keys(text: bytes, path: Path) -> tuple[bytes, ...]:
 
 def rotate(path: Path) -> int:
     """Add a fresh key behind the first line; the number of keys. Raises OperatorError, and has changed nothing then."""
-    first, *others = load_keys(path)
-    if others:
-        hint = "finish that change first: --promote, then --retire; each on every node before the next"
-        raise OperatorError("E2706", f"{path} holds {len(others) + 1} keys already", hint)
-    return _replace(path, [first, secrets.token_bytes(KEY_SIZE)])
+    with _alone(path):
+        first, *others = load_keys(path)
+        if others:
+            hint = "finish that change first: --promote, then --retire; each on every node before the next"
+            raise OperatorError("E2706", f"{path} holds {len(others) + 1} keys already", hint)
+        return _replace(path, [first, secrets.token_bytes(KEY_SIZE)])
 
 
 def promote(path: Path) -> int:
     """The second key comes first. Raises OperatorError as `rotate` does."""
-    keys = load_keys(path)
-    if len(keys) < 2:
-        raise OperatorError("E2706", f"{path} holds one key only", "add one first: understudy keygen --rotate")
-    return _replace(path, [keys[1], keys[0], *keys[2:]])
+    with _alone(path):
+        keys = load_keys(path)
+        if len(keys) < 2:
+            raise OperatorError("E2706", f"{path} holds one key only", "add one first: understudy keygen --rotate")
+        return _replace(path, [keys[1], keys[0], *keys[2:]])
 
 
 def retire(path: Path) -> int:
     """Only the first key is left. Raises OperatorError as `rotate` does."""
-    keys = load_keys(path)
-    if len(keys) < 2:
-        raise OperatorError("E2706", f"{path} holds one key only", "there is none to drop")
-    return _replace(path, keys[:1])
+    with _alone(path):
+        keys = load_keys(path)
+        if len(keys) < 2:
+            raise OperatorError("E2706", f"{path} holds one key only", "there is none to drop")
+        return _replace(path, keys[:1])
 
 
 def _parse_line(line: bytes) -> bytes | None:
@@ -129,6 +134,27 @@ def _damaged(message: str) -> OperatorError:
 
 def _text(keys: Sequence[bytes]) -> str:
     return "".join(f"{FORMAT} {base64.b64encode(key).decode()}\n" for key in keys)
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """One change of the file at a time: two would write one temporary file. Ends with the process that holds it."""
+    try:
+        directory = os.open(path.resolve().parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except (OSError, RuntimeError):
+        yield  # There is no such place: what reads the file says so.
+        return
+    try:
+        try:
+            fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            hint = "nothing was done: see what the other one did"
+            raise OperatorError("E2706", f"another command is changing {path}", hint) from None
+        except OSError:
+            pass  # A file system without locks: whoever is alone there stays so.
+        yield
+    finally:
+        os.close(directory)
 
 
 def _replace(path: Path, keys: Sequence[bytes]) -> int:

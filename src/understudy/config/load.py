@@ -82,6 +82,8 @@ class Source:
     root: Node
     problems: tuple[Problem, ...] = ()
     """Of the text, that leave a tree in which the others can still be found."""
+    directory: Path | None = None
+    """Where the file is; None for bytes without a place."""
 
     def locate(self, path: Steps, *, key: bool = False) -> tuple[Node, str]:
         """The node at `path`, and the path in words.
@@ -108,15 +110,16 @@ class Source:
 
 def read_source(file: Path | bytes, name: str = "<bytes>") -> Source:
     """Read a file, or its bytes, into a tree. Raises Problems when there is no tree to go on with."""
+    directory = None
     if isinstance(file, Path):
-        name = str(file)
+        name, directory = str(file), file.parent
         file = _read(file)
     text = _decode(file, name)
     reader = _Reader(text)
     root = reader.document()
     if root is None:
         raise Problems(name, reader.problems, text)
-    return Source(name, text, root, tuple(reader.problems))
+    return Source(name, text, root, tuple(reader.problems), directory)
 
 
 def _read(path: Path) -> bytes:

@@ -9,7 +9,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, PlainValidator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    GetCoreSchemaHandler,
+    PlainValidator,
+    Tag,
+)
 from pydantic.annotated_handlers import GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue, WithJsonSchema
 from pydantic_core import CoreSchema, core_schema
@@ -43,11 +51,13 @@ def _scalar(parse: Callable[[object], Any], **schema: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class _OneOrMore:
-    """Annotation of a list: one entry may stand without brackets."""
+    """Annotation of a list: one entry may stand without brackets, if it is of such a kind."""
+
+    kinds: tuple[type, ...] = (object,)
 
     def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
         def widen(value: object) -> object:
-            return value if isinstance(value, list) else [value]
+            return [value] if not isinstance(value, list) and isinstance(value, self.kinds) else value
 
         return core_schema.no_info_before_validator_function(widen, handler(source))
 
@@ -105,10 +115,21 @@ def _mode(value: object) -> str:
     return text
 
 
-def _rule_of_nat(value: object) -> object:
-    if isinstance(value, str):
-        raise refuse("E2904", "not yet: the IOS language", "{source: NETWORK, to: NETWORK}")
-    return value
+def _kind_of_nat(value: object) -> str:
+    """A rule between two networks, or lines of IOS."""
+    lines = isinstance(value, str) or (isinstance(value, dict) and not value.keys().isdisjoint(("from", "lines")))
+    return NAT_LINES if lines else NAT_RULE
+
+
+def _line(value: object) -> str:
+    return scalars.text_of(value, "a line of Cisco IOS")
+
+
+def _file_name(value: object) -> str:
+    text = scalars.text_of(value, "the path of a file of IOS lines")
+    if not text or len(text) > 4096 or not text.isprintable():
+        raise refuse("E2507", f"{quoted(text)} is no path", "a file beside this one, such as edge.ios")
+    return text
 
 
 def _word(what: str, words: tuple[str, ...]) -> Callable[[object], str]:
@@ -123,6 +144,10 @@ def _word(what: str, words: tuple[str, ...]) -> Callable[[object], str]:
     return parse
 
 
+NAT_RULE, NAT_LINES = "<rule>", "<lines>"
+"""Which kind of entry of `nat` it is, as a step of pydantic's paths: `config.validate` leaves it out."""
+NAT_MAX = 20_000
+PROFILES = ("classic", "ios-xe-15.5", "ios-xe-modern")
 CHECKSUMS = ("rfc9568", "rfc5798")
 VRRP_PEERS = ("understudy", "vrrp")
 STATES = ("none", "copy", "replicate")
@@ -329,6 +354,37 @@ class NatModel(_Model):
     ] = ()
 
 
+class IosModel(_Model):
+    """Lines of Cisco IOS: a line alone, `lines`, or a file of them."""
+
+    lines: Annotated[
+        tuple[Annotated[str, *_scalar(_line, type="string")], ...],
+        Field(max_length=NAT_MAX, description="lines of Cisco IOS"),
+        _OneOrMore(),
+    ] = ()
+    from_: Annotated[
+        str | None,
+        *_scalar(_file_name, type="string"),
+        Field(alias="from", description="a file of such lines, its path seen from this one"),
+    ] = None
+    state: Annotated[str, *_STATE, Field(description="of the translated connections in the other node's kernel")] = (
+        "none"
+    )
+    profile: Annotated[
+        str | None,
+        *_scalar(_word("a way of choosing ports", PROFILES), enum=list(PROFILES)),
+        Field(description="how `overload` chooses ports; classic"),
+    ] = None
+    helpers: Annotated[
+        tuple[
+            Annotated[str, *_scalar(_word("a protocol that opens a second connection", HELPERS), enum=list(HELPERS))],
+            ...,
+        ],
+        Field(max_length=len(HELPERS), description="protocols whose data connections are let through: ftp, tftp"),
+        _OneOrMore(),
+    ] = ()
+
+
 class ObjectiveModel(_Model):
     """What users of a service may feel."""
 
@@ -362,8 +418,15 @@ class FileModel(_Model):
     ] = {}
     services: Annotated[dict[Name, ServiceModel], Field(max_length=SERVICES_MAX, description="what is balanced")] = {}
     nat: Annotated[
-        tuple[Annotated[NatModel, BeforeValidator(_rule_of_nat)], ...],
-        Field(max_length=NETWORKS_MAX, description="address translation"),
+        tuple[
+            Annotated[
+                Annotated[NatModel, Tag(NAT_RULE)] | Annotated[IosModel, _Short("lines"), Tag(NAT_LINES)],
+                Discriminator(_kind_of_nat),
+            ],
+            ...,
+        ],
+        Field(max_length=NAT_MAX, description="address translation: rules between networks, lines of Cisco IOS"),
+        _OneOrMore((dict, str)),
     ] = ()
     objectives: Annotated[
         dict[Name, ObjectiveModel], Field(max_length=SERVICES_MAX, description="service: what its users may feel")
@@ -373,3 +436,13 @@ class FileModel(_Model):
         *_scalar(rehearsal.parse_section, **rehearsal.section_schema()),
         Field(description="fault: what is otherwise than by default when it is drilled"),
     ] = {}
+
+    @property
+    def translations(self) -> tuple[tuple[int, NatModel], ...]:
+        """Rules between networks, each with its place in `nat`."""
+        return tuple((at, each) for at, each in enumerate(self.nat) if isinstance(each, NatModel))
+
+    @property
+    def ios(self) -> tuple[tuple[int, IosModel], ...]:
+        """Lines of IOS, each entry with its place in `nat`."""
+        return tuple((at, each) for at, each in enumerate(self.nat) if isinstance(each, IosModel))

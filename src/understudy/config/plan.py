@@ -6,8 +6,10 @@ told.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 
 from understudy.core.settings import NodeSettings
+from understudy.ios.model import Configuration
 from understudy.units import (
     SECOND,
     Address,
@@ -110,6 +112,7 @@ class Server:
 
     name: str
     binding: int
+    """Of this server in this service: 18 bits of `ct mark`, made from their names (config.bindings)."""
     node: NodeName | None
     addresses: tuple[Address, ...]
     """At most one a family."""
@@ -161,6 +164,40 @@ class SourceNat:
 
 
 @dataclass(frozen=True, slots=True)
+class IosLine:
+    """A line of NAT, and how near the kernel comes to what a router does."""
+
+    where: str
+    """`edge.ios:12`, or empty where it stands in the file itself."""
+    text: str
+    fidelity: str
+    reason: tuple[str, str]
+    """In English and Korean."""
+    rule: str
+
+
+@dataclass(frozen=True, slots=True)
+class IosNat:
+    """Translations that lines of Cisco IOS say, at work on the networks of one group."""
+
+    group: GroupName
+    configuration: Configuration
+    """Its interfaces are the group's networks, with the group's addresses."""
+    networks: tuple[tuple[str, NetworkName], ...]
+    """Each interface's network."""
+    profile: str = "classic"
+    state: str = "none"
+    """Of the group's flows, as `SourceNat.state`."""
+    helpers: tuple[str, ...] = ()
+    reserved: tuple[IPv4Address, ...] = ()
+    """Addresses of nodes and groups on those networks: no pool hands them out."""
+    said: tuple[IosLine, ...] = ()
+    """What is said of each line; for people, and no difference between nodes."""
+    warnings: tuple[tuple[str, str, str], ...] = ()
+    """Code, and the words in English and Korean."""
+
+
+@dataclass(frozen=True, slots=True)
 class Objective:
     service: ServiceName
     outage: Duration
@@ -179,6 +216,7 @@ class Plan:
     services: tuple[Service, ...]
     source_nat: tuple[SourceNat, ...]
     objectives: tuple[Objective, ...]
+    ios: IosNat | None = None
 
     def settings(self, name: NodeName) -> NodeSettings:
         """What the machines of node `name` are told. Raises KeyError if there is no such node."""

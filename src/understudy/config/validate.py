@@ -12,13 +12,17 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from understudy.config import rules
+from understudy.config import ioslines, rules
+from understudy.config.ioslines import IosLines
 from understudy.config.load import Source, Steps
 from understudy.config.models import (
+    NAT_LINES,
+    NAT_RULE,
     AttachmentModel,
     CheckModel,
     FileModel,
     GroupModel,
+    IosModel,
     NatModel,
     NetworkModel,
     ObjectiveModel,
@@ -34,6 +38,7 @@ class Document:
 
     source: Source
     file: FileModel
+    ios: IosLines | None = None
 
 
 def validate(source: Source, advertise: Duration | None = None) -> Document:
@@ -44,15 +49,31 @@ def validate(source: Source, advertise: Duration | None = None) -> Document:
     try:
         scope = rules.Scope(source, FileModel.model_validate(data), advertise=advertise)
     except ValidationError as error:
-        details = error.errors(include_url=False)[:PROBLEMS_MAX]
+        details = [_without_kinds(each) for each in error.errors(include_url=False)[:PROBLEMS_MAX]]
         problems += _translate_all(source, details)
         if len(details) < PROBLEMS_MAX:
             scope = _remainder(source, data, details, advertise)
+    ios: IosLines | None = None
     if scope is not None:
         problems += rules.cross_check(scope)
+        ios, found = _lines_of_ios(scope, place=not problems)
+        problems += found[:PROBLEMS_MAX]
     if problems or scope is None:
         raise Problems(source.name, problems, source.text)
-    return Document(source, scope.file)
+    return Document(source, scope.file, ios)
+
+
+def _lines_of_ios(scope: rules.Scope, *, place: bool) -> tuple[IosLines | None, list[Problem]]:
+    """The lines of IOS, read and placed, and every problem of them."""
+    given, problems = ioslines.gather(scope.source, scope.file)
+    settled = ioslines.settle(scope, given, [model for _, model in scope.file.ios], place=place)
+    return settled.lines, problems + settled.problems
+
+
+def _without_kinds(detail: ErrorDetails) -> ErrorDetails:
+    """pydantic names the kind of an entry of `nat` in its paths; the file does not."""
+    detail["loc"] = tuple(step for step in detail["loc"] if step not in (NAT_RULE, NAT_LINES))
+    return detail
 
 
 # --- what is left of a file with broken values
@@ -120,6 +141,7 @@ _MODELS_BY_SHAPE: tuple[tuple[tuple[str, ...], Any], ...] = (
     (("services", "*"), ServiceModel),
     (("services", "*", "check"), CheckModel),
     (("nat", "*"), NatModel),
+    (("nat", "*"), IosModel),
     (("objectives", "*"), ObjectiveModel),
 )
 """Where which keys are known."""
@@ -150,7 +172,7 @@ _SHAPES = {
 def _translate_all(source: Source, details: Sequence[ErrorDetails]) -> Iterator[Problem]:
     """One problem for each error, but none for a missing key that is there with a typing error."""
     meant = {
-        (*loc[:-1], _nearest(str(loc[-1]), next(_known_keys(loc[:-1]), ())))
+        (*loc[:-1], _nearest(str(loc[-1]), _known_keys(loc[:-1])))
         for detail in details
         if detail["type"] == "extra_forbidden" and (loc := detail["loc"])
     }
@@ -209,7 +231,7 @@ def _wrong_shape(source: Source, loc: Steps, wanted: str, given: object) -> Prob
 
 def _unknown_key(source: Source, loc: Steps) -> Problem:
     key = str(loc[-1])
-    known = list(next(_known_keys(loc[:-1]), ()))
+    known = list(dict.fromkeys(_known_keys(loc[:-1])))
     code, hint = _LATER.get(key.lower(), ("", ""))
     if code == "E2125":
         return source.problem(loc, code, f"{quoted(key)} means two things", f"say {hint}", key=True)
@@ -220,7 +242,7 @@ def _unknown_key(source: Source, loc: Steps) -> Problem:
     return source.problem(loc, "E2101", f"{quoted(key)} is not a known key", hint, key=True)
 
 
-def _known_keys(loc: Steps) -> Iterator[Iterable[str]]:
+def _known_keys(loc: Steps) -> Iterator[str]:
     for shape, model in _MODELS_BY_SHAPE:
         if len(shape) == len(loc) and all(want in ("*", step) for want, step in zip(shape, loc, strict=True)):
-            yield model.model_fields
+            yield from (field.alias or name for name, field in model.model_fields.items())

@@ -108,6 +108,8 @@ class FlowsReady:
     detail: str = ""
     final: bool = False
     """Not complete, and waiting would not help: what is missing is on a node whose replicator is not heard."""
+    mute: bool = False
+    """Said in the stead of this node's own replicator, which says nothing: no peer can help."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +119,8 @@ class SyncChanged:
     group: GroupName
     complete: bool
     detail: str = ""
+    elsewhere: bool = False
+    """Another node was the original since this node last was: the replicator may have heard what this core did not."""
 
 
 @dataclass(frozen=True, slots=True)

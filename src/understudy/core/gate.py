@@ -9,8 +9,10 @@ for too (`drain`). What happens to a gate that stays shut:
     hand-over that can wait                refused: the old Active has never stopped serving
     hand-over that cannot                  waived after `allowance`, unless `require_sync: true`
 
-Nothing is asked where there is nothing to be had: no other node has served the group since this core began or since
-this node did, and no replica was ever told to be complete.
+Nothing is asked where there is nothing to be had: no other node has served the group since this node did, as far as
+this core and the replicator know, who may have begun before it, and no replica was ever told to be complete.
+
+A replicator of this node that says nothing is not waited for: its deadline is over at once.
 
 Guarantees: no promotion passes without a complete answer to its own question or a recorded reason, and none waits at
 the gate for longer than its deadline.
@@ -76,7 +78,7 @@ class Gate:
         self._applies = applies(settings, node)
         self._complete = False
         self.elsewhere = False
-        """Another node has served the group since this core began, or since this node last did."""
+        """Another node has served the group since this node last did, as far as is known."""
         self._token = 0
         self._waits = False
         self._handover = False
@@ -165,7 +167,7 @@ class Gate:
             self.strict = True
             return self._pass(Passage.OPEN, event.detail or "everything that was received is in this kernel")
         self.why = event.detail or "the replica is not complete"
-        if event.final and not self._peer.fresh:
+        if event.mute or (event.final and not self._peer.fresh):
             return self._give_up()
         self.due = min(now + ASK_AGAIN, self._deadline)
         return Passage.WAITS

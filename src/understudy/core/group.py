@@ -340,6 +340,8 @@ class Group:
 
     def sync_changed(self, now: Instant, event: SyncChanged, out: list[Effect]) -> None:
         """This node's replica of the flows became complete, or ceased to be."""
+        if event.elsewhere and self.role is not Role.ACTIVE:
+            self.gate.elsewhere = True
         if not self.gate.sync_changed(now, event, out):
             return
         if event.complete and self._refused_by_gate:

@@ -49,6 +49,11 @@ class FlowSettings:
         """Whether any flow is."""
         return any(self.bindings.values()) or any(self.groups.values())
 
+    @property
+    def copied(self) -> bool:
+        """Whether any flow is copied now and then; of which groups is not known here."""
+        return any(keeping is Keeping.COPY for keeping in [*self.bindings.values(), *self.groups.values()])
+
     def keeping(self, mark: int) -> Keeping:
         """Of the flow with this mark. Flows of no group are the node's own, and never kept."""
         group = (mark & GROUP_MASK) >> GROUP_SHIFT

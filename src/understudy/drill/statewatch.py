@@ -39,7 +39,7 @@ _MESSAGES_MAX: Final = 2_000_000
 """News and datagrams of a run; whatever exceeds this is not a drill."""
 _READS_AT_ONCE: Final = 256
 _BACKLOG_MAX: Final = 1000
-_SNAP: Final = 2048
+_SNAP: Final = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,11 +216,12 @@ class StateWatch:
         streams: dict[str, list[Carried]] = {"left": [], "arrived": []}
         for where, frames in self._frames.items():
             for instant, frame in sorted(frames, key=lambda stamped: stamped[0]):
-                try:
-                    _, payload_bytes = opener.open(synctap.payload_of(frame))
-                    streams[where] += synctap.carried(instant, payload_bytes)
-                except DecodeError:
-                    unread += 1
+                for datagram in synctap.datagrams_of(frame):
+                    try:
+                        _, payload_bytes = opener.open(datagram)
+                        streams[where] += synctap.carried(instant, payload_bytes)
+                    except DecodeError:
+                        unread += 1
         return StateRecord(
             tuple(self._listings),
             tuple(changes),

@@ -28,6 +28,8 @@ _ETH_P_ALL, _PACKET_OUTGOING = 3, 4
 _IPV4, _IPV6, _UDP = 0x0800, 0x86DD, 17
 _HEADER = struct.Struct("!4s4sBBxxIQ8s8s")
 """As documented in adapters.channel; a test seals with that one and opens with this."""
+_ALIKE: Final = 16
+"""Of the header: what all datagrams of one sender to one receiver have in common."""
 _CIPHERS_MAX = 64
 
 
@@ -81,6 +83,17 @@ def payload_of(frame: bytes) -> bytes:
     start = 14 + ((frame[14] & 0x0F) * 4 if ethertype == _IPV4 else 40)
     size = int.from_bytes(frame[start + 4 : start + 6])
     return frame[start + 8 : start + size] if len(frame) >= start + size >= start + 8 else b""
+
+
+def datagrams_of(frame: bytes) -> list[bytes]:
+    """All that travel in it: a train of segments passes the switch as one. Each begins like the first, up to the
+    sender's counter, which 16 bytes of what is sealed never do by chance.
+    """
+    payload = payload_of(frame)
+    begins = [0]
+    while (at := payload.find(payload[:_ALIKE], begins[-1] + _HEADER.size)) > 0:
+        begins.append(at)
+    return [payload[begin:end] for begin, end in zip(begins, [*begins[1:], len(payload)], strict=True)]
 
 
 class Opener:

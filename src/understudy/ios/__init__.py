@@ -10,7 +10,12 @@
     printer       the canonical form
     fidelity      is it the same on Linux, and by which rule
     mistakes      what people get wrong, as far as the text shows it
-    show          outputs of `show ip nat ...`
+    oversights    lines that are right each, and together not what was meant
+    show          outputs of `show ip nat ...`, read
+    translations  the table of translations, from flows, text and allocator
+    layout        that table as routers print it (counted: statistics and pools; asking: filters; rows: as plain values)
+    explain       what becomes of a packet (hooks: of each hook; lookups, selecting: what they ask)
+    history       who had which address when
 
 Printing and parsing again is identity; printing a parsed text is a fixed point. The reference for people is
 `docs/reference/nat.md`.

@@ -14,6 +14,7 @@ from understudy.ios.hosts import as_host, covers, destination, meet
 from understudy.ios.lines import Kind, Reading
 from understudy.ios.look import Look, is_addressed
 from understudy.ios.model import AccessList, Dynamic, Entry, Interface, Pool, Role, Side, Static
+from understudy.ios.oversights import find_oversights
 from understudy.ios.texts import said
 
 PAIRS_MAX = 20_000
@@ -46,7 +47,7 @@ def find_mistakes(reading: Reading) -> tuple[Mistake, ...]:
     look = Look(reading)
     found = [
         *_notes(reading), *_roles(look), *_interfaces(look), *_references(look), *_statics(look), *_pools(look),
-        *_lists(look), *_rules(look), *_vpn(look),
+        *_lists(look), *_rules(look), *_vpn(look), *(Mistake(*each) for each in find_oversights(look)),
     ]  # fmt: skip
     return tuple(sorted(found, key=lambda each: (each.line or 0, each.code)))
 

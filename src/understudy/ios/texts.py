@@ -90,6 +90,31 @@ WARNINGS: dict[str, tuple[str, str]] = {
         "list {list} permits any source: the router's own protocols (OSPF, BGP, VPN) are caught too on IOS",
         "리스트 {list}이(가) 모든 출발지를 허용합니다: IOS에서는 라우터 자신의 프로토콜(OSPF, BGP, VPN)도 걸립니다",
     ),
+    "hairpin": (
+        (
+            "list {list} lets inside hosts to {address}, which is {local} inside: such packets are not translated, let "
+            "the name server answer {local} to inside hosts"
+        ),
+        (
+            "리스트 {list}이(가) 내부 호스트를 {address}(내부의 {local})로 허용하지만 그런 패킷은 변환하지 않습니다: "
+            "내부에는 이름 서버가 {local}을(를) 답하게 하십시오"
+        ),
+    ),
+    "list-global": (
+        "list {list} names {address}, which is known outside only: it is asked with inside local addresses",
+        "리스트 {list}의 {address}은(는) 외부에서만 쓰는 주소입니다: 리스트는 inside local 주소로 확인합니다",
+    ),
+    "inside-uncovered": (
+        "no rule takes {network} of {interface}: its private addresses leave untranslated",
+        "{interface}의 {network}을(를) 변환하는 규칙이 없어 사설 주소가 그대로 나갑니다",
+    ),
+    "route-map-order": (
+        (
+            "route-map {route_map} comes before {other} of line {line} by its name, as on IOS; IOS XE asks them in the "
+            "order of their lines"
+        ),
+        "route-map {route_map}은(는) 이름 순서로 {line}행의 {other}보다 먼저입니다(IOS); IOS XE는 줄 순서로 확인합니다",
+    ),
     "similar-static": (
         "like the entry of line {line}, which stays: this one is not entered",
         "{line}행의 항목과 같아 그것이 남고 이 줄은 들어가지 않습니다",

@@ -19,10 +19,14 @@ from itertools import count
 
 from understudy.adapters.nftables import Nft
 from understudy.agent.allocator import AllocatorLoop
+from understudy.agent.nat_view import Cleared, View, clear, given_of, view
 from understudy.errors import DecodeError, EnvironmentFailure, OperatorError
+from understudy.ios.asking import Clearing
+from understudy.ios.layout import words_of
 from understudy.ios.model import Configuration, Role
 from understudy.ios.profiles import DEFAULT, PROFILES
 from understudy.ios.reader import read_text
+from understudy.ios.translations import Given
 from understudy.lab import sandbox
 from understudy.lab.namespace import Namespace, write_sysctl
 from understudy.lab.natcases import Case, Seen, Step, judge
@@ -71,6 +75,10 @@ class CaseResult:
     left_out: tuple[str, ...]
     """Parts of the configuration that have no counterpart."""
     error: str = ""
+    table: tuple[str, ...] = ()
+    """Rows of `show ip nat translations` after the last step, each in five words."""
+    missing: tuple[str, ...] = ()
+    """Rows of the case's `table_after` that are not there."""
 
 
 def run_cases(cases: Sequence[Case]) -> list[CaseResult]:
@@ -98,12 +106,15 @@ def _run(case: Case) -> CaseResult:
             wrong = judge(step, found, seen)
             steps.append(StepResult(dict(step.expected), {"verdict": found.verdict, **found.fields}, wrong))
         left_out = bed.left_out
+        table = tuple(" ".join(words_of(row)) for row in bed.view().rows)
     except _FAILURES as error:
         return CaseResult(case.id, case.title, False, case.differs, tuple(steps), left_out, str(error))
     finally:
         bed.close()
-    passed = not any(step.wrong for step in steps)
-    return CaseResult(case.id, case.title, passed, case.differs, tuple(steps), left_out)
+    missing = tuple(row for row in case.table_after if row not in table)
+    # What is expected to differ is told and not held against it: rows may tell of a past that the case does not have.
+    passed = not any(step.wrong for step in steps) and (case.differs or not missing)
+    return CaseResult(case.id, case.title, passed, case.differs, tuple(steps), left_out, table=table, missing=missing)
 
 
 class Bed:
@@ -124,6 +135,7 @@ class Bed:
         self._words = 0
         self._answered: set[int] = set()
         self.left_out: tuple[str, ...] = ()
+        self._nat: IosNat
         try:
             self._plug()
             self._address(steps)
@@ -144,6 +156,23 @@ class Bed:
         self._text += "\n" + "\n".join(lines) + "\n"
         self._configuration = _read(self._text)
         self._load()
+
+    # --- the table
+
+    def given(self) -> tuple[Given, ...]:
+        """The allocator's entries, in the order of giving."""
+        pools = {each.number: each for each in self._nat.allocated}
+        entries = self._allocator.machine.entries()
+        return tuple(given_of(pools[e.pool], e.host, e.given) for e in entries if e.pool in pools)
+
+    def view(self) -> View:
+        """The table of translations."""
+        return self._router.run(view, self._configuration, self._nat, self.given())
+
+    def clear(self, which: Clearing) -> Cleared:
+        """Take entries away, from the kernel and from the allocator."""
+        seen = self.view()
+        return self._router.run(clear, seen, which, lambda entry: self._allocator.clear(int(entry.given)))
 
     # --- the router
 
@@ -238,7 +267,7 @@ class Bed:
         return next((self._ports[each.name] for each in self._interfaces if role in each.roles), None)
 
     def _load(self) -> None:
-        nat = render_ios_nat(self._configuration, self._ports, {}, self._profile)
+        self._nat = nat = render_ios_nat(self._configuration, self._ports, {}, self._profile)
         self.left_out = nat.left_out
         self._nft.run(ruleset(nat))
         for path, value in nat.sysctls:

@@ -14,7 +14,8 @@
 
 A value is exact, or one of `any`, `{range: [1, 511], not: [300]}`, `{pool: [FIRST, LAST]}`, `{same_as: N}` and
 `{not_same_as: N}`.
-`reply_to` and `same_flow_as` name the step whose flow a packet belongs to.
+`reply_to` and `same_flow_as` name the step whose flow a packet belongs to. `table_after` names rows that must stand in
+the table of translations after the last step: five words each, the protocol and the four addresses.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,6 +29,8 @@ import yaml
 from understudy.errors import OperatorError
 
 CASES_MAX = 2_000
+ROWS_MAX = 1_000
+"""Of `table_after`."""
 STEPS_MAX = 1_000
 SIZE_MAX = 16 << 20
 FIELDS = ("src", "sport", "dst", "dport", "id")
@@ -71,6 +74,7 @@ class Case:
     """Expected to differ on Linux, for the reason in its note."""
     profile: str
     note: str
+    table_after: tuple[str, ...] = ()
 
 
 def read_cases(path: Path) -> tuple[Case, ...]:
@@ -111,6 +115,9 @@ def _case(path: Path, number: int, case: Any) -> Case:
         raise _wrong(path, f"{where} needs `config` (text) and `packets` (a list)")
     if len(case["packets"]) > STEPS_MAX:
         raise _wrong(path, f"{where} has more than {STEPS_MAX} packets")
+    rows = case.get("table_after", ())
+    if not isinstance(rows, list | tuple) or len(rows) > ROWS_MAX or any(len(str(row).split()) != 5 for row in rows):
+        raise _wrong(path, f"{where}: `table_after` is a list of rows, each the protocol and four addresses")
     steps = tuple(_step(path, f"{where}, packet {n}", each, n) for n, each in enumerate(case["packets"]))
     return Case(
         id=str(case.get("id", number + 1))[:80],
@@ -120,6 +127,7 @@ def _case(path: Path, number: int, case: Any) -> Case:
         differs=case.get("linux") == "differs",
         profile=str(case.get("profile", "any"))[:40],
         note=str(case.get("note", ""))[:1000],
+        table_after=tuple(" ".join(str(row).split()) for row in rows),
     )
 
 

@@ -16,6 +16,7 @@ cannot live there: the lease must outlast the process that made it.
 from collections.abc import Mapping, Sequence
 
 from understudy.config.plan import Group, Plan
+from understudy.render.ios_pair import PairNat
 from understudy.render.text import FAMILY_INET, Chain, chain_text
 from understudy.units import NetworkName
 
@@ -23,7 +24,9 @@ GUARD_TABLE = "understudy_guard"
 _FLAGS = "\tflags owner;\n"
 
 
-def render_guard(plan: Plan, groups: Sequence[Group], interfaces: Mapping[NetworkName, str]) -> str:
+def render_guard(
+    plan: Plan, groups: Sequence[Group], interfaces: Mapping[NetworkName, str], pair: PairNat | None = None
+) -> str:
     """nft text of the guard for a node that is in `groups`; harmless to repeat by the socket that made it."""
     names = {group.name for group in groups}
     # Also what keeps conntrack itself hooked: a chain of type nat does not.
@@ -34,6 +37,8 @@ def render_guard(plan: Plan, groups: Sequence[Group], interfaces: Mapping[Networ
                 ip = "ip" if prefix.version == 4 else "ip6"
                 leaving = f'{ip} saddr {prefix} {ip} daddr != {prefix} oifname "{interfaces[each.to]}"'
                 rules += [f"{leaving} ct state invalid drop", f"{leaving} ct state new ct status & snat == 0x0 drop"]
+    # Which of them lines of IOS translate is not said here: only what can be no new flow is held back.
+    rules += pair.forward if pair is not None else ()
     chains = (
         Chain("prerouting", (), hook="type nat hook prerouting priority dstnat; policy accept;"),
         Chain("postrouting", (), hook="type nat hook postrouting priority srcnat; policy accept;"),

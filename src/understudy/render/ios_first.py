@@ -39,6 +39,8 @@ ASIDE_PREFIX = "understudy-aside-"
 OWN_PORTS = (500, 4500)
 """UDP ports that `ios-xe-15.5` never uses for others: the router's ISAKMP."""
 PORT_MAP = "ios_port_out"
+KEPT = re.compile(r"ios_(?:entry|far|flow[0-9a-f]{8})_(?:in|out)|" + PORT_MAP)
+"""Names of the allocator's maps."""
 AGAIN_MASK = 0x8800_0000
 """Bits of the packet mark; the rest stays what it was."""
 AGAIN_INSIDE = 0x8000_0000

@@ -14,6 +14,7 @@ What the router itself sends has no incoming interface: it counts as coming from
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, summarize_address_range
+from types import MappingProxyType
 
 from understudy.ios.model import Configuration, Dynamic, Pool, Role, Side, Static
 from understudy.render.ios_first import (
@@ -116,12 +117,14 @@ def render_ios_nat(
     ports: Mapping[str, str],
     shared: Mapping[str, IPv4Address],
     profile: str = "classic",
+    arrivals: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> IosNat:
     """`ports` names the kernel's interface for each of the configuration; `shared` the address that an interface's name
     stands for in a rule: the group's on that network, or else the interface's own. `profile` says how `overload`
-    chooses ports (ios.profiles): the kernel's way costs nothing, the others ask the allocator.
+    chooses ports (ios.profiles): the kernel's way costs nothing, the others ask the allocator. `arrivals` names further
+    interfaces of the kernel by which packets of one of the configuration come in.
     """
-    return _Compiler(configuration, ports, shared, profile).result()
+    return _Compiler(configuration, ports, shared, profile, arrivals).result()
 
 
 class _Compiler:
@@ -131,8 +134,10 @@ class _Compiler:
         ports: Mapping[str, str],
         shared: Mapping[str, IPv4Address],
         profile: str,
+        arrivals: Mapping[str, Sequence[str]],
     ) -> None:
         self._profile = profile
+        self._arrivals = arrivals
         self._configuration = configuration
         self._ports = ports
         self._own = {each.name: each.addresses[0].ip for each in configuration.interfaces if each.addresses}
@@ -438,7 +443,8 @@ class _Compiler:
         return tuple(made)
 
     def _interfaces(self, role: Role) -> str:
-        names = [self._ports[each.name] for each in self._configuration.interfaces if role in each.roles]
+        of = [each.name for each in self._configuration.interfaces if role in each.roles]
+        names = dict.fromkeys(name for each in of for name in (self._ports[each], *self._arrivals.get(each, ())))
         quoted = ", ".join(f'"{name}"' for name in names)
         return f"{{ {quoted} }}" if names else ""
 

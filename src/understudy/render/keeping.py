@@ -11,13 +11,13 @@
 All of it only where something is kept or a helper is named: the text of other files stays what it is.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from understudy.config.keeping import flow_settings, group_keeping
 from understudy.config.plan import Group, Plan, SourceNat
 from understudy.render.flood import CHANNEL_PORT, FLOWS_PORT
-from understudy.render.links import link_name
+from understudy.render.names import link_name
 from understudy.render.text import Chain
 from understudy.units import Family, NetworkName
 from understudy.wire.marks import GROUP_MASK, GROUP_SHIFT
@@ -54,16 +54,16 @@ def group_marks(plan: Plan, groups: Sequence[Group], interfaces: Mapping[Network
     return rules
 
 
-def helper_objects(translations: Sequence[SourceNat]) -> list[str]:
+def helper_objects(names: Iterable[str]) -> list[str]:
     """One object a protocol, for both families."""
     return [
         f'\tct helper {name} {{\n\t\ttype "{name}" protocol {HELPERS[name].protocol};\n\t}}'
-        for name in sorted({name for each in translations for name in each.helpers})
+        for name in sorted(set(names))
     ]
 
 
-def helper_chain(translations: Sequence[SourceNat]) -> list[Chain]:
-    """Who is read: connections from a translated network to the protocol's port elsewhere.
+def helper_chain(translations: Sequence[SourceNat], more: Sequence[str] = ()) -> list[Chain]:
+    """Who is read: connections from a translated network to the protocol's port elsewhere, and what `more` says.
 
     After `dstnat`, so that connections to a service of ours are seen with its server's address, and not read.
     """
@@ -77,6 +77,7 @@ def helper_chain(translations: Sequence[SourceNat]) -> list[Chain]:
         for ip in ("ip" if prefix.version == 4 else "ip6",)
     ]
     hook = "type filter hook prerouting priority filter - 10; policy accept;"
+    rules += more
     return [Chain("helped", tuple(rules), hook=hook)] if rules else []
 
 

@@ -42,6 +42,7 @@ from types import MappingProxyType
 
 from understudy.config.plan import Group, Router
 from understudy.core.lease import short_lease
+from understudy.render.ios_pair import PairNat, held_prefixes
 from understudy.render.text import FAMILY_NETDEV, TABLE, Chain, chain_name, chain_text, preamble
 from understudy.units import MILLISECOND, SECOND, Address, Duration, Family, NetworkName
 from understudy.wire.marks import LEASE_GROUP_MASK, farewell_mark, lease_long_mark, lease_short_mark
@@ -104,8 +105,12 @@ def render_lease(
     *,
     jiffy: Duration = JIFFY,
     enabled: bool = True,
+    pair: PairNat | None = None,
 ) -> str:
-    """The table for a node that is in `groups`. With `enabled=False` (a drill's control) the gates stand open."""
+    """The table for a node that is in `groups`. With `enabled=False` (a drill's control) the gates stand open.
+
+    `pair` knows the addresses of NAT that a group answers for, beside its own.
+    """
     devices: dict[str, list[tuple[Group, Router]]] = {}
     for group in groups:
         for router in group.routers:
@@ -113,13 +118,13 @@ def render_lease(
     with_mac = [group for group in groups if group.virtual_mac]
     chains = [
         *(_gate(group, enabled) for group in groups),
-        *((_leave4(with_mac), _leave6(with_mac)) if with_mac else ()),
+        *((_leave4(with_mac, pair), _leave6(with_mac)) if with_mac else ()),
         *(_sender(group, family, jiffy) for group in with_mac for family in _families(group)),
         *(_voice(group, jiffy) for group in groups if _known_by_mark(group)),
         *(chain(group) for group in groups if not group.virtual_mac for chain in (_claim, _through)),
     ]
     for device, routers in devices.items():
-        chains += [_egress(device, routers), *_arrive(device, routers, groups), _ingress(device, routers)]
+        chains += [_egress(device, routers), *_arrive(device, routers, groups), _ingress(device, routers, pair)]
     sets = ((LEASE_SET, LEASE_DECLARATION), (QUIET_SET, QUIET_DECLARATION))
     body = [
         *(f"\tset {name} {{ {declaration} }}" for name, declaration in sets),
@@ -165,9 +170,13 @@ def _hush(group: Group) -> str:
     return f"meta mark and 0x0 or {group.number:#x} @{QUIET_SET} drop"
 
 
-def _leave4(groups: Sequence[Group]) -> Chain:
+def _leave4(groups: Sequence[Group], pair: PairNat | None) -> Chain:
     addresses = _virtual(groups, 4)
     rules = ["ether type arp accept", "ip protocol 112 accept"]
+    if pair is not None and pair.held:
+        # A macvlan that answers for what is local by a route would answer for the node's own addresses as well.
+        ours = _listing((*addresses, *(str(net) for nets in pair.held.values() for net in nets)))
+        rules.insert(0, f"arp operation reply arp saddr ip != {{ {ours} }} drop")
     if addresses:
         rules.append(f"ip protocol != igmp ip saddr {{ {_listing(addresses)} }} accept")
     return Chain("leave4", (*rules, "drop"))
@@ -255,7 +264,7 @@ def _through(group: Group) -> Chain:
     return Chain(_through_name(group), ("udp dport 68 return", f"goto {_gate_name(group)}"))
 
 
-def _ingress(device: str, routers: _Routers) -> Chain:
+def _ingress(device: str, routers: _Routers, pair: PairNat | None) -> Chain:
     rules = []
     if macs := _listing(f"{router.mac} : jump {_gate_name(group)}" for group, router in routers if group.virtual_mac):
         rules.append(f"ether daddr vmap {{ {macs} }}")
@@ -267,6 +276,11 @@ def _ingress(device: str, routers: _Routers) -> Chain:
     )
     if arp:
         rules.append(f"arp operation request arp daddr ip vmap {{ {arp} }}")
+    for group, router in routers:
+        if router.family == 4 and (held := held_prefixes(pair, group, router.network)):
+            rules.append(
+                f"arp operation request arp daddr ip {{ {_listing(map(str, held))} }} jump {_gate_name(group)}"
+            )
     solicited = _listing(
         f"{int(address):#034x} : jump {_gate_name(group)}"
         for group, router in routers

@@ -8,6 +8,9 @@ Addresses are there only while the group is Active. They are host prefixes: the 
 that forwarded and own traffic leaves with the port's own MAC, and nothing leaves from the virtual one but answers about
 virtual addresses.
 
+Addresses of NAT's statics and pools are no addresses of a link: a local route for each prefix makes the kernel answer
+for them. Such a route goes by itself when its macvlan goes down.
+
 Without virtual MAC (`virtual_mac: false`: clouds and ports with port security take frames from one MAC only) the
 addresses go to the port itself, as host prefixes again: an address with the network's length would be a secondary of
 the node's own, go with it, and bring a second connected route. A host prefix is no source for the node's own traffic
@@ -20,23 +23,21 @@ from collections.abc import Mapping, Sequence
 from ipaddress import ip_interface
 
 from understudy.config.plan import Group, Plan, Router
+from understudy.render.ios_pair import PairNat, detour_routes, held_prefixes
 from understudy.render.lease import virtual_addresses
 from understudy.render.model import Link, VirtualAddress
+from understudy.render.names import link_name
 from understudy.render.sysctls import link_sysctls
 from understudy.units import NetworkName
-
-
-def link_name(plan: Plan, group: Group, router: Router) -> str:
-    """Such as `us1n2v4`: group 1 on the second network of the file, IPv4. At most 15 characters, the kernel's limit."""
-    position = next(place for place, network in enumerate(plan.networks, start=1) if network.name == router.network)
-    return f"us{group.number}n{position}v{router.family}"
 
 
 def _name(plan: Plan, group: Group, router: Router, interfaces: Mapping[NetworkName, str]) -> str:
     return link_name(plan, group, router) if group.virtual_mac else interfaces[router.network]
 
 
-def render_links(plan: Plan, groups: Sequence[Group], interfaces: Mapping[NetworkName, str]) -> tuple[Link, ...]:
+def render_links(
+    plan: Plan, groups: Sequence[Group], interfaces: Mapping[NetworkName, str], pair: PairNat | None = None
+) -> tuple[Link, ...]:
     return tuple(
         Link(
             name=(name := _name(plan, group, router, interfaces)),
@@ -47,10 +48,13 @@ def render_links(plan: Plan, groups: Sequence[Group], interfaces: Mapping[Networ
             network=router.network,
             family=router.family,
             addresses=tuple(ip_interface(address) for address in virtual_addresses(router)),
-            sysctls=link_sysctls(name, router.family) if group.virtual_mac else (),
+            sysctls=link_sysctls(name, router.family, for_others=bool(held)) if group.virtual_mac else (),
+            held=held,
+            detours=detour_routes(plan, pair, router.network, interfaces[router.network]) if router.family == 4 else (),
         )
         for group in groups
         for router in group.routers
+        for held in (held_prefixes(pair, group, router.network) if router.family == 4 and group.virtual_mac else (),)
     )
 
 

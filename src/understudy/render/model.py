@@ -1,8 +1,11 @@
 """Kernel objects as data: what one node's kernel shall hold, computed from the plan and never from the kernel."""
 
 from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
 from typing import Literal
 
+from understudy.core.allocation.events import Configured
+from understudy.render.ios_first import Allocated
 from understudy.units import Address, Family, GroupName, Interface, NetworkName, NodeName
 
 Sysctl = tuple[str, str]
@@ -36,6 +39,10 @@ class Link:
     """Host prefixes (/32, /128): the connected route stays on the parent. IPv6 addresses are added with `nodad`."""
     sysctls: tuple[Sysctl, ...]
     """Written after the link is made and before it is up for the first time."""
+    held: tuple[IPv4Network, ...] = ()
+    """Prefixes that are local by a route to this macvlan while it is up: addresses of NAT that no link has."""
+    detours: tuple[tuple[int, IPv4Address | None], ...] = ()
+    """Routing tables that lead out by the parent, each with its next hop."""
 
     @property
     def is_macvlan(self) -> bool:
@@ -62,16 +69,19 @@ class RoutingRule:
 
     family: Family
     preference: int
-    action: Literal["blackhole", "local", "goto"]
+    action: Literal["blackhole", "local", "goto", "lookup"]
     """`local` looks the local table up: the rule that the kernel keeps at preference 0 otherwise."""
-    destination: Address | None = None
+    destination: Address | IPv4Network | None = None
+    """A network has room for more than one address."""
     protocol: Literal["tcp"] | None = None
     ports: tuple[int, int] | None = None
     """Destination ports, first and last."""
     incoming: str | None = None
     """`lo`: packets that this node itself sends."""
     target: int | None = None
-    """Of `goto`: the preference to go on from."""
+    """Of `goto`: the preference to go on from. Of `lookup`: the routing table."""
+    mark: tuple[int, int] | None = None
+    """Packet mark and mask."""
 
     @property
     def arguments(self) -> tuple[str, ...]:
@@ -86,7 +96,11 @@ class RoutingRule:
         if self.ports is not None:
             first, last = self.ports
             words += ["dport", str(first) if first == last else f"{first}-{last}"]
+        if self.mark is not None:
+            words += ["fwmark", f"{self.mark[0]:#x}/{self.mark[1]:#x}"]
         match self.action:
+            case "lookup":
+                words += ["lookup", str(self.target)]
             case "blackhole":
                 words.append("blackhole")
             case "local":
@@ -94,6 +108,15 @@ class RoutingRule:
             case "goto":
                 words += ["goto", str(self.target)]
         return tuple(words)
+
+
+@dataclass(frozen=True, slots=True)
+class Pools:
+    """Addresses that only an allocator can hand out (`agent.pools`)."""
+
+    group: GroupName
+    allocated: tuple[Allocated, ...]
+    configured: Configured
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,3 +137,5 @@ class NodeConfig:
     addresses: tuple[VirtualAddress, ...]
     guard: str = ""
     """nft text of the table that holds while `ruleset` is missing (`render.guard`); goes with its keeper."""
+    pools: Pools | None = None
+    """What an allocator is to hand out here; None where nothing asks for one."""

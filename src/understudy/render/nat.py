@@ -24,6 +24,7 @@ from collections.abc import Mapping, Sequence
 
 from understudy.config.plan import Group, Plan, SourceNat
 from understudy.render.balance import Balancer, render_balancer
+from understudy.render.ios_pair import PairNat
 from understudy.render.keeping import group_marks, helper_chain, helper_objects, untracked_chains
 from understudy.render.lease import virtual_addresses
 from understudy.render.text import FAMILY_INET, TABLE, Chain, Elements, chain_text, elements_text, preamble
@@ -34,24 +35,38 @@ _NOT_A_SYN = "tcp flags & (fin | syn | rst | ack) != syn"
 
 
 def render_nat(
-    plan: Plan, groups: Sequence[Group], interfaces: Mapping[NetworkName, str], *, up: frozenset[int] | None = None
+    plan: Plan,
+    groups: Sequence[Group],
+    interfaces: Mapping[NetworkName, str],
+    *,
+    up: frozenset[int] | None = None,
+    pair: PairNat | None = None,
 ) -> str:
-    """The table for a node that is in `groups`; `up` holds the bindings of servers that are up (None: all)."""
+    """The table for a node that is in `groups`; `up` holds the bindings of servers that are up (None: all).
+
+    `pair`: what lines of IOS say. Services come before them, rules between networks after them.
+    """
     families: tuple[Family, ...] = tuple(
         family for family in _FAMILIES if any(router.family == family for group in groups for router in group.routers)
     )
     names = frozenset(group.name for group in groups)
     balancer = render_balancer(plan, names, families, up)
     translations = [each for each in plan.source_nat if each.group in names]
-    declared = (*(_virtual(groups, family) for family in families), *balancer.maps)
+    declared = (*(_virtual(groups, family) for family in families), *balancer.maps, *(pair.declared if pair else ()))
     chains = (
         *untracked_chains(plan, groups),
         *balancer.chains,
-        _prerouting(balancer),
-        *helper_chain(translations),
-        _postrouting(plan, groups, translations, interfaces),
-        _forward(translations, interfaces, families, group_marks(plan, groups, interfaces)),
-        _input(families),
+        *(pair.chains if pair else ()),
+        _prerouting(balancer, pair.prerouting if pair else ()),
+        *helper_chain(translations, pair.helped if pair else ()),
+        _postrouting(plan, groups, translations, interfaces, pair.postrouting if pair else ()),
+        _forward(
+            translations,
+            interfaces,
+            families,
+            (*(pair.forward if pair else ()), *group_marks(plan, groups, interfaces)),
+        ),
+        _input(families, pair.input if pair else ()),
         _STRAY,
     )
     flushes = "".join(
@@ -59,7 +74,10 @@ def render_nat(
         f"flush {each.kind} {FAMILY_INET} {TABLE} {each.name}\n"
         for each in declared
     )
-    declarations = (*(elements_text(each) for each in declared), *helper_objects(translations))
+    helpers = (*(name for each in translations for name in each.helpers), *(pair.helpers if pair else ()))
+    objects = (*((pair.nat.objects,) if pair else ()), *helper_objects(helpers))
+    kept = pair.nat.kept if pair else ()
+    declarations = (*(elements_text(each) for each in (*declared, *kept)), *objects)
     body = "\n\n".join((*declarations, *(chain_text(chain) for chain in chains)))
     return f"{preamble(FAMILY_INET)}{flushes}table {FAMILY_INET} {TABLE} {{\n{body}\n}}\n"
 
@@ -88,14 +106,18 @@ def _virtual(groups: Sequence[Group], family: Family) -> Elements:
     return Elements("set", f"virtual{family}", f"type {kind};", tuple(dict.fromkeys(addresses)))
 
 
-def _prerouting(balancer: Balancer) -> Chain:
-    return Chain("prerouting", balancer.entry, hook="type nat hook prerouting priority dstnat; policy accept;")
+def _prerouting(balancer: Balancer, ios: Sequence[str]) -> Chain:
+    return Chain("prerouting", (*balancer.entry, *ios), hook="type nat hook prerouting priority dstnat; policy accept;")
 
 
 def _postrouting(
-    plan: Plan, groups: Sequence[Group], translations: Sequence[SourceNat], interfaces: Mapping[NetworkName, str]
+    plan: Plan,
+    groups: Sequence[Group],
+    translations: Sequence[SourceNat],
+    interfaces: Mapping[NetworkName, str],
+    ios: Sequence[str],
 ) -> Chain:
-    rules = []
+    rules = [*ios]
     numbers = {group.name: group.number for group in groups}
     for each in translations:
         mark = f"ct mark set ct mark and {~GROUP_MASK & 0xFFFFFFFF:#x} or {numbers[each.group] << GROUP_SHIFT:#x}"
@@ -147,10 +169,10 @@ def _forward(
     return Chain("forward", tuple(rules), hook="type filter hook forward priority filter - 10; policy accept;")
 
 
-def _input(families: Sequence[Family]) -> Chain:
+def _input(families: Sequence[Family], more: Sequence[str]) -> Chain:
     virtual = (f"{'ip' if family == 4 else 'ip6'} daddr @virtual{family} jump stray" for family in families)
     return Chain(
         "input",
-        ("ct state established,related accept", *virtual),
+        ("ct state established,related accept", *virtual, *more),
         hook="type filter hook input priority filter - 10; policy accept;",
     )

@@ -6,6 +6,7 @@ from understudy.config.keeping import flow_settings
 from understudy.config.plan import Plan
 from understudy.render.flood import with_flood
 from understudy.render.guard import render_guard
+from understudy.render.ios_pair import render_pair
 from understudy.render.lease import JIFFY, render_lease
 from understudy.render.links import render_addresses, render_links
 from understudy.render.model import NodeConfig
@@ -37,16 +38,21 @@ def render_node(
     routers = [router for group in groups for router in group.routers]
     families = tuple(sorted({router.family for router in routers}))
     parents = tuple(dict.fromkeys(ports[router.network] for router in routers))
-    lease = render_lease(groups, ports, jiffy=jiffy, enabled=lease_enabled)
+    pair = render_pair(plan, groups, ports)
+    lease = render_lease(groups, ports, jiffy=jiffy, enabled=lease_enabled, pair=pair)
     lease = with_flood(lease, plan, node, groups, ports)
     return NodeConfig(
         node=node,
-        ruleset=lease + "\n" + render_nat(plan, groups, ports, up=up),
-        links=render_links(plan, groups, ports),
-        sysctls=node_sysctls(families, parents, flows_kept=flow_settings(plan, groups).kept),
-        rules=render_rules(plan, groups),
+        ruleset=lease + "\n" + render_nat(plan, groups, ports, up=up, pair=pair),
+        links=render_links(plan, groups, ports, pair),
+        sysctls=(
+            *node_sysctls(families, parents, flows_kept=flow_settings(plan, groups).kept),
+            *((path, str(value)) for path, value in (pair.nat.sysctls if pair else ())),
+        ),
+        rules=render_rules(plan, groups, pair),
         addresses=render_addresses(plan, groups, ports),
-        guard=render_guard(plan, groups, ports),
+        guard=render_guard(plan, groups, ports, pair),
+        pools=pair.pools if pair else None,
     )
 
 

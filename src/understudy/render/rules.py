@@ -17,8 +17,11 @@ address are merged, and an address with many ports is covered whole.
 """
 
 from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv4Network
 
 from understudy.config.plan import Group, Plan
+from understudy.render.ios_first import AGAIN_MASK
+from understudy.render.ios_pair import DETOUR_TABLE, EPHEMERAL_PORTS, PairNat, translated_ports
 from understudy.render.model import RoutingRule
 from understudy.units import Address, Family
 
@@ -28,13 +31,15 @@ LOCAL_PREFERENCE = 20
 
 PORT_LAST = 65_534
 """The kernel takes no rule that reaches 65535 (`fib_rule_port_range_valid`): a service there goes without."""
-EPHEMERAL_PORTS = (32_768, PORT_LAST)
-"""Ports from which inside clients speak and which source NAT keeps: Linux from 32768, others from 49152."""
+DETOUR_PREFERENCE = 30
+"""Behind the local table, ahead of the main one."""
+PREFIXES_MAX = 64
+"""Prefixes of translated addresses that are covered: every routing decision walks all rules."""
 RANGES_MAX = 16
 """An address with more separate ranges of balanced ports than this is covered for all of them."""
 
 
-def render_rules(plan: Plan, groups: Sequence[Group]) -> tuple[RoutingRule, ...]:
+def render_rules(plan: Plan, groups: Sequence[Group], pair: PairNat | None = None) -> tuple[RoutingRule, ...]:
     names = {group.name for group in groups}
     ports: dict[Address, list[tuple[int, int]]] = {}
     for service in plan.services:
@@ -45,17 +50,30 @@ def render_rules(plan: Plan, groups: Sequence[Group]) -> tuple[RoutingRule, ...]
         if translation.group in names:
             for address in translation.addresses:
                 ports.setdefault(address, []).append(EPHEMERAL_PORTS)
+    for own, ranges in (translated_ports(pair) if pair is not None else {}).items():
+        ports.setdefault(own, []).extend(ranges)
+    prefixes = [net for nets in (pair.held if pair is not None else {}).values() for net in nets][:PREFIXES_MAX]
     rules: list[RoutingRule] = []
     for family in _FAMILIES:
         held = {address: ranges for address, ranges in ports.items() if address.version == family}
-        if held:
+        if held or (family == 4 and prefixes):
             rules.append(RoutingRule(family, LOCAL_PREFERENCE, "local"))
             rules.append(RoutingRule(family, LOCAL_OUT_PREFERENCE, "goto", incoming="lo", target=LOCAL_PREFERENCE))
         for address, ranges in held.items():
             rules += [
                 RoutingRule(family, BLACKHOLE_PREFERENCE, "blackhole", address, "tcp", each) for each in merge(ranges)
             ]
+    # ARP asks without a protocol, and still finds the address to be local.
+    rules += [RoutingRule(4, BLACKHOLE_PREFERENCE, "blackhole", one_or_more(net), "tcp") for net in prefixes]
+    for number, detour in enumerate(pair.nat.detours if pair is not None else ()):
+        mark = (detour.mark, 0xFFFF_FFFF & ~AGAIN_MASK)
+        rules.append(RoutingRule(4, DETOUR_PREFERENCE, "lookup", target=DETOUR_TABLE + number, mark=mark))
     return tuple(rules)
+
+
+def one_or_more(net: IPv4Network) -> IPv4Address | IPv4Network:
+    """As the kernel tells it back: a prefix that has its full length is an address."""
+    return net.network_address if net.prefixlen == net.max_prefixlen else net
 
 
 _FAMILIES: tuple[Family, ...] = (4, 6)

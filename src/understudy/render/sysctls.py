@@ -41,13 +41,18 @@ def node_sysctls(
     return tuple(settings)
 
 
-def link_sysctls(name: str, family: Family) -> tuple[Sysctl, ...]:
-    """Settings of one macvlan: it answers for its virtual addresses, forwards, and says nothing by itself."""
+def link_sysctls(name: str, family: Family, *, for_others: bool = False) -> tuple[Sysctl, ...]:
+    """Settings of one macvlan: it answers for its virtual addresses, forwards, and says nothing by itself.
+
+    `for_others`: it answers for addresses that no link has (`render.links`).
+    """
     ipv4, ipv6 = f"net/ipv4/conf/{name}", f"net/ipv6/conf/{name}"
     if family == 4:
         return (
             # Answers for the virtual addresses, which are its own, and not for the node's, which are its parent's.
-            (f"{ipv4}/arp_ignore", "1"),
+            # With 1 the kernel asks its links alone: an address that is local by its route needs 0, and what leaves is
+            # sieved by the lease's table then.
+            (f"{ipv4}/arp_ignore", "0" if for_others else "1"),
             (f"{ipv4}/arp_announce", "2"),
             # Requests come in here and answers leave by the parent, which holds the route: strict filtering would drop
             # them. The greater of this and `all` counts, so loose (2) wins over any strict setting of the operator's.

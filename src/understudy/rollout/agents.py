@@ -14,6 +14,8 @@ from understudy.errors import OperatorError
 BUSY_PATIENCE_S = 5.0
 """For another request to the same node: each is short."""
 BUSY = ("E5231",)
+NOT_OURS = "E5237"
+"""Nothing of this change is on trial there."""
 
 Reply = Mapping[str, Any]
 
@@ -30,27 +32,37 @@ class Agents(Protocol):
 
 
 class SocketAgents:
-    """The real ones. `paths`: by node its run directory; `text` is the file's, `name` its name for messages."""
+    """The real ones. `paths`: by node its run directory; `text` is the file's, `name` its name for messages.
+
+    Each is told which file it is believed to run: two changes at once must not confirm or undo each other's.
+    """
 
     def __init__(self, paths: Mapping[str, Path], name: str, text: bytes) -> None:
         self._paths = paths
         self._name = name
         self._text = text
+        self._ran: dict[str, str] = {}
+        """By node: the digest of what it ran when it was first inspected, and what ours is to it."""
+        self._ours: dict[str, str] = {}
 
     def status(self, node: str) -> Reply:
         return client.ask(self._paths[node] / client.SOCKET, "status")
 
     def inspect(self, node: str) -> Reply:
-        return self._order(node, "inspect", with_file=True)
+        reply = self._order(node, "inspect", with_file=True)
+        if "error" not in reply:
+            self._ran.setdefault(node, reply["digest_old"])
+            self._ours[node] = reply["digest_new"]
+        return reply
 
     def reload(self, node: str, trial_s: float) -> Reply:
-        return self._order(node, "reload", with_file=True, trial_s=trial_s)
+        return self._order(node, "reload", with_file=True, trial_s=trial_s, onto=self._ran.get(node, ""))
 
     def restart(self, node: str, trial_s: float) -> Reply:
-        return self._order(node, "restart", with_file=True, trial_s=trial_s)
+        return self._order(node, "restart", with_file=True, trial_s=trial_s, onto=self._ran.get(node, ""))
 
     def say(self, node: str, word: str, trial_s: float = 0.0) -> Reply:
-        return self._order(node, word, with_file=False, trial_s=trial_s)
+        return self._order(node, word, with_file=False, trial_s=trial_s, onto=self._ours.get(node, ""))
 
     def switchover(self, node: str, group: str) -> Reply:
         return client.ask(self._paths[node] / client.SOCKET, "switchover", group=group)
@@ -73,6 +85,12 @@ def refusal(reply: Reply) -> str:
         refused = "".join(f"; {each['change']}" for each in reply.get("refused", ()))
         return f"{error['code']} {error['message']}{refused}"
     return str(error or "")
+
+
+def not_ours(reply: Reply) -> bool:
+    """What the node runs is no file of this change."""
+    error = reply.get("error")
+    return isinstance(error, Mapping) and error["code"] == NOT_OURS
 
 
 def gone(error: OperatorError) -> bool:

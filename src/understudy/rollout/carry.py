@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from understudy.errors import OperatorError
-from understudy.rollout.agents import Agents, refusal
+from understudy.rollout.agents import Agents, not_ours, refusal
 from understudy.rollout.judge import Expected, Sight, holders_of, problems
 from understudy.rollout.plan import Step
 from understudy.units import MILLISECOND
@@ -259,7 +259,10 @@ class Rollout:
             return  # It never took the file, or went back by itself.
         if how == "restart":
             self._free(node)
-        self._require(self._agents.say(node, "back"))
+        reply = self._agents.say(node, "back")
+        if not_ours(reply) and self._digest_of(node) != self._digest:
+            return  # Somebody else's file by now: theirs to confirm, or to take back.
+        self._require(reply)
         del self._on_trial[node]  # More time is for the others.
         self._until(lambda: self._digest_of(node) == old, f"{node} still runs the new file")
 

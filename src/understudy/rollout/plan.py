@@ -53,6 +53,7 @@ NEVER: Final[Mapping[str, str]] = {
     "node-number": "meanwhile the nodes would take each other for somebody else: add nodes at the end",
     "network-place": "meanwhile the nodes would speak of different networks: add networks at the end",
     "group-number": "meanwhile the nodes would speak of different groups: add groups at the end",
+    "binding": "live flows would be taken for those of another server: name what is added otherwise",
     "advertise-v2": "a version 2 peer drops what names another interval, and both would be Active",
 }
 

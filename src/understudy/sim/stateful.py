@@ -8,16 +8,11 @@ from typing import TYPE_CHECKING
 from understudy.core.handover import OFFER_DEADLINE, OVERLAP_MAX
 from understudy.sim.flows import SYNCED_WITHIN
 from understudy.sim.machine import Machine
-from understudy.units import SECOND, Duration, GroupName
+from understudy.units import GroupName
 from understudy.wire.heartbeat import Phase
 
 if TYPE_CHECKING:
     from understudy.sim.world import World
-
-
-SPLIT_MENDED: Duration = 35 * SECOND
-"""After a split with two originals the one that stays may have written the last words of the other, unknown to the
-replica: the next periodic comparison finds it."""
 
 
 class Stateful:
@@ -28,10 +23,8 @@ class Stateful:
         self._since: dict[tuple[Machine, GroupName], int] = {}
         """When a machine was last made the original."""
         self._reign_before: dict[tuple[Machine, GroupName], int] = {}
-        self._split_at: dict[GroupName, int] = {}
-        """When two nodes last were originals without a hand-over, until one ceased to be."""
         self._splits: set[GroupName] = set()
-        """Where they are now."""
+        """Where two nodes are originals without a hand-over."""
         self.judged = 0
         self.waived = 0
 
@@ -48,7 +41,7 @@ class Stateful:
             return
         self.judged += 1
         missing = world.flows.missing(machine, group)
-        if missing and not self._was_split(group):
+        if missing and not self._is_split(group):
             raise world.checker.violation(
                 "state-first", f"{machine.name} answers for {group} without flows {missing} that it had received"
             )
@@ -62,9 +55,7 @@ class Stateful:
         others = [m for m in world.machines.values() if m is not machine and group in m.owns]
         core = machine.core
         if not own:
-            if group in self._splits:
-                self._splits.discard(group)
-                self._split_at[group] = world.now
+            self._splits.discard(group)
             return
         if others and core is not None and core.groups[group].phase not in (Phase.TAKING, Phase.TAKEN):
             self._splits.add(group)
@@ -83,7 +74,7 @@ class Stateful:
         if not world.flows.is_complete(replica, group):
             raise world.checker.violation("replica", f"{replica.name} does not hold the flows of {group}, {after}")
         differs = world.flows.differs(replica, original, group, world.now - SYNCED_WITHIN)
-        if differs and not self._was_split(group):
+        if differs and not self._is_split(group):
             raise world.checker.violation(
                 "replica", f"flows {differs} of {group} differ between {replica.name} and {original.name}, {after}"
             )
@@ -97,12 +88,11 @@ class Stateful:
         others = (other for other in self._world.machines if other != machine.name)
         return any(evidence[other, machine.name].advertised_at.get(group, -1) > before for other in others)
 
-    def _was_split(self, group: GroupName) -> bool:
+    def _is_split(self, group: GroupName) -> bool:
         owners = [machine for machine in self._world.machines.values() if group in machine.owns]
-        if group in self._splits and len(owners) < 2:  # one died
+        if len(owners) < 2:  # one died
             self._splits.discard(group)
-            self._split_at[group] = self._world.now
-        return group in self._splits or self._world.now - self._split_at.get(group, -SPLIT_MENDED) < SPLIT_MENDED
+        return group in self._splits
 
     def _look_again(self, group: GroupName, one: Machine, other: Machine, bound: int) -> None:
         world = self._world

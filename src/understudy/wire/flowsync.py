@@ -5,7 +5,8 @@
     2   8   the sender's stream number: unique to its start, and greater than that of any start before
     10  ..  the message
 
-DATA is the stream itself: a sequence number and records, each of kind (1), length (2) and content. Records 1-4 are the
+DATA is the stream itself: a sequence number and records, each of kind (1), length (2) and content; then zeros, if any:
+full payloads are made equally long, so that many can be sent at once. Records 1-4 are the
 kernel's own messages (core.replication.events.Kind); the others are the origin's words in their midst, whose place in
 the order matters: what is lost, digests, snapshots. All other messages stand alone, may be lost, and are repeated.
 
@@ -32,7 +33,7 @@ _DATA = struct.Struct("!BBQQ")
 _RECORD = struct.Struct("!BH")
 _BEACON = struct.Struct("!QQHII")
 _ACK = struct.Struct("!QQQHHIB")
-_COMPARE = struct.Struct("!IHB")
+_COMPARE = struct.Struct("!IHBB")
 _WANT = struct.Struct("!IB")
 _FLUSH = struct.Struct("!I")
 _FLUSHED = struct.Struct("!IQ")
@@ -136,6 +137,10 @@ class Compare:
     round: int
     groups: int
     scope: Scope
+    empty: bool = False
+    """The sender has no flow of these groups: no digest is of use, everything is wanted."""
+    urgent: bool = True
+    """Its replica is not known to be complete."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,21 +177,23 @@ def pack_record(kind: int, content: bytes) -> bytes:
 
 
 def unpack_records(packed: bytes, at: int = 0) -> list[tuple[int, bytes]]:
-    """Raises DecodeError unless the bytes from `at` on are whole records of known kinds."""
+    """Raises DecodeError unless the bytes from `at` on are whole records of known kinds, and zeros behind them."""
     records = []
     end = len(packed)
     unpack = _RECORD.unpack_from
     while at < end:
-        if at + RECORD_HEAD > end:
-            raise DecodeError("flowsync-truncated")
+        begin = at + RECORD_HEAD
+        if begin > end or not packed[at]:
+            if any(packed[at:]):
+                raise DecodeError("flowsync-truncated" if packed[at] else "flowsync-record", str(packed[at]))
+            break
         kind, length = unpack(packed, at)
-        at += RECORD_HEAD
-        if at + length > end:
+        at = begin + length
+        if at > end:
             raise DecodeError("flowsync-truncated")
         if kind not in _RECORD_KINDS:
             raise DecodeError("flowsync-record", str(kind))
-        records.append((kind, packed[at : at + length]))
-        at += length
+        records.append((kind, packed[begin:at]))
     return records
 
 
@@ -206,7 +213,7 @@ def encode_ack(ack: Ack) -> bytes:
 
 def encode_compare(compare: Compare) -> bytes:
     return _HEAD.pack(VERSION, Message.COMPARE, compare.stream) + _COMPARE.pack(
-        compare.round, compare.groups, compare.scope
+        compare.round, compare.groups, compare.scope, compare.empty | compare.urgent << 1
     )
 
 
@@ -275,10 +282,10 @@ def _ack(stream: int, payload: bytes) -> Ack:
 
 
 def _compare(stream: int, payload: bytes) -> Compare:
-    number, groups, scope = _exactly(_COMPARE, payload)
-    if scope not in _SCOPES:
-        raise DecodeError("flowsync-scope", str(scope))
-    return Compare(stream, number, groups, Scope(scope))
+    number, groups, scope, flags = _exactly(_COMPARE, payload)
+    if scope not in _SCOPES or flags > _COMPARE_FLAGS:
+        raise DecodeError("flowsync-scope", f"{scope} {flags}")
+    return Compare(stream, number, groups, Scope(scope), bool(flags & 1), bool(flags & 2))
 
 
 def _want(stream: int, payload: bytes) -> Want:
@@ -304,6 +311,7 @@ def _exactly(layout: struct.Struct, payload: bytes) -> tuple[int, ...]:
 
 
 _SCOPES = frozenset(Scope)
+_COMPARE_FLAGS = 0b11
 _DECODERS: Mapping[int, Callable[[int, bytes], Payload]] = {
     Message.DATA: _data,
     Message.BEACON: _beacon,

@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
-from understudy.agent.control import CLIENTS_MAX, PATIENCE, REQUEST_MAX, Control, Reply
+from understudy.agent.control import ANSWER_PATIENCE, CLIENTS_MAX, PATIENCE, REQUEST_MAX, Control, Reply
+from understudy.cli.flows import TIMEOUT_S
+from understudy.core.replication.agenda import COMMAND_DEADLINE
 from understudy.errors import OperatorError
-from understudy.units import Instant
+from understudy.units import SECOND, Instant
 
 BIG = "x" * (4 << 20)
 
@@ -133,6 +135,19 @@ def test_a_client_that_drips_bytes_is_let_go_in_time_and_delays_nobody(world: Wo
     assert not is_closed(slow)
     world.control.expire(Instant(PATIENCE + 1))
     assert is_closed(slow)
+
+
+def test_a_client_that_waits_for_its_answer_is_kept_as_long_as_a_comparison_takes(world: World) -> None:
+    """Core, control socket and command are patient in this order, or the operator would never read why."""
+    waiting = world.client(b'{"command": "later"}\n')
+    world.turn()
+    world.control.expire(Instant(PATIENCE + 1))
+    assert not is_closed(waiting)
+    world.control.expire(Instant(ANSWER_PATIENCE))
+    assert COMMAND_DEADLINE < TIMEOUT_S * SECOND < ANSWER_PATIENCE
+    assert not is_closed(waiting)
+    world.control.expire(Instant(ANSWER_PATIENCE + 1))
+    assert is_closed(waiting)
 
 
 def test_a_client_that_never_reads_its_answer_costs_no_waiting(world: World) -> None:

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 import pytest
 
 from understudy.agent import messages
-from understudy.agent.flows_link import SILENCE_MAX, FlowsLink
+from understudy.agent.flows_link import SILENCE_MAX, SILENT, UNANSWERED_MAX, FlowsLink
 from understudy.agent.replicator_line import WAITING_MAX, CoreLine
 from understudy.core.effects import AskFlows, OwnFlows
 from understudy.core.events import Event, FlowsReady, SyncChanged
-from understudy.core.replication.effects import Compared, Ready, Synced
+from understudy.core.replication.effects import Compared, Elsewhere, Ready, Synced
 from understudy.core.replication.events import Asked, CompareCommanded, Owned
 from understudy.core.replication.events import Event as Wanted
 from understudy.units import MILLISECOND, GroupName, Instant
@@ -88,6 +88,23 @@ def test_a_core_that_is_forked_anew_learns_what_is_complete(pair: Pair) -> None:
     assert pair.told() == [SyncChanged(EDGE, True, "proven")]
 
 
+def test_a_core_that_is_forked_anew_learns_who_else_was_the_original(pair: Pair) -> None:
+    """Of a group that has never been complete too; and no more of it once this node was the original."""
+    pair.link.begin()
+    pair.line.elsewhere(NOW, Elsewhere(EDGE, True))
+    pair.another_core().begin()
+    pair.wanted()
+    (told,) = pair.told()
+    assert isinstance(told, SyncChanged)
+    assert (told.group, told.complete, told.elsewhere) == (EDGE, False, True)
+    pair.line.synced(NOW, Synced(EDGE, True, "proven"))
+    assert pair.told() == [SyncChanged(EDGE, True, "proven", elsewhere=True)]
+    pair.line.elsewhere(NOW, Elsewhere(EDGE, False))
+    pair.another_core().begin()
+    pair.wanted()
+    assert pair.told() == [SyncChanged(EDGE, True, "proven")]
+
+
 def test_a_replicator_that_is_forked_anew_is_told_and_asked_again(pair: Pair) -> None:
     """What is owned, and the question that the dead one took with it; what it had proven is proven no more."""
     pair.link.begin()
@@ -145,6 +162,44 @@ def test_a_silent_replicator_counts_as_one_without_the_state(pair: Pair) -> None
     pair.told()
     pair.wanted()
     assert SyncChanged(EDGE, True, "proven") in pair.told()
+
+
+def test_nobody_waits_for_a_replicator_that_answers_no_ping(pair: Pair) -> None:
+    """A few beats without a word, and a question has its answer: one that was asked before, and one that is asked then.
+    One word, and questions wait for their answers again.
+    """
+    pair.link.begin()
+    pair.link.ask(AskFlows(EDGE, 3, drain=False))
+    for _ in range(3 * UNANSWERED_MAX):  # The control: one that answers is waited for, however long it takes.
+        pair.link.beat()
+        pair.wanted()
+        assert pair.told() == []
+    for _ in range(UNANSWERED_MAX):
+        pair.link.beat()
+    assert not pair.events
+    assert not pair.link.mute
+    pair.link.beat()
+    assert pair.events == [FlowsReady(EDGE, 3, False, SILENT, final=True, mute=True)]
+    pair.events.clear()
+    pair.link.ask(AskFlows(EDGE, 4, drain=False))
+    assert pair.link.mute
+    pair.link.beat()
+    assert pair.events == [FlowsReady(EDGE, 4, False, SILENT, final=True, mute=True)]
+    assert pair.wanted() == [Asked(EDGE, 4, drain=False)]
+    assert pair.told() == []
+    assert not pair.link.mute
+    pair.line.ready(NOW, Ready(EDGE, 4, True, "all of it"))
+    assert pair.told() == [FlowsReady(EDGE, 4, True, "all of it")]
+
+
+def test_pings_do_not_fill_the_line_of_one_that_is_frozen(pair: Pair) -> None:
+    pair.link.begin()
+    for _ in range(1000):
+        pair.link.beat()
+    waiting = 0
+    while messages.receive(pair.flows_end) is not None:
+        waiting += 1
+    assert waiting == 2 + UNANSWERED_MAX + 1  # beside `hello` and `own`
 
 
 def test_a_full_line_keeps_nobody_waiting_and_everything_is_told_later(pair: Pair) -> None:

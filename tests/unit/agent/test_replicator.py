@@ -1,19 +1,24 @@
 """The loop around the replication: what takes long is done in parts, in order, delayed only where a drill says so."""
 
+import contextlib
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any, cast
 
 import pytest
 
 from understudy.adapters.channel import FLOWS_PORT, Channel
-from understudy.agent import messages
+from understudy.agent import messages, replicator
 from understudy.agent.flow_work import WRITES_MAX
 from understudy.agent.journal import JournalSender
-from understudy.agent.replicator import Replicator
+from understudy.agent.lans import Lan
+from understudy.agent.replicator import DATAGRAMS_MAX, DRAIN_ROUNDS, Replicator
 from understudy.agent.replicator_line import CoreLine
-from understudy.core.replication.effects import Drain, Effect, List, Renew, Write
+from understudy.core.replication.effects import Cancel, Drain, Effect, List, Renew, Write
 from understudy.core.replication.events import (
+    Asked,
+    Delivered,
     Drained,
     Event,
     KernelChanged,
@@ -22,16 +27,18 @@ from understudy.core.replication.events import (
     Listed,
     Record,
     Started,
+    TableFull,
     Written,
 )
 from understudy.core.replication.machine import Replication
 from understudy.core.settings import GroupSettings, NodeSettings
-from understudy.errors import EnvironmentFailure
-from understudy.units import MILLISECOND, Duration, GroupName, Instant, NodeName
+from understudy.errors import DecodeError, EnvironmentFailure
+from understudy.units import MILLISECOND, Duration, GroupName, Instant, NetworkName, NodeName
 
 EDGE = GroupSettings(GroupName("edge"), 1, 100 * MILLISECOND, True, (), (), {})
 SETTINGS = NodeSettings(NodeName("gw1"), 1, bytes(16), (), (), (), (EDGE,), (), {}, 100 * MILLISECOND)
 GROUPS = frozenset({1})
+SYNC = NetworkName("sync")
 
 
 def record(number: int) -> Record:
@@ -56,6 +63,9 @@ class Script(Replication):
     def of(self, kind: type) -> list[Event]:
         return [event for event in self.heard if isinstance(event, kind)]
 
+    def delivered(self) -> list[bytes]:
+        return [payload for event in self.heard if isinstance(event, Delivered) for payload in event.payloads]
+
 
 @dataclass
 class Kernel:
@@ -67,15 +77,19 @@ class Kernel:
     renewed: list[frozenset[int]] = field(default_factory=list)
 
     refusals: dict[str, int] = field(default_factory=dict)
+    entries: int = 5
 
     def count(self) -> int:
-        return 5
+        return self.entries
 
     def limit(self) -> int:
         return 100
 
     def write(self, records: list[Record]) -> int:
         self.batches.append(list(records))
+        if self.entries == self.limit():
+            self.refusals["create ENOMEM"] = self.refusals.get("create ENOMEM", 0) + 1
+            return 1
         return sum(raw == b"no" for _, raw in records)
 
     def list(self, groups: frozenset[int]) -> Iterator[list[bytes]]:
@@ -110,6 +124,43 @@ class News:
         return found, False
 
 
+class NothingShed:
+    shed: dict[str, int] = {}  # noqa: RUF012 -- stays empty
+
+    def news(self) -> list[tuple[str, bool]]:
+        return []
+
+
+class Cable:
+    """Stands for the socket of flows on one network: of loopback, with nothing to shed."""
+
+    def __init__(self) -> None:
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.bind(("127.0.0.1", 0))
+        self.socket.setblocking(False)
+        self.sieve = NothingShed()
+        self.peer = Channel(bytes(32), 2, 1, frozenset({1}), port=FLOWS_PORT)
+
+    def fileno(self) -> int:
+        return self.socket.fileno()
+
+    def receive(self) -> list[bytes]:
+        return [self.socket.recv(2048)]
+
+    def say(self, *payloads: bytes) -> None:
+        """The peer does."""
+        for payload in payloads:
+            self.socket.sendto(self.peer.seal(payload, 1, 0), self.socket.getsockname())
+
+    def greet(self, channel: Channel) -> None:
+        """Both ends know each other's nonce."""
+        for _ in range(3):
+            with contextlib.suppress(DecodeError):
+                self.peer.open(channel.seal(b"", 2, 0), 0)
+            with contextlib.suppress(DecodeError):
+                channel.open(self.peer.seal(b"", 1, 0), 0)
+
+
 @dataclass
 class Stage:
     machine: Script
@@ -117,6 +168,7 @@ class Stage:
     news: News
     replicator: Replicator
     core: socket.socket
+    cable: Cable | None = None
 
 
 Stages = Callable[..., Stage]
@@ -127,10 +179,13 @@ def stage() -> Iterator[Stages]:
     """Makes as many as a test wants, and closes their sockets."""
     sockets: list[socket.socket] = []
 
-    def make(sync_delay: Duration = 0) -> Stage:
+    def make(sync_delay: Duration = 0, *, cable: bool = False) -> Stage:
         news, ends, journal = News(), messages.pair(), messages.pair()
         sockets.extend((news.socket, news.teller, *ends, *journal))
-        return _stage(news, ends, journal[0], sync_delay)
+        end = Cable() if cable else None
+        if end is not None:
+            sockets.append(end.socket)
+        return _stage(news, ends, journal[0], sync_delay, end)
 
     yield make
     for each in sockets:
@@ -138,14 +193,23 @@ def stage() -> Iterator[Stages]:
 
 
 def _stage(
-    news: News, ends: tuple[socket.socket, socket.socket], journal: socket.socket, sync_delay: Duration
+    news: News,
+    ends: tuple[socket.socket, socket.socket],
+    journal: socket.socket,
+    sync_delay: Duration,
+    cable: Cable | None,
 ) -> Stage:
     machine, kernel = Script(), Kernel()
     channel = Channel(bytes(32), 1, 1, frozenset({2}), port=FLOWS_PORT)
+    lans = {}
+    if cable is not None:
+        cable.greet(channel)
+        port, own, flows = cast("Any", None), cast("Any", {}), cast("Any", cable)
+        lans[SYNC] = Lan(SYNC, 0, port, own, None, flows)
     replicator = Replicator(
         machine,
         SETTINGS,
-        {},
+        lans,
         channel,
         kernel,
         news,
@@ -153,7 +217,7 @@ def _stage(
         JournalSender(journal, NodeName("gw1")),
         sync_delay=sync_delay,
     )
-    return Stage(machine, kernel, news, replicator, ends[1])
+    return Stage(machine, kernel, news, replicator, ends[1], cable)
 
 
 def test_a_list_is_read_a_chunk_a_turn_and_news_comes_between(stage: Stages) -> None:
@@ -204,6 +268,38 @@ def test_two_lists_are_read_one_after_the_other_and_a_failed_one_is_said_so(stag
     ]
 
 
+def test_a_list_that_nobody_wants_is_told_no_further_and_keeps_no_other_waiting(stage: Stages) -> None:
+    """One that waits is never begun; one that is under way, however slow, is read to its end at once."""
+    made = stage()
+    made.kernel.chunks = [[bytes(1)] * 10, [bytes(1)] * 10, [bytes(1)] * 10]
+    made.machine.answers[Started] = [List(1, GROUPS, pace=1), List(2, GROUPS), List(3, GROUPS)]
+    made.machine.answers[KernelChanged] = [Cancel(1), Cancel(2), Cancel(9)]
+    made.replicator.feed(Started(1))
+    made.replicator.turn()
+    made.news.teller.send(b"news")
+    for _ in range(7):
+        made.replicator.turn()
+    listed = [event for event in made.machine.heard if isinstance(event, Listed)]
+    assert [(part.number, part.last) for part in listed] == [(1, False), *[(3, False)] * 3, (3, True)]
+
+
+def test_a_question_comes_after_everything_that_has_arrived(stage: Stages) -> None:
+    """Who was frozen finds the peer's last news and the core's question together, and more of it than one turn takes.
+    Without a question a turn takes a share, and the news of the core is not kept waiting.
+    """
+    payloads = [b"%d" % number for number in range(DATAGRAMS_MAX + 70)]
+    made, control = stage(cable=True), stage(cable=True)
+    for each in (made, control):
+        assert each.cable is not None
+        each.cable.say(*payloads)
+    messages.send(made.core, {"op": "ask", "group": "edge", "token": 1, "drain": False, "generation": 1})
+    made.replicator.turn()
+    control.replicator.turn()
+    assert made.machine.delivered() == payloads
+    assert [type(event) for event in made.machine.heard if isinstance(event, Delivered | Asked)][-1] is Asked
+    assert control.machine.delivered() == payloads[:DATAGRAMS_MAX]
+
+
 def test_writes_are_joined_in_order_and_each_is_answered(stage: Stages) -> None:
     """One batch for the kernel, bounded; answers in order, refusals with the last."""
     made = stage()
@@ -219,6 +315,27 @@ def test_writes_are_joined_in_order_and_each_is_answered(stage: Stages) -> None:
     assert [len(batch) for batch in made.kernel.batches[1:]] == [WRITES_MAX]
     made.replicator.turn()
     assert [len(batch) for batch in made.kernel.batches[1:]] == [WRITES_MAX, 1]
+
+
+def test_a_full_table_is_told_before_the_write_and_room_when_it_is_seen(stage: Stages) -> None:
+    """Other refusals are none of its business."""
+    made = stage()
+    made.kernel.entries = made.kernel.limit()
+    made.machine.answers[Started] = [Write(1, [record(1)])]
+    made.replicator.feed(Started(1))
+    made.replicator.turn()
+    assert made.machine.heard[1:] == [TableFull(True), Written(1, 1)]
+    made.replicator._work.look()
+    assert len(made.machine.heard) == 3
+    assert made.replicator._work.status()["full"] is True
+    made.kernel.entries -= 1
+    made.replicator._work.look()
+    made.replicator._work.look()
+    assert made.machine.heard[3:] == [TableFull(False)]
+    made.machine.answers[Written] = [Write(2, [(Kind.GONE, b"no")])]
+    made.replicator.feed(Written(0))
+    made.replicator.turn()
+    assert made.machine.heard[5:] == [Written(2, 1)]
 
 
 def test_writes_are_held_back_on_purpose(stage: Stages) -> None:
@@ -246,6 +363,36 @@ def test_a_drain_hands_over_everything_that_the_kernel_has_told(stage: Stages) -
     assert [type(event) for event in made.machine.heard] == [Started, KernelChanged, KernelOverrun, Drained]
     assert made.machine.of(KernelChanged) == [KernelChanged([(Kind.CHANGED, b"%d" % number) for number in range(3)])]
     assert made.machine.of(Drained) == [Drained(7)]
+
+
+def test_a_long_drain_leaves_room_for_everything_else(stage: Stages, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slice a turn: the core is heard in between, and it is said that this was all when it was. News without end
+    ends it too.
+    """
+    monkeypatch.setattr(replicator, "EVENTS_MAX", 1)
+    monkeypatch.setattr(replicator, "DRAIN_SLICE", 0)
+    made = stage()
+    for number in range(3):
+        made.news.teller.send(b"%d" % number)
+    made.machine.answers[Started] = [Drain(7)]
+    made.replicator.feed(Started(1))
+    messages.send(made.core, {"op": "ask", "group": "edge", "token": 1, "drain": False, "generation": 1})
+    for _ in range(4):
+        made.replicator.turn()
+    heard = [type(event) for event in made.machine.heard]
+    assert sorted(map(heard.index, (Started, KernelChanged, Asked, Drained))) == [
+        heard.index(each) for each in (Started, KernelChanged, Asked, Drained)
+    ]
+    assert heard.count(KernelChanged) == 3
+    assert heard.index(Drained) == len(heard) - 1
+    made.machine.answers[Asked] = [Drain(8)]
+    messages.send(made.core, {"op": "ask", "group": "edge", "token": 2, "drain": False, "generation": 1})
+    for _ in range(DRAIN_ROUNDS + 1):
+        made.news.teller.send(b"more")
+        made.news.teller.send(b"and more")
+        made.replicator.turn()
+        made.news.socket.recv(100)
+    assert made.machine.of(Drained) == [Drained(7), Drained(8)]
 
 
 def test_what_effects_bring_about_comes_after_them(stage: Stages) -> None:

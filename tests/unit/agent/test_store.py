@@ -74,3 +74,16 @@ def test_a_disk_that_refuses_leaves_the_old_content_and_says_so(tmp_path: Path) 
     with pytest.raises(EnvironmentFailure, match=r"write the store .*store\.json: No space left on device"):
         Store(path).save(Stored(6, False))
     assert json.loads(path.read_text()) == {"epoch": 5, "maintenance": True}
+
+
+def test_a_rehearsal_fails_where_saving_would_and_leaves_nothing(tmp_path: Path) -> None:
+    """What was saved stays; a place that cannot be written is told by the error that saving would raise."""
+    path = tmp_path / "store.json"
+    store = Store(path)
+    store.save(Stored(7, True))
+    store.rehearse()
+    assert (os.listdir(tmp_path), store.load()) == (["store.json"], Stored(7, True))
+    os.symlink("/dev/full", tmp_path / "store.rehearsal")
+    with pytest.raises(EnvironmentFailure, match="No space left"):
+        store.rehearse()
+    assert (os.listdir(tmp_path), store.load()) == (["store.json"], Stored(7, True))

@@ -1,12 +1,19 @@
 """The commands speak Korean to people, and lose nothing where a sentence has no translation."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
-from understudy.cli.korean import CELLS, SENTENCES, TITLES, cell, sentence
-from understudy.cli.status import COLUMNS, judge, render
+from understudy.cli.app import app
+from understudy.cli.korean import CELLS, SENTENCES, TITLES, cell, sentence, speaker
+from understudy.cli.output import LANGUAGE_VARIABLE
+from understudy.cli.status import COLUMNS, judge, quick, render
+
+PAIR = str(Path(__file__).parents[3] / "examples" / "pair.yaml")
+COMMANDS = (["status"], ["flows"], ["switchover"], ["maintenance", "on"], ["reload", PAIR])
 
 
 def node(name: str, role: str, **changes: Any) -> dict[str, Any]:
@@ -66,3 +73,35 @@ def test_titles_cover_the_columns_and_each_translation_is_korean() -> None:
 def test_what_has_no_translation_stays(text: str) -> None:
     """A missing row costs nothing but the language."""
     assert sentence(text) == cell(text) == text
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=lambda words: str(words[0]))
+def test_a_language_that_nobody_speaks_is_refused_before_anything_is_done(words: list[str], tmp_path: Path) -> None:
+    """By the option and by the environment, with the code of every command; a known one gets as far as the agents."""
+    words = [*words, "--run-dir", str(tmp_path)]
+    for result in (
+        CliRunner().invoke(app, [*words, "--lang", "xx"], env={LANGUAGE_VARIABLE: "ko"}),
+        CliRunner().invoke(app, words, env={LANGUAGE_VARIABLE: "xx"}),
+    ):
+        assert (result.exit_code, "E6001" in result.output) == (1, True)
+    for language in ("en", "ko"):
+        result = CliRunner().invoke(app, [*words, "--lang", language], env={LANGUAGE_VARIABLE: "xx"})
+        assert "E5301" in result.output
+
+
+def test_the_quick_way_to_status_refuses_it_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It parses its own options."""
+    assert quick(["--lang", "xx", "--run-dir", str(tmp_path)]) == 1
+    assert "E6001" in capsys.readouterr().err
+    assert quick(["--lang", "xx", "--json", "--run-dir", str(tmp_path)]) == 1
+    assert '"E6001"' in capsys.readouterr().out
+    assert quick(["--lang", "ko", "--run-dir", str(tmp_path)]) == 1
+    assert "E5301" in capsys.readouterr().err
+
+
+def test_the_option_comes_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty variable is none."""
+    said = "gw1 stands by again"
+    for variable, option, korean in (("ko", None, True), ("ko", "en", False), ("", None, False), ("en", "ko", True)):
+        monkeypatch.setenv(LANGUAGE_VARIABLE, variable)
+        assert (speaker(option)(said) != said) is korean

@@ -49,12 +49,18 @@ def test_a_file_without_state_keeps_nothing() -> None:
     assert (group.stateful, group.require_sync, group.gate_deadline) == (False, False, 2 * SECOND)
 
 
+def bindings(plan: Plan) -> list[int]:
+    """In the order of the file."""
+    return [server.binding for service in plan.services for server in service.servers]
+
+
 def test_both_nodes_keep_the_same_flows_and_a_server_none() -> None:
     """What the two compare must be one thing; who is in no group has nothing to keep."""
     plan = load_plan(EXAMPLES / "stateful.yaml")
     first, second = (plan.settings(node) for node in (GW1, GW2))
     assert first.flows == second.flows
-    assert first.flows.bindings == {1: Keeping.REPLICATE, 2: Keeping.REPLICATE}
+    assert first.flows.bindings == dict.fromkeys(bindings(plan), Keeping.REPLICATE)
+    assert len(first.flows.bindings) == 2
     assert first.flows.groups == {1: Keeping.REPLICATE}
     assert first.groups[0].stateful
     assert not plan.settings(WEB1).flows.kept
@@ -62,8 +68,10 @@ def test_both_nodes_keep_the_same_flows_and_a_server_none() -> None:
 
 def test_a_flow_is_kept_as_its_service_says_or_its_group() -> None:
     """By binding where it has one, by group where it has none, and never without a group."""
-    flows = two((b"to: outside}", b"to: outside, state: copy}")).settings(GW1).flows
-    web, old = flow_mark(2, 1), flow_mark(3, 2)
+    plan = two((b"to: outside}", b"to: outside, state: copy}"))
+    flows = plan.settings(GW1).flows
+    _, second, third = bindings(plan)
+    web, old = flow_mark(second, 1), flow_mark(third, 2)
     assert [flows.keeping(mark) for mark in (web, old)] == [Keeping.REPLICATE, Keeping.NONE]
     assert [flows.keeping(flow_mark(0, group)) for group in (0, 1, 2)] == [Keeping.NONE, Keeping.COPY, Keeping.NONE]
 
@@ -115,8 +123,9 @@ def test_the_nodes_must_agree_on_all_of_it(change: tuple[bytes, bytes]) -> None:
 
 def test_a_state_may_be_given_from_outside() -> None:
     """As by `drill --state`: for every service and translation, and for nothing beside plain VRRP."""
-    kept = load_plan(TWO_GROUPS, state="copy").settings(GW1)
-    assert kept.flows.bindings == dict.fromkeys((1, 2, 3), Keeping.COPY)
+    plan = load_plan(TWO_GROUPS, state="copy")
+    kept = plan.settings(GW1)
+    assert kept.flows.bindings == dict.fromkeys(bindings(plan), Keeping.COPY)
     assert kept.flows.groups == {1: Keeping.COPY}
     none = load_plan(EXAMPLES / "stateful.yaml", state="none")
     assert not none.settings(GW1).flows.kept

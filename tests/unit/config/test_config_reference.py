@@ -17,7 +17,7 @@ MODELS = [
     for model in vars(models).values()
     if isinstance(model, type) and issubclass(model, BaseModel) and model.model_fields
 ]
-KEYS = sorted({(model.__name__, key) for model in MODELS for key in model.model_fields})
+KEYS = sorted({(model.__name__, field.alias or key) for model in MODELS for key, field in model.model_fields.items()})
 
 
 def text() -> str:

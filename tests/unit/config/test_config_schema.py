@@ -43,7 +43,7 @@ def test_the_schema_accepts_the_examples(path: Path) -> None:
         {"redundancy": {"edge": {"nodes": ["a", "b"], "addresses": {"inside": "10.0.0.9"}, "mode": "active-active"}}},
         {"services": {"web": {"listen": "10.0.0.9:80", "servers": []}}},
         {"services": {"web": {"listen": "10.0.0.9:80", "servers": ["a:1"], "check": "https"}}},
-        {"nat": ["ip nat inside source list INSIDE interface outside overload"]},
+        {"nat": [{"from": "edge.ios", "state": "copied"}]},
         {"objectives": {"web": {"recovery_point": "5m"}}},
     ],
     ids=str,

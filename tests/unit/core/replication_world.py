@@ -14,7 +14,20 @@ from heapq import heappop, heappush
 from itertools import count
 from typing import Any
 
-from understudy.core.replication.effects import Compared, Drain, Effect, List, Noted, Ready, Renew, Send, Synced, Write
+from understudy.core.replication.effects import (
+    Compared,
+    Drain,
+    Effect,
+    Elsewhere,
+    List,
+    Noted,
+    Ready,
+    Recall,
+    Renew,
+    Send,
+    Synced,
+    Write,
+)
 from understudy.core.replication.events import (
     Asked,
     CompareCommanded,
@@ -28,6 +41,7 @@ from understudy.core.replication.events import (
     Received,
     Record,
     Started,
+    TableFull,
     Tick,
     Written,
 )
@@ -121,6 +135,8 @@ class Kernel:
     room: int = 100_000
     full: bool = False
     """Refuses new flows."""
+    expected: list[bytes] = field(default_factory=list)
+    """Expectations that stand."""
 
     def change(self, raw: bytes) -> None:
         self.flows[identity(raw)] = raw
@@ -133,6 +149,9 @@ class Kernel:
         """By replication: causes no news."""
         refused = 0
         for kind, raw in records:
+            if kind is Kind.EXPECTED:
+                self.expected += [] if raw in self.expected else [raw]
+                continue
             try:
                 flow = identity(raw)
             except DecodeError:
@@ -265,6 +284,10 @@ class Node:
                 world.at(Instant(world.now + self.list_delay), self.life(self._lister(number, groups)))
             case Drain(number):
                 world.at(Instant(world.now + 100 * US), self.life(lambda: self._drain(number)))
+            case Recall():
+                records = [(Kind.EXPECTED, raw) for raw in self.kernel.expected]
+                if records:  # before what comes of the effects behind it
+                    world.at(world.now, self.life(lambda: self._tell(KernelChanged(records))))
             case Synced(group, complete, _):
                 assert self.complete.get(group) is not complete
                 self.complete[group] = complete
@@ -272,7 +295,7 @@ class Node:
             case Ready() if world.judge is not None:
                 world.judge(self, effect)
                 self.done.append((world.now, effect))
-            case Ready() | Compared() | Noted() | Renew():
+            case Ready() | Compared() | Noted() | Renew() | Elsewhere():
                 self.done.append((world.now, effect))
 
     def effects(self, kind: type[Any]) -> list[Any]:
@@ -283,6 +306,8 @@ class Node:
         refused = self.kernel.write(list(write.records))
         if self.writes:
             self.world.at(Instant(self.world.now + self.write_delay), self.life(self._write))
+        if refused and self.kernel.full:
+            self.handle(TableFull(True))
         self.handle(Written(number, refused))
 
     def _lister(self, number: int, groups: frozenset[int]) -> Callable[[], None]:

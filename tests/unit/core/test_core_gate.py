@@ -258,6 +258,23 @@ def test_nobody_waits_for_a_state_that_nobody_had() -> None:
     assert pair.effects("gw1", AskFlows) == []
 
 
+@pytest.mark.parametrize("heard", [True, False], ids=["the replicator heard", "nobody heard"])
+def test_a_core_that_heard_no_original_believes_the_replicator_that_did(heard: bool) -> None:
+    """The standby's core is forked anew, and the Active dies before it is heard: the transfer was not complete, so a
+    required state is missing. Where nobody ever heard of another original, there is none.
+    """
+    pair = Asked(requiring)
+    pair.break_now("node-power-loss", "gw1", lasts=60 * SECOND)
+    assert pair.world.kill_core(pair.machine("gw2"))
+    pair.run_for(200 * MILLISECOND)
+    pair.feed("gw2", SyncChanged(EDGE, False, "the first transfer is under way", elsewhere=heard))
+    pair.run_for(8 * pair.advertise)
+    if heard:
+        pair.answer("gw2", False, final=True)
+    pair.run_for(4 * pair.advertise)
+    assert pair.active() == ([] if heard else ["gw2"])
+
+
 def test_an_adopted_kernel_stays_the_original_as_it_is() -> None:
     """Whether flows may be picked up was said by the core before."""
     pair = Asked()
@@ -431,6 +448,15 @@ def test_a_take_over_drains_a_peer_that_lives_and_not_for_long() -> None:
     assert machine.due == DRAIN_MAX
     machine.tick(Instant(machine.due), out)
     assert [e.drain for e in out if isinstance(e, AskFlows)] == [True, False]
+
+
+@pytest.mark.parametrize("mute", [True, False])
+def test_nobody_waits_for_a_replicator_that_says_nothing_even_if_the_peer_is_heard(mute: bool) -> None:
+    """A peer that is heard may still send what is missing, but not to a frozen replicator."""
+    machine = gate(PeerView(fresh=True))
+    machine.begin(Instant(0), handover=False, urgent=False, out=[])
+    answer = FlowsReady(EDGE, 1, False, "it says nothing", final=True, mute=mute)
+    assert machine.answered(Instant(1), answer) is (Passage.WAIVED if mute else Passage.WAITS)
 
 
 def test_a_peer_that_dies_while_it_drains_is_not_waited_for() -> None:

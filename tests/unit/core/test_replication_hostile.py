@@ -3,11 +3,15 @@
 import random
 
 import pytest
-from replication_world import EDGE, PATHS, Node, World
+from replication_world import EDGE, PATHS, Node, World, flow
 
-from understudy.core.replication.events import Drained, Listed, Received, Written
+from understudy.core.replication import round as round_
+from understudy.core.replication.effects import Cancel, Effect, Elsewhere, List
+from understudy.core.replication.events import Drained, Kind, Listed, Received, Written
+from understudy.core.replication.pair import ANSWER_EVERY
+from understudy.core.replication.replica import QUEUE_MAX
 from understudy.units import MILLISECOND, SECOND, NetworkName
-from understudy.wire.flowsync import Message, Word, encode_data, pack_record
+from understudy.wire.flowsync import Compare, Message, Scope, Word, encode_compare, encode_data, pack_record
 
 COUNT = 10_000
 
@@ -145,3 +149,83 @@ def test_strangers_and_answers_to_nothing_are_ignored() -> None:
         world.gw2.handle(event)
     assert world.gw2.machine.status()["groups"][EDGE]["complete"] == status[EDGE]["complete"] is True
     assert world.gw2.machine.dropped == {"flowsync-network": 1}
+
+
+def standing() -> World:
+    """Two nodes, and everything agreed."""
+    world = World(4).boot()
+    world.until(lambda: world.gw2.complete.get(EDGE) is True)
+    return world
+
+
+def test_a_peer_that_heeds_no_credit_takes_no_memory() -> None:
+    """What is too much is dropped, and taken when it comes again; whoever heeds the credit never gets so far."""
+    world = standing()
+    (pair,) = world.gw2.machine.pairs
+    record = pack_record(Kind.CHANGED, flow(7))
+    for _ in range(6000):
+        payload = encode_data(pair.replica.stream, pair.replica.received + 1, record * 8)
+        world.gw2.machine.handle(world.now, Received(1, PATHS[0], payload))
+    most = pair.replica.waiting
+    assert QUEUE_MAX < most <= 2 * QUEUE_MAX + 8
+    assert pair.replica.credit == 0
+    before = pair.replica.received
+    for write in list(pair.replica._outstanding):
+        world.gw2.machine.handle(world.now, Written(write))
+    payload = encode_data(pair.replica.stream, before + 1, record)
+    world.gw2.machine.handle(world.now, Received(1, PATHS[0], payload))
+    assert pair.replica.received == before + 1
+
+
+def ask(world: World, number: int) -> list[Effect]:
+    """gw2, or who speaks in its name, asks gw1 to compare."""
+    (pair,) = world.gw1.machine.pairs
+    request = Compare(pair.replica.stream, number, 2, Scope.REPLICATE)
+    return world.gw1.machine.handle(world.now, Received(2, PATHS[0], encode_compare(request)))
+
+
+def test_rounds_without_end_list_nothing_without_end() -> None:
+    """Five hundred at once are one; the next, some time later, ends the listing of the one before."""
+    world = standing()
+    world.run(SECOND)
+    (listing,) = [each for number in range(500) for each in ask(world, 1000 + number) if isinstance(each, List)]
+    world.now = type(world.now)(world.now + ANSWER_EVERY)
+    effects = [each for each in ask(world, 2000) if isinstance(each, List | Cancel)]
+    assert [type(each) for each in effects] == [Cancel, List]
+    assert effects[0] == Cancel(listing.number)
+
+
+def test_no_number_of_a_round_keeps_later_ones_out() -> None:
+    """The greatest one is followed by small ones; a copy of one that was answered is none."""
+    world = standing()
+    for number, answered in ((2**32 - 1, True), (77, True), (2**32 - 1, False), (77, False), (78, True)):
+        world.now = type(world.now)(world.now + ANSWER_EVERY)
+        assert any(isinstance(each, List) for each in ask(world, number)) == answered, number
+
+
+def test_a_round_remembers_only_so_many_flows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A peer that tells flows without end ends its round, and the replica is not believed to be complete."""
+    monkeypatch.setattr(round_, "FLOWS_MAX", 100)
+    world = World(4)
+    world.populate(world.gw1, 300)
+    world.boot()
+    world.run(3 * SECOND)
+    (pair,) = world.gw2.machine.pairs
+    assert world.gw2.complete.get(EDGE) is not True
+    assert "than a round can remember" in pair.agenda.proofs[1].detail
+    assert pair.agenda.round is None or len(pair.agenda.round._snapshot) <= 101
+
+
+def test_it_is_told_who_else_was_the_original() -> None:
+    """Once when the peer's beacon says so; no more when this node is, and again when the peer is once more."""
+    world = standing()
+    told = [effect.elsewhere for effect in world.gw2.effects(Elsewhere)]
+    assert (told, world.gw1.effects(Elsewhere)) == ([True], [])
+    world.gw1.own(False)
+    world.gw2.own(True)
+    world.run(SECOND)
+    assert [effect.elsewhere for effect in world.gw2.effects(Elsewhere)] == [True, False]
+    assert [effect.elsewhere for effect in world.gw1.effects(Elsewhere)] == [True]
+    world.gw2.own(False)
+    world.run(SECOND)
+    assert [effect.elsewhere for effect in world.gw2.effects(Elsewhere)] == [True, False]

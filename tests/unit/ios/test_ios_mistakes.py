@@ -23,6 +23,16 @@ access-list 101 permit ip 10.0.0.0 0.0.0.255 any
 ip nat inside source list 101 interface g0/1 overload
 """
 POOL = "ip nat pool P 203.0.113.32 203.0.113.40 prefix-length 24\n"
+MAPS = """
+access-list 101 permit ip 10.0.0.0 0.0.0.255 any
+access-list 102 permit ip 10.0.0.0 0.0.0.127 any
+route-map {first} permit 10
+ match ip address 101
+route-map {second} permit 10
+ match ip address 102
+ip nat inside source route-map {first} interface g0/1 overload
+ip nat inside source route-map {second} interface g0/1 overload
+"""
 
 MADE = {
     "no-nat": "hostname edge\n",
@@ -74,11 +84,23 @@ MADE = {
     "vpn-translated": GATEWAY + LIST + OVERLOAD + "access-list 110 permit ip 10.0.0.0 0.0.0.255 10.1.0.0 0.0.0.255\n"
     "crypto map VPN 10 ipsec-isakmp\n match address 110\n",
     "same-list": GATEWAY + LIST + POOL + OVERLOAD + "ip nat inside source list 1 pool P overload\n",
+    "hairpin": GATEWAY + STATIC + "access-list 101 permit tcp 10.0.0.0 0.0.0.255 host 203.0.113.5 eq 80\n"
+    "access-list 101 permit ip 10.0.0.0 0.0.0.255 any\nip nat inside source list 101 interface g0/1 overload\n",
+    "list-global": GATEWAY + STATIC + LIST + "access-list 1 permit 203.0.113.5\n" + OVERLOAD,
+    "inside-uncovered": GATEWAY + "interface g0/2\n ip address 10.0.7.1 255.255.255.0\n ip nat inside\n" + LIST
+    + OVERLOAD,
+    "route-map-order": GATEWAY + MAPS.format(first="ZED", second="ALPHA"),
     "router-port": GATEWAY + "ip nat inside source static tcp 10.0.0.5 22 interface g0/1 22\n",
 }  # fmt: skip
 """Warning -> a text that makes it."""
 
 MENDED = {
+    "hairpin": GATEWAY + STATIC + "access-list 101 permit tcp 10.0.0.0 0.0.0.255 host 203.0.113.6 eq 80\n"
+    "access-list 101 permit ip 10.0.0.0 0.0.0.255 any\nip nat inside source list 101 interface g0/1 overload\n",
+    "list-global": GATEWAY + STATIC + LIST + "access-list 1 permit 10.0.0.5\n" + OVERLOAD,
+    "inside-uncovered": GATEWAY + "interface g0/2\n ip address 10.0.7.1 255.255.255.0\n ip nat inside\n" + LIST
+    + "access-list 1 permit 10.0.7.0 0.0.0.255\n" + OVERLOAD,
+    "route-map-order": GATEWAY + MAPS.format(first="ALPHA", second="ZED"),
     "nat-unread": GATEWAY + " description ip nat inside source static stands here\n",
     "no-roles": GATEWAY + STATIC,
     "overload-inside-interface": GATEWAY + LIST + OVERLOAD,

@@ -17,7 +17,7 @@ from understudy.wire.conntrack import attributes as cta
 from understudy.wire.conntrack.attributes import attribute, nest
 from understudy.wire.conntrack.flow import build_tuple
 from understudy.wire.conntrack.requests import reply_request, timeout_request
-from understudy.wire.conntrack.shape import Shape
+from understudy.wire.conntrack.shape import Shape, shape_of
 
 CLIENT, SERVER, VIRTUAL = ip_address("10.9.0.11"), ip_address("198.51.100.9"), ip_address("203.0.113.10")
 ASSURED = 0x18E
@@ -184,6 +184,39 @@ def test_what_belongs_to_one_kernel_does_not_travel(flow: Flow) -> None:
     assert len(conntrack.remains(raw)) < len(raw)
     assert conntrack.identity(conntrack.remains(raw)) == conntrack.identity(raw)
     assert conntrack.mark_of(conntrack.remains(raw)) == 0x400
+
+
+@pytest.mark.parametrize(
+    ("holder", "member"),
+    [
+        (cta.CTA_HELP, attribute(2, b"for a helper in user space")),
+        (cta.CTA_PROTOINFO, nest(9, attribute(1, bytes(8)))),
+        (cta.CTA_SEQ_ADJ_ORIG, attribute(9, bytes(4))),
+    ],
+)
+def test_the_unknown_inside_of_the_known_does_not_travel(holder: int, member: bytes) -> None:
+    """No kernel sees what is not in our tables, at whatever depth: neither sent nor written."""
+    flow = replace(SNAT, helper="ftp", sequences=(Sequence(1, 2, 3), None))
+    raw = build(flow)
+    whole = {kind: attribute(kind | cta.NLA_F_NESTED, value) for kind, value in walked(raw).items()}
+    strange = raw.replace(whole[holder], nest(holder, walked(raw)[holder], member))
+    assert len(strange) > len(raw)
+    for ask in (conntrack.portable, conntrack.create_request, conntrack.update_request):
+        assert ask(strange) == ask(raw)
+    assert conntrack.identity(strange) == conntrack.identity(raw)
+    nat = nest(cta.CTA_EXPECT_NAT, attribute(1, bytes(4)), build_tuple(2, PLAIN.original))
+    bent = EXPECTED + nest(cta.CTA_EXPECT_NAT, walked(EXPECTED + nat)[cta.CTA_EXPECT_NAT], IDENTIFIER)
+    assert conntrack.expect_create_request(bent) == conntrack.expect_create_request(EXPECTED + nat)
+
+
+def test_what_a_client_may_choose_makes_no_shape() -> None:
+    """Type and code of ICMP, the protocol: were each learnt anew, a client could keep a node busy with learning."""
+    pings = [build(replace(PING, original=replace(PING.original, kind=each, code=each))) for each in range(256)]
+    assert len({id(shape_of(raw)) for raw in pings}) == 1
+    assert {decode(raw).original.code for raw in pings} == set(range(256))
+    protocols = [build(Flow(Tuple(CLIENT, SERVER, each), Tuple(SERVER, CLIENT, each), 8)) for each in range(140, 256)]
+    known = [shape_of(raw) for raw in protocols]
+    assert [shape_of(raw) for raw in protocols] == known
 
 
 @pytest.mark.parametrize(

@@ -133,3 +133,24 @@ def test_what_lies_beyond_the_first_missing_is_told_exactly(beyond: list[int]) -
     read = decode(flowsync.encode_ack(ack))
     assert isinstance(read, Ack)
     assert flowsync.beyond_sequences(read) == beyond
+
+
+def test_a_full_payload_is_filled_with_zeros_and_nothing_else() -> None:
+    """Any number of them, also fewer than a record's head; behind them there is nothing."""
+    record = flowsync.pack_record(1, b"abc")
+    for filling in range(8):
+        payload = flowsync.encode_data(STREAM, 5, record + bytes(filling))
+        assert decode(payload) == Data(STREAM, 5, [(1, b"abc")])
+    for behind in (b"\0\1", b"\0" + record, bytes(5) + b"\7"):
+        with pytest.raises(DecodeError):
+            decode(flowsync.encode_data(STREAM, 5, record + behind))
+
+
+def test_a_comparison_says_what_it_is_for() -> None:
+    """Of an empty kernel, or urgent; flags of another version are refused."""
+    for empty in (False, True):
+        for urgent in (False, True):
+            compare = Compare(STREAM, 2, 6, Scope.REPLICATE, empty, urgent)
+            assert decode(flowsync.encode_compare(compare)) == compare
+    with pytest.raises(DecodeError):
+        decode(flowsync.encode_compare(Compare(STREAM, 2, 6, Scope.COPY))[:-1] + b"\4")

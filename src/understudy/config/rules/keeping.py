@@ -20,6 +20,8 @@ def check_keeping(scope: Scope) -> Iterator[Problem]:
                 message = f"the other node of {name} runs another implementation and keeps nothing of ours"
                 yield scope.source.problem(path, "E2316", message, "leave `state` out, or Understudy on both nodes")
     judged = scope.whole("nat") and not any(section == "services" for section, _ in scope.damaged)
+    # Which group lines of IOS mean is found later.
+    judged = judged and not any(model.state == "replicate" for _, model in scope.file.ios)
     for name, group in scope.file.redundancy.items():
         if group.require_sync == REQUIRED and name not in replicated and judged:
             message = f"{name} replicates nothing that it could wait for"
@@ -34,6 +36,6 @@ def _kept(scope: Scope) -> Iterator[tuple[Steps, str, list[str]]]:
         if service.state != "none":
             groups = dict.fromkeys(holders[end.address] for end in service.listen if end.address in holders)
             yield ("services", name, "state"), service.state, list(groups)
-    for place, rule in enumerate(scope.file.nat):
+    for place, rule in scope.file.translations:
         if rule.state != "none" and rule.source in scope.file.networks:
             yield ("nat", place, "state"), rule.state, translating_groups(scope.file, rule)

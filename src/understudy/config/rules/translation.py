@@ -22,7 +22,7 @@ def translating_groups(file: FileModel, rule: NatModel) -> list[str]:
 def check_translation(scope: Scope) -> Iterator[Problem]:
     """Every problem of `nat`."""
     seen: dict[tuple[str, str], int] = {}
-    for place, rule in enumerate(scope.file.nat):
+    for place, rule in scope.file.translations:
         path: Steps = ("nat", place)
         yield from scope.unknown((*path, "source"), "E2205", "networks", rule.source)
         yield from scope.unknown((*path, "to"), "E2205", "networks", rule.to)

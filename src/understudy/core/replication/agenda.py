@@ -24,20 +24,32 @@ if TYPE_CHECKING:
 
 SILENT: Duration = SECOND
 """A peer unheard for so long is asked for nothing."""
-ROUND_EVERY: Duration = 30 * SECOND
-ROUND_SHARE = 50
-"""A round's cost is at most one part in so many of the time."""
+ROUND_EVERY: Duration = 300 * SECOND
+"""Nothing is suspected: what a kernel does without a word, and what it refused, is found at last."""
+REFUSED_EVERY: Duration = 30 * SECOND
+"""After this kernel refused something."""
+ROUND_SHARE = 100
+"""A round's first listing takes at most one part in so many of the time."""
 COPY_SHARE = 20
 SOON: Duration = 100 * MILLISECOND
 """From a suspicion to its round: news of one cause comes together."""
 SUSPECT_EVERY: Duration = SECOND
 """Between rounds for no other reason: half-open copies that expire look like a hand, and may be many."""
+ROOM_SHARE = 4
+"""After room was made in a full table, which may be full again at once: a listing in so many times its duration."""
+BEHIND_MAX = 16
+"""Payloads that are on their way or not written yet: with more, a listing would only be in their way."""
+BEHIND_PATIENCE: Duration = SECOND
+"""How long a round waits for that."""
 SPACING: Duration = 200 * MILLISECOND
 """Between the starts of two rounds; doubled for each in a row that was cut short, up to SPACING_DOUBLED times."""
 SPACING_DOUBLED = 4
 BACKOFF: Duration = SECOND
 BACKOFF_MAX: Duration = 30 * SECOND
 COMMAND_DEADLINE: Duration = 20 * SECOND
+"""Of a comparison by command, two listings of both kernels: whoever asked waits longer."""
+
+FULL = "the table of flows of this kernel is full: it refused some"
 
 
 @dataclass(slots=True)
@@ -67,12 +79,15 @@ class Agenda:
         self._flows = flows
         self._number = 0
         self._round_at = self._copy_at = self._began = now
+        self._not_before = now
         self._backoff: Duration = BACKOFF
         self._cut_short = 0
         self._cost: Duration = 0
         """Of the last round of a replicated group."""
         self._hold = pair.groups & ~pair.own
         """Groups whose flows in this kernel may still have an original's timeouts."""
+        self._strange: dict[int, int] = {}
+        """What the last round found that only the original's file keeps (see Round)."""
         self._commands: dict[int, Instant] = {}
         self._command = 0
 
@@ -90,21 +105,33 @@ class Agenda:
         proof = self.proofs[group]
         return proof.complete, proof.detail
 
-    def incomplete(self, now: Instant, groups: int, why: str) -> None:
-        """Something is missing, or may be: what is under way proves nothing."""
-        for number, proof in self.proofs.items():
-            if groups & self.stateful & 1 << number:
-                if proof.complete:
-                    self._pair.effects.append(Synced(self._pair.names[number], False, why))
-                proof.complete, proof.detail = False, why
+    def incomplete(self, now: Instant, groups: int, why: str, delay: Duration = 0) -> None:
+        """Something is missing, or may be: what is under way proves nothing. `delay`: more of it is to be expected."""
+        self._doubt(groups, why)
         self._abort(why, groups)
-        self._soon(now, 0)
+        self._round_at = max(self._round_at, Instant(now + delay))
+        self._soon(now, delay)
 
     def suspect(self, now: Instant) -> None:
         """Our replica may have changed without the stream: another hand, or this kernel's news overran."""
         if self._pair.theirs & ~self._pair.own & self.stateful:
             self.suspected += 1
             self._soon(now, max(SOON, self._began + max(SUSPECT_EVERY, COPY_SHARE * self._cost) - now))
+
+    def full(self, now: Instant, full: bool) -> None:
+        """This kernel takes no more: what it refused is missing, and no round would help; or it has room again."""
+        groups = self._pair.theirs & ~self._pair.own
+        if not full:
+            self._soon(now, max(SOON, self._began + ROOM_SHARE * self._cost - now))
+        elif groups & self.stateful:
+            self._doubt(groups, FULL)
+            if self.round is not None and self.round.scope is Scope.REPLICATE:
+                self._abort(FULL, groups)
+            self._round_at = Instant(now + REFUSED_EVERY)
+
+    def refused(self, now: Instant) -> None:
+        """This kernel did not take what it was given: the peer may have another by now, or this one has room."""
+        self._soon(now, max(REFUSED_EVERY, self._began + ROUND_SHARE * self._cost - now))
 
     def owned(self, now: Instant, group: int, own: bool) -> None:
         self._abort("the group has another original", 1 << group)
@@ -148,7 +175,8 @@ class Agenda:
         for token, deadline in list(self._commands.items()):
             if now >= deadline:
                 if token == self._command:
-                    self.round, self._command = None, 0
+                    self._end_round()
+                    self._command = 0
                 self._compared(token, Outcome(False, "the peer did not answer in time"))
         if self.round is None:
             self._begin(now)
@@ -159,9 +187,9 @@ class Agenda:
             times.append(self.round.next_deadline())
         elif self._heard(self._pair.now):
             if self._originals(self.stateful):
-                times.append(self._round_at)
+                times.append(max(self._round_at, self._not_before))
             if self._originals(self.copied):
-                times.append(self._copy_at)
+                times.append(max(self._copy_at, self._not_before))
         return min(times, default=None)
 
     def _watch(self, now: Instant, current: Round) -> None:
@@ -175,7 +203,7 @@ class Agenda:
         if current.outcome is None and current.repairing and not self._heard(now):
             current.outcome = Outcome(False, "the peer fell silent")
         if current.outcome is not None:
-            self.round = None
+            self._end_round()
             self._finish(now, current, current.outcome)
 
     def _begin(self, now: Instant) -> None:
@@ -188,7 +216,11 @@ class Agenda:
         if not self._heard(now) or not pair.replica.stream:
             return
         replicated, copied = self._originals(self.stateful), self._originals(self.copied)
-        if replicated and now >= self._round_at:
+        if pair.behind + pair.replica.waiting // 8 > BEHIND_MAX and now < self._round_at + BEHIND_PATIENCE:
+            self._not_before = Instant(now + SOON // 2)  # what comes last may say that more was lost
+        elif now < self._not_before:
+            return
+        elif replicated and now >= self._round_at:
             self._open(now, replicated, Scope.REPLICATE, ())
         elif copied and now >= self._copy_at:
             self._open(now, copied, Scope.COPY, ())
@@ -196,10 +228,25 @@ class Agenda:
     def _open(self, now: Instant, groups: int, scope: Scope, touched: Sequence[tuple[int, bytes]]) -> None:
         self._number += 1
         self._began = now
-        request = Compare(self._pair.stream, self._number, groups, scope)
+        if scope is Scope.REPLICATE:
+            self._round_at = Instant(now + ROUND_EVERY)  # what is suspected meanwhile brings it forward
         known = scope is Scope.REPLICATE and not groups & ~self.complete
+        urgent = scope is Scope.REPLICATE and not known
+        request = Compare(self._pair.stream, self._number, groups, scope, urgent=urgent)
+        first = urgent and not self.rounds
         hold = scope is Scope.REPLICATE and bool(groups & self._hold)
-        self.round = Round(now, self._pair, self._flows, request, known=known, hold=hold, touched=touched)
+        strange = self._strange if scope is Scope.REPLICATE else {}
+        self.round = Round(
+            now,
+            self._pair,
+            self._flows,
+            request,
+            known=known,
+            hold=hold,
+            touched=touched,
+            strange=strange,
+            first=first,
+        )
         self.round.advance(now)
 
     def _finish(self, now: Instant, current: Round, outcome: Outcome) -> None:
@@ -221,7 +268,7 @@ class Agenda:
                 if current.groups >> number & 1 and outcome.proven:
                     proof.copied_at = now
             return
-        self._cost = current.cost
+        self._cost, self._strange = current.cost, current.strange
         if outcome.proven:
             self._proven(now, current, outcome)
             return
@@ -232,7 +279,7 @@ class Agenda:
                     proof.complete = False
                     self._pair.effects.append(Synced(self._pair.names[number], False, outcome.detail))
                 proof.detail = proof.detail if proof.complete else outcome.detail
-        self._round_at = Instant(now if outcome.again else now + self._backoff)
+        self._round_at = min(self._round_at, Instant(now if outcome.again else now + self._backoff))
         self._backoff = BACKOFF if outcome.again else min(2 * self._backoff, BACKOFF_MAX)
         examples = "; ".join(outcome.examples[:3])
         self._note("flows-unproven", f"{outcome.detail}{': ' if examples else ''}{examples}")
@@ -241,7 +288,8 @@ class Agenda:
         if current.held:
             self._hold &= ~current.groups
         self._backoff = BACKOFF
-        self._round_at = Instant(now + max(ROUND_EVERY, ROUND_SHARE * current.cost))
+        if self._round_at == self._began + ROUND_EVERY:  # nothing was suspected meanwhile
+            self._round_at = Instant(now + max(ROUND_EVERY, ROUND_SHARE * current.cost))
         detail = f"{outcome.there} flows agree" + (f", {outcome.repaired} were transferred" if outcome.repaired else "")
         if outcome.repaired:
             self._note("flows-repaired", detail)
@@ -253,15 +301,29 @@ class Agenda:
                     self._pair.effects.append(Synced(self._pair.names[number], True, detail))
                 proof.detail = detail
 
+    def _doubt(self, groups: int, why: str) -> None:
+        for number, proof in self.proofs.items():
+            if groups & self.stateful & 1 << number:
+                if proof.complete:
+                    self._pair.effects.append(Synced(self._pair.names[number], False, why))
+                proof.complete, proof.detail = False, why
+
     def _abort(self, why: str, groups: int) -> None:
         current = self.round
         if current is None or not current.groups & groups:
             return
-        self.round = None
+        self._end_round()
         self._cut_short += 1
         if current.scope is Scope.COMMAND:
             token, self._command = self._command, 0
             self._compared(token, Outcome(False, why))
+        elif current.scope is Scope.REPLICATE:
+            self._soon(self._pair.now, 0)
+
+    def _end_round(self) -> None:
+        if self.round is not None:
+            self._pair.cancel(self.round.listing)
+        self.round = None
 
     def _compared(self, token: int, outcome: Outcome) -> None:
         self._commands.pop(token, None)

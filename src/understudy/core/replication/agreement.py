@@ -4,8 +4,9 @@ A round is opened by the replica (Round) and answered by the origin (Answer):
 
     COMPARE     both list their kernels; a flow counts in one of 16384 buckets with a 64-bit digest of its content
     DIGESTS     the origin's, in the order of its stream, after its news up to the listing's end (Drain)
-    WANT        the buckets that differ
-    SNAPSHOT    the origin lists again and tells every flow of those buckets, at once when read; SNAPSHOT_END
+    WANT        the buckets that differ (the COMPARE of an empty kernel wants all, and nothing is compared)
+    SNAPSHOT    the origin lists again and tells every flow of those buckets, at once when read; SNAPSHOT_END; before
+                that the expectations that stand in its kernel, of which there are no digests, as news
     verify      the replica has written all that, lists its own, ends what the origin does not have, and compares
 
 Flows change meanwhile. What the stream carried since the round began is *touched*: its truth is in the stream and not
@@ -29,13 +30,16 @@ from understudy.wire.flowsync import BUCKETS, Scope, Word
 from understudy.wire.marks import GROUP_MASK, GROUP_SHIFT
 
 _MARKS_MAX = 65536
+FLOWS_MAX = 1 << 21
+"""Ids that a round keeps of one kind: some 200 MB, twice the flows of a large gateway."""
 
 
 class Desk(Protocol):
     """What a round needs done: the machine around it."""
 
-    def list_kernel(self, groups: int) -> int: ...
+    def list_kernel(self, groups: int, *, urgent: bool) -> int: ...
     def drain(self) -> int: ...
+    def recall(self, groups: int) -> None: ...
     def say(self, word: Word, content: bytes) -> None: ...
     def tell(self, payloads: Sequence[bytes]) -> None: ...
     def write(self, records: Sequence[Record]) -> bool: ...

@@ -3,12 +3,13 @@
 from collections.abc import Callable, Sequence
 from enum import IntEnum
 
-from understudy.core.replication.agreement import Census, Desk, Selection, flow_id, flow_ids
+from understudy.core.replication.agreement import FLOWS_MAX, Census, Desk, Selection, flow_id, flow_ids
 from understudy.core.replication.events import Record
 from understudy.core.settings import FlowSettings
 from understudy.errors import DecodeError
 from understudy.wire.conntrack import bucket_and_digest, half_open, portable
 from understudy.wire.flowsync import (
+    BUCKETS,
     HALVES,
     SNAPSHOT_MAX,
     Compare,
@@ -42,6 +43,7 @@ class Answer:
         self.listing = self.drain = 0
         self._desk = desk
         self._groups = request.groups
+        self._empty, self._urgent = request.empty, request.urgent
         self._owned = owned
         self._selection = self.census._selection
         self._ticket = desk.ticket()
@@ -55,12 +57,16 @@ class Answer:
     def advance(self) -> None:
         if self.stage is _Stage.WAITING and self._desk.done(self._ticket):
             self.stage = _Stage.COUNTING
-            self.listing = self._desk.list_kernel(self._groups)
+            if self._empty:
+                self._wanted, self.stage = bytes([1]) * BUCKETS, _Stage.READING
+            self.listing = self._desk.list_kernel(self._groups, urgent=self._urgent)
 
     def touch(self, records: Sequence[Record]) -> None:
         """These left in the stream."""
         if self.stage is _Stage.READING:
             self._touched.update(flow_ids(records))
+            if len(self._touched) > FLOWS_MAX:
+                self._whole, self._touched = False, set()
 
     def want(self, want: Want) -> None:
         if self.stage is not _Stage.COUNTED or want.round != self.round or want.stream != self.stream:
@@ -70,7 +76,7 @@ class Answer:
         if len(halves) == HALVES:
             self._wanted = read_wants(halves)
             self.stage = _Stage.READING
-            self.listing = self._desk.list_kernel(self._groups)
+            self.listing = self._desk.list_kernel(self._groups, urgent=self._urgent)
 
     def listed(self, raws: Sequence[bytes], last: bool, failed: bool) -> None:
         self._whole = self._whole and not failed
@@ -80,6 +86,8 @@ class Answer:
             self._read(raws)
         if last:
             self.listing = 0
+            if self.scope is Scope.REPLICATE and (self.stage is _Stage.READING or self._urgent):
+                self._desk.recall(self._groups)  # what a replica that lacks flows lacks as well, perhaps
             self.drain = self._desk.drain()
 
     def drained(self) -> None:
@@ -88,22 +96,31 @@ class Answer:
         # Only an original's word ends flows in the other kernel.
         whole = self._whole and (self.scope is Scope.COMMAND or not self._groups & ~self._owned())
         if self.stage is _Stage.COUNTING:
-            for group, entries in self.census.counts.items():
-                self._desk.say(Word.COUNT, count_content(self.round, group, entries))
+            self._say_counts()
             for content in digests_contents(self.round, self.census.digests):
                 self._desk.say(Word.DIGESTS, content)
             self._desk.say(Word.DIGESTS_END, end_content(self.round, self.census.entries, whole))
             self.stage = _Stage.COUNTED
         elif self.stage is _Stage.READING:
+            if self._empty:
+                self._say_counts()
             self._desk.say(Word.SNAPSHOT_END, end_content(self.round, self._told, whole))
             self.stage = _Stage.DONE
             self._touched = set()
 
+    def _say_counts(self) -> None:
+        for group, entries in self.census.counts.items():
+            self._desk.say(Word.COUNT, count_content(self.round, group, entries))
+
     def _read(self, raws: Sequence[bytes]) -> None:
+        counts = self.census.counts
         for raw in raws:
             try:
-                if not self._selection.group(raw) or half_open(raw):
+                group = self._selection.group(raw)
+                if not group or half_open(raw):
                     continue
+                if self._empty:
+                    counts[group] = counts.get(group, 0) + 1
                 if not self._wanted[bucket_and_digest(raw)[0]] or flow_id(raw) in self._touched:
                     continue
             except DecodeError:

@@ -35,10 +35,27 @@ class List:
 
 
 @dataclass(frozen=True, slots=True)
+class Cancel:
+    """Nobody wants the rest of this List any more: nothing of it needs to be told, its end neither."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
 class Drain:
     """Read what the event socket holds until it is empty (bounded), hand it over as KernelChanged, then say Drained."""
 
     number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """Hand over the expectations that stand in this kernel, each behind its master, as KernelChanged: at once, and
+    bounded. They are in no listing.
+    """
+
+    groups: frozenset[int]
+    """Of the masters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +77,16 @@ class Synced:
     group: GroupName
     complete: bool
     detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """Whether another node was the original of the group's flows since this one last was. Told at every change; at
+    first it is not so, as far as is known.
+    """
+
+    group: GroupName
+    elsewhere: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,4 +117,4 @@ class Noted:
     detail: str
 
 
-Effect = Send | Write | List | Drain | Ready | Synced | Compared | Renew | Noted
+Effect = Send | Write | List | Cancel | Drain | Ready | Synced | Elsewhere | Compared | Renew | Recall | Noted

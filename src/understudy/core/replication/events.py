@@ -44,11 +44,27 @@ class Received:
 
 
 @dataclass(frozen=True, slots=True)
+class Delivered:
+    """Payloads of `node` that arrived together, in order: the same as Received of each, and cheaper."""
+
+    node: int
+    network: NetworkName
+    payloads: Sequence[bytes]
+
+
+@dataclass(frozen=True, slots=True)
 class Written:
     """The records of the `Write` with this number are in this kernel; `refused` of them it did not take."""
 
     number: int
     refused: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TableFull:
+    """This kernel refused records for want of room, told before their Written; or, `full` no longer, it has room."""
+
+    full: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +125,9 @@ Event = (
     KernelChanged
     | KernelOverrun
     | Received
+    | Delivered
     | Written
+    | TableFull
     | Listed
     | Drained
     | Owned

@@ -43,7 +43,7 @@ class Standing:
     settled: bool
     """Nothing is queued or outstanding."""
     behind: int
-    """Payloads that the peer has announced and that have not arrived."""
+    """Payloads that are known to be on their way: announced by the peer, or followed by others."""
     judge: Callable[[int], tuple[bool, str]]
     """Of a group: complete, and why not."""
     originated: int
@@ -117,10 +117,13 @@ class Gate:
                 continue
             complete, detail = standing.judge(group)
             silent = standing.heard is None or now - standing.heard > SILENT
+            behind = 0 if ask.drained else standing.behind
+            if behind and not silent and now - ask.at <= SILENT:
+                continue  # they come, or it is silent
             if complete and ask.required and not ask.drained:
                 complete, detail = False, "the peer's replicator did not answer: what it had not sent is not here"
-            elif complete and silent and standing.behind > 0:
-                complete, detail = False, f"the last {standing.behind} payloads of the peer never arrived"
+            elif complete and behind:
+                complete, detail = False, f"the last {behind} payloads of the peer never arrived"
             if ask.told is None or (complete and not ask.told):
                 waiting = complete or (not silent and bool(standing.originated >> group & 1))
                 ask.told = complete
@@ -134,6 +137,8 @@ class Gate:
                 times.append(ask.flush_at)
             if ask.told is None:
                 times.append(Instant(max(standing.heard or 0, ask.at if ask.flush else 0) + SILENT + 1))
+                if standing.behind:
+                    times.append(Instant(ask.at + SILENT + 1))
             times.append(Instant(ask.at + _FORGET + 1))
         return min(times, default=None)
 

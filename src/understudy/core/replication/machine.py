@@ -4,7 +4,7 @@ Everything is said to every peer's Pair; each takes what concerns the groups tha
 effects are unique within the node, so answers find their pair by asking all.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import count
 from typing import Any, assert_never
 
@@ -12,6 +12,7 @@ from understudy.core.replication.effects import Compared, Effect, Noted, Ready, 
 from understudy.core.replication.events import (
     Asked,
     CompareCommanded,
+    Delivered,
     Drained,
     Event,
     KernelChanged,
@@ -20,14 +21,16 @@ from understudy.core.replication.events import (
     Owned,
     Received,
     Started,
+    TableFull,
     Tick,
     Written,
 )
+from understudy.core.replication.origin import BACKLOG_MAX
 from understudy.core.replication.pair import Pair, mask
 from understudy.core.replication.report import describe_pair
 from understudy.core.settings import NodeSettings
 from understudy.errors import DecodeError
-from understudy.units import MILLISECOND, SECOND, GroupName, Instant
+from understudy.units import MILLISECOND, SECOND, GroupName, Instant, NetworkName
 
 _NOTE_EVERY = 10 * SECOND
 
@@ -52,19 +55,19 @@ class Replication:
         for pair in self.pairs:
             pair.now = now
         match event:
+            case Delivered(node, network, payloads):
+                self._received(now, node, network, payloads, effects)
             case Received(node, network, payload):
-                for pair in self.pairs:
-                    if pair.peer.number == node:
-                        try:
-                            pair.received(network, payload)
-                        except DecodeError as error:
-                            self._drop(now, error, pair.peer.name, effects)
+                self._received(now, node, network, (payload,), effects)
             case KernelChanged(records):
                 for pair in self.pairs:
                     pair.kernel_changed(records)
             case Written(number, refused):
                 for pair in self.pairs:
                     pair.written(number, refused)
+            case TableFull(full):
+                for pair in self.pairs:
+                    pair.agenda.full(now, full)
             case Listed(number, entries, last, failed):
                 for pair in self.pairs:
                     pair.listed(number, entries, last, failed)
@@ -98,6 +101,11 @@ class Replication:
             return None
         return Instant(max(min(pair.next_deadline() for pair in self.pairs), self._now + MILLISECOND))
 
+    @property
+    def crowded(self) -> bool:
+        """A peer takes less than it is sent: what only adds to it, as listings do, should wait."""
+        return any(pair.origin.backlog_bytes > BACKLOG_MAX // 2 for pair in self.pairs)
+
     def status(self) -> dict[str, Any]:
         """For people and scripts: JSON values only."""
         groups: dict[str, Any] = {}
@@ -122,6 +130,17 @@ class Replication:
         numbers = frozenset(self._groups[name].number for name in owned if name in self._groups)
         if numbers:
             effects.append(Renew(numbers))
+
+    def _received(
+        self, now: Instant, node: int, network: NetworkName, payloads: Sequence[bytes], effects: list[Effect]
+    ) -> None:
+        for pair in self.pairs:
+            if pair.peer.number == node:
+                for payload in payloads:
+                    try:
+                        pair.received(network, payload)
+                    except DecodeError as error:
+                        self._drop(now, error, pair.peer.name, effects)
 
     def _owned(self, name: GroupName, own: bool, effects: list[Effect]) -> None:
         group = self._groups.get(name)

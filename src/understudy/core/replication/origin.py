@@ -5,7 +5,9 @@ for a full one would be lag. What is not acknowledged is kept, at most BACKLOG_M
 given up, and the stream's floor, told in every beacon, rises: the replica knows by it that something is missing.
 
 In flight is at most what the replica has credit for, and what a congestion window allows: it grows with every
-acknowledgement and shrinks at a loss, because the receiver's socket holds less than a resynchronisation can fill.
+acknowledgement and shrinks at a loss, because the receiver's socket holds less than a resynchronisation can fill. A
+peer that says nothing at all loses nothing by congestion: its kernel may still take what its process does not read, and
+we may be about to die. So its silence shrinks no window, and what it has credit for leaves.
 """
 
 from collections import deque
@@ -36,6 +38,8 @@ _AGAIN_MAX = 64
 """Payloads sent again at one time."""
 _REORDERED = 3
 """So many later ones must have arrived before a payload counts as lost; paths differ in length."""
+_QUIET: Duration = 120 * MILLISECOND
+"""Two beacons without any answer."""
 _SILENT: Duration = SECOND
 _AGES_MAX = 4096
 
@@ -111,7 +115,7 @@ class Origin:
                     self.oversized += 1
                     continue
                 self._size = size
-                self._close(now)
+                self._close(now, bytes(PAYLOAD_MAX - size))
                 parts, grown = self._parts, DATA_HEAD + RECORD_HEAD + len(raw)
             parts += heads[kind], len(raw).to_bytes(2, "big"), raw
             size = grown
@@ -174,9 +178,9 @@ class Origin:
         """The records in the backlog: what a comparison must not hold against either side."""
         return [record for kept in self._backlog.values() for record in unpack_records(kept.payload, DATA_HEAD)]
 
-    def _close(self, now: Instant) -> None:
+    def _close(self, now: Instant, filling: bytes = b"") -> None:
         self.position += 1
-        payload = encode_data(self.stream, self.position, b"".join(self._parts))
+        payload = encode_data(self.stream, self.position, b"".join(self._parts) + filling)
         self._parts, self._size = [], DATA_HEAD
         self._backlog[self.position] = _Kept(payload)
         self._bytes += len(payload) + _OVERHEAD
@@ -191,8 +195,10 @@ class Origin:
         if path is None or self._next > self.position:
             return []
         until = min(self.position, self.received + int(self._credit))
+        quiet = self.heard is not None and now - self.heard > _QUIET
+        window = WINDOW if quiet else self._window
         sent = []
-        while self._next <= until and self._flying < self._window:
+        while self._next <= until and self._flying < window:
             kept = self._backlog.get(self._next)
             self._next += 1
             if kept is None or kept.path is not None:
@@ -216,7 +222,8 @@ class Origin:
 
     def _again(self, now: Instant, kept: _Kept) -> Datagram:
         assert kept.path is not None
-        if now - self._shrunk > kept.path.timeout:
+        answers = self.heard is None or self.heard > kept.at
+        if answers and now - self._shrunk > kept.path.timeout:
             self._window, self._shrunk = max(self._window * 0.7, _WINDOW_MIN), now
         kept.path = self._paths.lost(now, kept.path)
         kept.at, kept.tries = now, kept.tries + 1

@@ -1,26 +1,38 @@
 """Replication with one peer: both streams, the rounds, the gate.
 
 Each node is origin and replica at once, group by group: what this kernel originated is sent for the groups that are
-ours; the peer's stream is written whatever we own, because in a hand-over both nodes are the original for a moment.
-Only where a group has been ours for longer than that is the peer's word about it no longer taken.
+ours; the peer's stream is written whatever we own, because in a hand-over both nodes are the original for a moment
+(overlap). Only where a group has been ours for longer than that is the peer's word about it no longer taken.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-from understudy.core.replication.agenda import Agenda
+from understudy.core.replication.agenda import SOON, Agenda
 from understudy.core.replication.answer import Answer
-from understudy.core.replication.effects import Drain, Effect, List, Noted, Send, Write
+from understudy.core.replication.effects import (
+    Cancel,
+    Drain,
+    Effect,
+    Elsewhere,
+    List,
+    Noted,
+    Recall,
+    Renew,
+    Send,
+    Write,
+)
 from understudy.core.replication.events import Kind, Record
 from understudy.core.replication.gate import Gate, Standing
 from understudy.core.replication.origin import BACKLOG_MAX, Datagram, Origin
+from understudy.core.replication.overlap import Overlap
 from understudy.core.replication.paths import Path, Paths
 from understudy.core.replication.replica import Arrived, Replica
 from understudy.core.replication.sieve import Sieve
 from understudy.core.settings import NodeSettings, PeerSettings
 from understudy.errors import DecodeError
 from understudy.units import MILLISECOND, SECOND, Duration, Instant, NetworkName
-from understudy.wire.conntrack import mark_of
 from understudy.wire.flowsync import (
     Ack,
     Beacon,
@@ -28,6 +40,7 @@ from understudy.wire.flowsync import (
     Data,
     Flush,
     Flushed,
+    Scope,
     Want,
     Word,
     decode,
@@ -36,22 +49,25 @@ from understudy.wire.flowsync import (
     encode_flush,
     encode_flushed,
 )
-from understudy.wire.marks import GROUP_MASK, GROUP_SHIFT
 
 BEACON: Duration = 50 * MILLISECOND
 """Between two beacons of an original, or less if it advertises more often."""
 IDLE: Duration = SECOND
 """Between two beacons of a node that is nobody's original."""
+OTHERS = 4
+"""One of so many beacons goes out on all paths."""
 ACK_DELAY: Duration = 2 * MILLISECOND
-ACK_EVERY = 16
+ACK_EVERY = 64
 """Payloads after which an acknowledgement waits no longer."""
-OVERLAP: Duration = 2 * SECOND
-"""After taking a group over, the old original's last words are still written."""
-LIST_PACE = 100_000
-"""Entries a second: 200 000 flows are read in two seconds, and forwarding keeps the CPU."""
+LIST_PACE = 50_000
+"""Entries a second where nothing is known to be wrong: 200 000 flows are read in four seconds."""
 _LOST_STREAM: Duration = 3 * SECOND
 """A stream number that goes back is believed when the greater one has been silent for so long: a clock was set."""
 _FLUSHES_MAX = 16
+ANSWER_EVERY: Duration = 150 * MILLISECOND
+"""Between two rounds that are answered: each lists this kernel. Less than a replica leaves between two (agenda)."""
+_ROUNDS_MAX = 16
+"""Numbers of rounds that are remembered, as datagrams may come twice."""
 _KINDS = {int(kind): kind for kind in Kind}
 
 
@@ -77,6 +93,8 @@ class Pair:
         """The peer's last beacon."""
         self.theirs = 0
         """Groups of which the peer says that it is the original."""
+        self.elsewhere = 0
+        """Groups of which the peer was the original since this node last was."""
         self.lag_told: Duration = 0
         """As the peer's last beacon said."""
         self.overruns = self.dropped = self.ignored = 0
@@ -91,10 +109,12 @@ class Pair:
         self._unacknowledged = 0
         self._ack_at: Instant | None = None
         self._ack_path: Path | None = None
-        self._owned_at: dict[int, Instant] = {}
+        self._overlap = Overlap()
         self._flushing: dict[int, int] = {}
         self._flushed = (0, 0)
         self._given_up = 0
+        self._answer_at = now
+        self._rounds: deque[int] = deque(maxlen=_ROUNDS_MAX)
         self._handlers = {
             Data: self._data,
             Beacon: self._beacon,
@@ -107,15 +127,23 @@ class Pair:
 
     # What the rounds need done (agreement.Desk).
 
-    def list_kernel(self, groups: int) -> int:
+    def list_kernel(self, groups: int, *, urgent: bool) -> int:
         number = self._number()
-        self.effects.append(List(number, frozenset(numbers(groups)), LIST_PACE))
+        self.effects.append(List(number, frozenset(numbers(groups)), 0 if urgent else LIST_PACE))
         return number
+
+    def cancel(self, number: int) -> None:
+        """A listing that nobody waits for any more; 0 is none."""
+        if number:
+            self.effects.append(Cancel(number))
 
     def drain(self) -> int:
         number = self._number()
         self.effects.append(Drain(number))
         return number
+
+    def recall(self, groups: int) -> None:
+        self.effects.append(Recall(frozenset(numbers(groups))))
 
     def say(self, word: Word, content: bytes) -> None:
         self.origin.append(self.now, [(word, content)])
@@ -147,10 +175,9 @@ class Pair:
             self.sieve.foreign = False
             self.agenda.suspect(self.now)
         if news:
-            self.origin.append(self.now, news)
-            if self.answer is not None:
-                self.answer.touch(news)
-            self.agenda.sent(news)
+            self._publish(news)
+            if self._overlap.open and (again := self._overlap.kernel_changed(news)):
+                self.write(again)
 
     def kernel_overrun(self) -> None:
         self.overruns += 1
@@ -167,8 +194,10 @@ class Pair:
         self._handlers[type(message)](path, message)  # type: ignore[operator]  # each takes what it is listed for
 
     def written(self, number: int, refused: int) -> None:
-        if self.replica.wrote(number, refused) and self._ack_at is None:
-            self._ack_at = Instant(self.now + ACK_DELAY)
+        if self.replica.wrote(number, refused):
+            self._ack_at = self._ack_at or Instant(self.now + ACK_DELAY)
+            if refused:
+                self.agenda.refused(self.now)
 
     def listed(self, number: int, raws: Sequence[bytes], last: bool, failed: bool) -> None:
         if self.answer is not None and number == self.answer.listing:
@@ -193,8 +222,13 @@ class Pair:
         self.own ^= bit
         self._beacon_at = self.now
         if own:
-            self._owned_at[group] = self.now
+            if self.elsewhere & bit:
+                self.effects.append(Elsewhere(self.names[group], False))
+            self.elsewhere &= ~bit
+            self._overlap.begin(self.now, group)
             self.gate.drop(group)
+        else:
+            self._overlap.end(group)
         self.agenda.owned(self.now, group, own)
 
     def asked(self, group: int, token: int, drain: bool) -> None:
@@ -203,6 +237,8 @@ class Pair:
     def settle(self) -> None:
         """What is due, after any event and when only time has passed."""
         now = self.now
+        if self._overlap.open and (renew := self._overlap.expired(now)):
+            self.effects.append(Renew(frozenset(numbers(renew))))
         if self.gate.asked and self.gate.gave_up(now, self._standing()) and self.replica.holes:
             self.agenda.incomplete(now, self.replicated, "payloads of the peer never arrived")
             self._take(self.replica.skip_holes())
@@ -234,6 +270,7 @@ class Pair:
 
     def next_deadline(self) -> Instant:
         times = [self._beacon_at, self.agenda.next_deadline(), self.origin.next_deadline(), self._ack_at]
+        times.append(self._overlap.ends)
         if self.gate.asked:
             times.append(self.gate.next_deadline(self._standing()))
         return min(time for time in times if time is not None)
@@ -245,8 +282,8 @@ class Pair:
 
     @property
     def behind(self) -> int:
-        """Payloads that the peer has announced and that have not arrived."""
-        return max(0, self._position - self.replica.received)
+        """Payloads that the peer has announced, or that others have overtaken, and what waits for them."""
+        return max(0, self._position - self.replica.received, self.replica.ahead)
 
     # Messages.
 
@@ -272,6 +309,9 @@ class Pair:
             self._count, self.heard = beacon.count, self.now
             self._position = max(self._position, beacon.position)
             self.lag_told = beacon.lag_us * 1000
+            if news := beacon.groups & self.replicated & ~self.elsewhere:
+                self.elsewhere |= news
+                self.effects.extend(Elsewhere(self.names[number], True) for number in numbers(news))
             if beacon.floor > self.replica.received + 1:
                 self.agenda.incomplete(self.now, self.replicated, "the peer gave up what was not acknowledged")
                 self._take(self.replica.skip(beacon.floor))
@@ -287,17 +327,28 @@ class Pair:
         self.replica.adopt(beacon.stream, beacon.floor)
         self._count = self._position = self.theirs = 0
         self.gate.restarted(self.now)
-        self.answer = None
+        self._rounds.clear()
+        self._end_answer()
 
     def _ack(self, path: Path, ack: Ack) -> None:
         self._emit(self.origin.acknowledged(self.now, path, ack))
 
     def _compare(self, path: Path, request: Compare) -> None:
-        answer = self.answer
-        if request.stream != self.replica.stream or (answer is not None and request.round <= answer.round):
-            return
+        if request.stream != self.replica.stream or request.round in self._rounds or self.now < self._answer_at:
+            return  # a replica that was not heard asks again
+        self._rounds.append(request.round)
+        self._answer_at = Instant(self.now + ANSWER_EVERY)
+        self._end_answer()
         groups = request.groups & self.groups
+        if request.scope is Scope.REPLICATE and self.theirs & groups:
+            self.theirs &= ~groups  # it asks as their replica: its beacon is about to say so
+            self.agenda.originals_changed(self.now)
         self.answer = Answer(self, self.settings.flows, replace(request, groups=groups), lambda: self.own)
+
+    def _end_answer(self) -> None:
+        if self.answer is not None:
+            self.cancel(self.answer.listing)
+        self.answer = None
 
     def _want(self, path: Path, want: Want) -> None:
         if self.answer is not None:
@@ -352,25 +403,25 @@ class Pair:
 
     def _word(self, kind: int, content: bytes) -> Record | None:
         if kind == Word.LOST:
-            self.agenda.incomplete(self.now, self.replicated, "the original's kernel had more news than could be read")
+            # It is told when the kernel says so, and once more when all is read that came before.
+            why = "the original's kernel had more news than could be read"
+            self.agenda.incomplete(self.now, self.replicated, why, SOON)
             return None
         return self.agenda.word(self.now, kind, content)
 
     def _not_ours(self, news: list[Record]) -> list[Record]:
-        """Without those of groups that have been ours for longer than a hand-over takes."""
-        ours = mask(group for group in numbers(self.own) if self.now - self._owned_at.get(group, 0) > OVERLAP)
-        if not ours:
-            return news
-        kept = []
-        for kind, raw in news:
-            try:
-                foreign = kind > Kind.GONE or not ours >> ((mark_of(raw) & GROUP_MASK) >> GROUP_SHIFT) & 1
-            except DecodeError:
-                foreign = False
-            if foreign:
-                kept.append((kind, raw))
+        """Without those that this kernel, as the original, knows better."""
+        kept, told = self._overlap.judge(news, self.own, self.theirs)
         self.ignored += len(news) - len(kept)
+        if told:
+            self._publish(told)
         return kept
+
+    def _publish(self, news: Sequence[Record]) -> None:
+        self.origin.append(self.now, news)
+        if self.answer is not None:
+            self.answer.touch(news)
+        self.agenda.sent(news)
 
     def _standing(self) -> Standing:
         replica = self.replica
@@ -401,10 +452,15 @@ class Pair:
         self._beacons += 1
         lag_us = origin.lag(now) // 1000
         beacon = encode_beacon(Beacon(self.stream, origin.position, origin.floor, self.own, self._beacons, lag_us))
+        busy = self.own or origin.received < origin.position or self.answer is not None
+        best = self.paths.best
+        # While the best path echoes, the others need only be known to work.
+        alone = busy and best is not None and not best.echo and self._beacons % OTHERS
         for path in self.paths.all:
+            if alone and path is not best:
+                continue
             self.paths.beacon(now, path, self._beacons)
             self.effects.append(Send(self.peer.number, path.network, beacon))
-        busy = self.own or origin.received < origin.position or self.answer is not None
         self._beacon_at = Instant(now + (self._beat if busy else IDLE))
 
     def _tell_flushed(self) -> None:

@@ -61,6 +61,11 @@ class Replica:
         return bool(self._beyond)
 
     @property
+    def ahead(self) -> int:
+        """How far the last payload is beyond what is in order."""
+        return max(self._beyond) - self.received if self._beyond else 0
+
+    @property
     def credit(self) -> int:
         return max(0, min(WINDOW, (QUEUE_MAX - self._queued) // _PAYLOAD_RECORDS))
 
@@ -84,6 +89,8 @@ class Replica:
 
     def arrive(self, sequence: int, records: list[tuple[int, bytes]]) -> Iterator[Arrived]:
         """What is in order because of it, each to be queued before the next is taken."""
+        if self.waiting > 2 * QUEUE_MAX or len(self._queue) > 2 * QUEUE_MAX:
+            return  # nobody who heeds the credit gets so far; it comes again
         if self.received < sequence <= self.received + WINDOW:
             self._beyond[sequence] = records
             yield from self._in_order()

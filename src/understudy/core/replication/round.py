@@ -1,10 +1,10 @@
 """The replica's side of a round: what differs from the origin is wished for, written, and verified (see agreement)."""
 
 from array import array
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
-from understudy.core.replication.agreement import Census, Desk, Selection, flow_id, flow_ids
+from understudy.core.replication.agreement import FLOWS_MAX, Census, Desk, Selection, flow_id, flow_ids
 from understudy.core.replication.events import Kind, Record
 from understudy.core.settings import FlowSettings
 from understudy.errors import DecodeError
@@ -64,7 +64,10 @@ class _Verdict:
 
 
 class Round:
-    """The replica's side. `outcome` is set when it is over."""
+    """The replica's side. `outcome` is set when it is over.
+
+    `first`: this kernel may be empty, so ask when it is known. Otherwise both kernels are listed at the same time.
+    """
 
     def __init__(
         self,
@@ -76,6 +79,8 @@ class Round:
         known: bool = False,
         hold: bool = False,
         touched: Sequence[tuple[int, bytes]] = (),
+        strange: Mapping[int, int] | None = None,
+        first: bool = False,
     ) -> None:
         self.scope, self.groups, self.began = request.scope, request.groups, now
         self.number = request.round
@@ -88,13 +93,19 @@ class Round:
         self.there: dict[int, int] = {}
         self.progress = 0
         """Snapshot entries written so far, for people."""
+        self.strange: dict[int, int] = dict(strange or {})
+        """By bucket: what there the origin has and our file does not keep, as an earlier round found. While the nodes
+        run different files, a bucket that differs by just that does not differ."""
         self.census = Census(self.selection)
         self.listing = self.drain = 0
         self.held = True
         self._known, self._hold = known, hold
         self._desk = desk
         self._stream = request.stream
+        self._request = request
         self._compare = encode_compare(request)
+        self._everything = False
+        """This kernel has no such flow: nothing is compared, all is wished for at once."""
         self._touched = flow_ids(touched)
         self._touched_buckets = bytearray(BUCKETS)
         self._theirs = array("Q", bytes(8 * BUCKETS))
@@ -110,16 +121,18 @@ class Round:
         self._ticket = desk.ticket()
         self._opened = False
         self._last: Instant = now
-        self._asked: Instant = now
-        desk.tell([self._compare])
+        self._asked: Instant | None = None
+        if not first:
+            self._ask(now)
 
     @property
     def repairing(self) -> bool:
         return self.scope is not Scope.COMMAND
 
     def next_deadline(self) -> Instant:
-        asking = not self._answered
-        return Instant(min(self._asked + ASK_AGAIN, self._last + STALL) if asking else self._last + STALL)
+        if self._answered or self._asked is None:
+            return Instant(self._last + STALL)
+        return Instant(min(self._asked + ASK_AGAIN, self._last + STALL))
 
     def advance(self, now: Instant) -> None:
         """Time has passed, or something was written."""
@@ -131,13 +144,14 @@ class Round:
             self._written(now)
         if now - self._last >= STALL:
             self.outcome = Outcome(False, "the round made no progress", self.census.entries, self._total)
-        elif not self._answered and now - self._asked >= ASK_AGAIN:
-            self._asked = now
-            self._desk.tell(encode_wants(self._stream, self.number, self._buckets) if self._wanted else [self._compare])
+        elif not self._answered and self._asked is not None and now - self._asked >= ASK_AGAIN:
+            self._ask(now)
 
     def touch(self, records: Sequence[Record]) -> None:
         """The stream carried these."""
         self._touched.update(flow_ids(records))
+        if len(self._touched) > FLOWS_MAX:
+            self._give_up("more flows changed than a round can remember")
         if not self._wanted:
             for kind, raw in records:
                 if kind <= Kind.GONE:
@@ -155,6 +169,8 @@ class Round:
             self._verify(raws)
         else:
             self.census.add(raws)
+            if self._asked is None and self.census.counts:
+                self._ask(now)
             if self._hold:
                 self._hold_on(raws)
         if last:
@@ -169,7 +185,10 @@ class Round:
         else:
             self._counted = True
             self.cost = now - self.began
-            self._compare_buckets(now)
+            if self._asked is None:
+                self._want_everything(now)
+            else:
+                self._compare_buckets(now)
 
     def word(self, now: Instant, word: int, content: bytes) -> Record | None:
         """The origin's word, in the order of its stream; what is to be written because of it."""
@@ -195,8 +214,9 @@ class Round:
                 if number == self.number and self._wanted:
                     return self._take(now, raw)
             case Word.SNAPSHOT_END:
-                number, _, whole = read_end(content)
+                number, told, whole = read_end(content)
                 if number == self.number and self._wanted and not self._snapshotted:
+                    self._total = told if self._everything else self._total
                     self._answered, self._snapshotted, self._last = True, True, now
                     if not whole:
                         self.outcome = Outcome(
@@ -212,7 +232,21 @@ class Round:
             self.began = now
         else:
             self._verifying = True
-        self.listing = self._desk.list_kernel(self.groups)
+        self.listing = self._desk.list_kernel(self.groups, urgent=self._request.urgent)
+
+    def _ask(self, now: Instant) -> None:
+        """For the first time, or again."""
+        self._asked = now
+        wants = self._wanted and not self._everything
+        self._desk.tell(encode_wants(self._stream, self.number, self._buckets) if wants else [self._compare])
+
+    def _want_everything(self, now: Instant) -> None:
+        self._everything = self._told = True
+        self._differed = BUCKETS
+        self._wanted = bytes([1]) * BUCKETS
+        self.strange.clear()
+        self._compare = encode_compare(replace(self._request, empty=True))
+        self._ask(now)
 
     def _compare_buckets(self, now: Instant) -> None:
         if not (self._counted and self._told) or self.outcome is not None:
@@ -220,7 +254,7 @@ class Round:
         differing = [
             bucket
             for bucket, (ours, theirs) in enumerate(zip(self.census.digests, self._theirs, strict=True))
-            if ours != theirs
+            if ours != theirs and ours ^ theirs != self.strange.get(bucket)
         ]
         touched = self._touched_buckets
         untouched = sum(not touched[bucket] for bucket in differing)
@@ -236,24 +270,34 @@ class Round:
         wanted = bytearray(BUCKETS)
         for bucket in differing:
             wanted[bucket] = 1
+            self.strange.pop(bucket, None)
         self._wanted = bytes(wanted)
-        self._answered, self._asked = False, now
-        self._desk.tell(encode_wants(self._stream, self.number, differing))
+        self._answered = False
+        self._ask(now)
 
     def _take(self, now: Instant, raw: bytes) -> Record | None:
         self._answered, self._last = True, now
-        if not self.selection.group(raw) or half_open(raw):
+        if half_open(raw):
             return None
         bucket, digest = bucket_and_digest(raw)
         if not self._wanted[bucket]:
             return None
+        if not self.selection.group(raw):
+            self.strange[bucket] = self.strange.get(bucket, 0) ^ digest
+            return None
         self._snapshot[flow_id(raw)] = digest
+        if len(self._snapshot) > FLOWS_MAX:
+            self._give_up("more flows differ than a round can remember")
         if not self.repairing:
             if len(self._raws) < _RAWS_MAX:
                 self._raws[flow_id(raw)] = raw
             return None
         self.progress += 1
         return Kind.CHANGED, raw
+
+    def _give_up(self, why: str) -> None:
+        self._touched, self._snapshot = set(), {}
+        self.outcome = self.outcome or Outcome(False, why, self.census.entries, self._total)
 
     def _hold_on(self, raws: Sequence[bytes]) -> None:
         """This kernel was the original: what it has becomes copies, which hold until the origin ends them."""

@@ -11,6 +11,7 @@ from understudy.core.replication.events import Kind, Record
 from understudy.core.settings import FlowSettings, Keeping
 from understudy.errors import DecodeError
 from understudy.wire.conntrack import half_open, mark_of, original
+from understudy.wire.conntrack.attributes import HEADER
 from understudy.wire.conntrack.shape import shape_of
 from understudy.wire.marks import GROUP_MASK, GROUP_SHIFT
 
@@ -73,6 +74,8 @@ def coalesced(records: Sequence[Record]) -> Sequence[Record]:
     """
     if len(records) < 2:
         return records
+    if len({raw[: HEADER + raw[HEADER]] for _, raw in records if len(raw) > HEADER}) == len(records):
+        return records  # the first attribute is the original tuple: no flow occurs twice
     later: dict[bytes, object] = {}
     kept = []
     for record in reversed(records):

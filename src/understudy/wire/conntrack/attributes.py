@@ -2,7 +2,8 @@
 
 The numbers are the kernel's (linux/netfilter/nfnetlink_conntrack.h). What a walk accepts is what every kernel writes:
 each attribute once, those of a tuple in ascending order, padding of zeros. So equal tuples are equal bytes on every
-node, and whatever else arrives is refused. Attributes that are not in the tables are passed over, and never passed on.
+node, and whatever else arrives is refused. Attributes that are not in the tables are passed over, and never passed on:
+at the top because nobody asks for them, inside of others because `known` leaves them out.
 """
 
 import struct
@@ -29,7 +30,7 @@ CTA_IP_V4_SRC, CTA_IP_V4_DST, CTA_IP_V6_SRC, CTA_IP_V6_DST = 1, 2, 3, 4
 CTA_PROTO_NUM, CTA_PROTO_SRC_PORT, CTA_PROTO_DST_PORT = 1, 2, 3
 CTA_PROTO_ICMP_ID, CTA_PROTO_ICMP_TYPE, CTA_PROTO_ICMP_CODE = 4, 5, 6
 CTA_PROTO_ICMPV6_ID, CTA_PROTO_ICMPV6_TYPE, CTA_PROTO_ICMPV6_CODE = 7, 8, 9
-CTA_PROTOINFO_TCP, CTA_PROTOINFO_SCTP = 1, 3
+CTA_PROTOINFO_TCP, CTA_PROTOINFO_DCCP, CTA_PROTOINFO_SCTP = 1, 2, 3
 CTA_PROTOINFO_TCP_STATE, CTA_PROTOINFO_TCP_WSCALE_ORIGINAL, CTA_PROTOINFO_TCP_WSCALE_REPLY = 1, 2, 3
 CTA_PROTOINFO_TCP_FLAGS_ORIGINAL, CTA_PROTOINFO_TCP_FLAGS_REPLY = 4, 5
 CTA_NAT_V4_MINIP, CTA_NAT_V4_MAXIP, CTA_NAT_PROTO, CTA_NAT_V6_MINIP, CTA_NAT_V6_MAXIP = 1, 2, 3, 4, 5
@@ -39,6 +40,7 @@ CTA_EXPECT_MASTER, CTA_EXPECT_TUPLE, CTA_EXPECT_MASK, CTA_EXPECT_TIMEOUT, CTA_EX
 CTA_EXPECT_HELP_NAME, CTA_EXPECT_ZONE, CTA_EXPECT_FLAGS, CTA_EXPECT_CLASS, CTA_EXPECT_NAT, CTA_EXPECT_FN = range(6, 12)
 
 IPS_EXPECTED, IPS_SEEN_REPLY, IPS_ASSURED, IPS_CONFIRMED, IPS_SRC_NAT, IPS_DST_NAT = 1, 2, 4, 8, 16, 32
+IPS_FIXED_TIMEOUT = 1 << 10
 
 _ATTRIBUTE: Final = struct.Struct("=HH")
 
@@ -87,11 +89,11 @@ def _tuple(name: str) -> Nest:
         CTA_PROTO_SRC_PORT: Value("source_port", (2,)),
         CTA_PROTO_DST_PORT: Value("destination_port", (2,)),
         CTA_PROTO_ICMP_ID: Value("id", (2,)),
-        CTA_PROTO_ICMP_TYPE: Value("type", (1,), 0xFF),
-        CTA_PROTO_ICMP_CODE: Value("code", (1,), 0xFF),
+        CTA_PROTO_ICMP_TYPE: Value("type", (1,)),
+        CTA_PROTO_ICMP_CODE: Value("code", (1,)),
         CTA_PROTO_ICMPV6_ID: Value("id", (2,)),
-        CTA_PROTO_ICMPV6_TYPE: Value("type", (1,), 0xFF),
-        CTA_PROTO_ICMPV6_CODE: Value("code", (1,), 0xFF),
+        CTA_PROTO_ICMPV6_TYPE: Value("type", (1,)),
+        CTA_PROTO_ICMPV6_CODE: Value("code", (1,)),
     }
     return Nest(
         name,
@@ -120,13 +122,21 @@ _SCTP: Final = {
     2: Value("tag_original", (4,)),
     3: Value("tag_reply", (4,)),
 }
+_DCCP: Final = {1: Value("state", (1,)), 2: Value("role", (1,)), 3: Value("sequence", (8,))}
 FLOW: Final = Nest(
     "",
     {
         CTA_TUPLE_ORIG: _tuple("original"),
         CTA_TUPLE_REPLY: _tuple("reply"),
         CTA_STATUS: Value("status", (4,)),
-        CTA_PROTOINFO: Nest("info", {CTA_PROTOINFO_TCP: Nest("tcp", _TCP), CTA_PROTOINFO_SCTP: Nest("sctp", _SCTP)}),
+        CTA_PROTOINFO: Nest(
+            "info",
+            {
+                CTA_PROTOINFO_TCP: Nest("tcp", _TCP),
+                CTA_PROTOINFO_DCCP: Nest("dccp", _DCCP),
+                CTA_PROTOINFO_SCTP: Nest("sctp", _SCTP),
+            },
+        ),
         CTA_HELP: Nest("help", {CTA_HELP_NAME: Text("name", 16)}),
         CTA_TIMEOUT: Value("timeout", (4,)),
         CTA_MARK: Value("mark", (4,)),
@@ -159,7 +169,7 @@ EXPECTATION: Final = Nest(
 class Found:
     """What a walk found, by path (`original/ip/source`): where the attribute and where its value are."""
 
-    __slots__ = ("attributes", "fixed", "values")
+    __slots__ = ("attributes", "fixed", "strange", "values")
 
     def __init__(self, size: int) -> None:
         self.attributes: dict[str, Span] = {}
@@ -167,6 +177,8 @@ class Found:
         self.values: dict[str, Span] = {}
         self.fixed = bytearray(size)
         """The bits that make two messages of one size one shape."""
+        self.strange = False
+        """Some attribute holds another that is not in the table."""
 
 
 def walk(raw: bytes, schema: Nest) -> Found:
@@ -197,6 +209,7 @@ def _walk(raw: bytes, span: Span, schema: Nest, path: str, found: Found) -> None
         if member is None:
             if schema.ascending:
                 raise DecodeError("flow-tuple", f"{path} {kind}")
+            found.strange = found.strange or bool(path)
             offset = aligned
             continue
         name = f"{path}/{member.name}" if path else member.name
@@ -218,6 +231,26 @@ def _walk(raw: bytes, span: Span, schema: Nest, path: str, found: Found) -> None
             case Value():
                 _value(raw, value, member, name, found)
         before, offset = kind, aligned
+
+
+def known(raw: bytes, schema: Nest) -> bytes:
+    """A message that was walked, without what is not in the table, at any depth."""
+    return raw[:HEADER] + _known(raw, (HEADER, len(raw)), schema)
+
+
+def _known(raw: bytes, span: Span, schema: Nest) -> bytes:
+    kept = []
+    offset, end = span
+    while offset < end:
+        size, flagged = _ATTRIBUTE.unpack_from(raw, offset)
+        member = schema.members.get(flagged & NLA_TYPE_MASK)
+        following = offset + (size + 3 & ~3)
+        if isinstance(member, Nest):
+            kept.append(attribute(flagged, _known(raw, (offset + HEADER, offset + size), member)))
+        elif member is not None:
+            kept.append(raw[offset:following])
+        offset = following
+    return b"".join(kept)
 
 
 def _value(raw: bytes, span: Span, member: Value, name: str, found: Found) -> None:

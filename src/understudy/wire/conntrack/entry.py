@@ -8,7 +8,15 @@ import zlib
 from hashlib import blake2b
 from typing import Final
 
-from understudy.wire.conntrack.attributes import HEADER, IPS_ASSURED, IPS_DST_NAT, IPS_SEEN_REPLY, IPS_SRC_NAT
+from understudy.wire.conntrack.attributes import (
+    FLOW,
+    HEADER,
+    IPS_ASSURED,
+    IPS_DST_NAT,
+    IPS_SEEN_REPLY,
+    IPS_SRC_NAT,
+    known,
+)
 from understudy.wire.conntrack.shape import shape_of
 
 BUCKETS: Final = 16384
@@ -16,7 +24,7 @@ SYN_SENT, SYN_RECV, ESTABLISHED, SYN_SENT2 = 1, 2, 3, 9
 _HALF_OPEN: Final = frozenset((SYN_SENT, SYN_RECV, SYN_SENT2))
 _AGREED_STATUS: Final = IPS_SEEN_REPLY | IPS_ASSURED | IPS_SRC_NAT | IPS_DST_NAT
 _STATUS: Final = tuple(bytes((each & _AGREED_STATUS,)) for each in range(256))
-_KEY: Final = b"understudy flows"
+_PURPOSE: Final = b"understudy flows"
 
 
 def identity(raw: bytes) -> bytes:
@@ -75,9 +83,12 @@ def half_open(raw: bytes) -> bool:
 
 def portable(raw: bytes) -> bytes:
     """Without what belongs to one kernel: identifier, counters, times, security context, and whatever is not known."""
-    kept = shape_of(raw).kept
+    shape = shape_of(raw)
+    kept = shape.kept
     if len(kept) == 2:  # most events: only the identifier stands between
         return raw[kept[0]] + raw[kept[1]]
+    if shape.strange:
+        return portable(known(raw, FLOW))
     return b"".join([raw[each] for each in kept])
 
 
@@ -99,9 +110,12 @@ def bucket_and_digest(raw: bytes) -> tuple[int, int]:
     strong enough that no two flows hide each other by chance.
     """
     shape = shape_of(raw)
-    content = [raw[each] for each in shape.content]
-    if shape.status:
-        content.append(_STATUS[raw[shape.status]])
-    who = content[0] + raw[shape.zone] if shape.zone else content[0]
-    digest = blake2b(b"".join(content), digest_size=8, key=_KEY).digest()
-    return zlib.crc32(who) % BUCKETS, int.from_bytes(digest, "little")
+    content = shape.content.unpack_from(raw)
+    if shape.order is not None:
+        content = shape.order(content)
+    bucket = zlib.crc32(content[0])
+    if shape.zone:
+        bucket = zlib.crc32(raw[shape.zone], bucket)
+    status = _STATUS[raw[shape.status]] if shape.status else b""
+    digest = blake2b(b"".join(content) + status, digest_size=8, person=_PURPOSE).digest()
+    return bucket % BUCKETS, int.from_bytes(digest, "little")

@@ -10,8 +10,9 @@
   numbers before. A copy without scale and without that flag would drop the first large segment.
 * Copies hold for `HOLD_S`: the kernel tells nobody when a timeout is refreshed, so the end of the original ends them.
   What may be in the way of a client's next try holds for `HALF_OPEN_S`.
-* GRE's own timeouts do not come with a request: the first packet that meets a copy ends it, and the next one makes a
-  new entry by the rules. A tunnel goes on if its inside speaks.
+* GRE keeps its timeouts in the entry, where no request can put them: the first packet that met a copy would end it. So
+  a copy of it has IPS_FIXED_TIMEOUT, which no packet refreshes and no request changes or takes back (EPERM: delete and
+  create). It is there for a day, then the next packet from the inside makes a new entry by the rules.
 * EXPECTED is the kernel's to set, from the master; an update must say what the entry has.
 """
 
@@ -32,12 +33,15 @@ from understudy.wire.conntrack.attributes import (
     CTA_PROTONAT_PORT_MIN,
     CTA_STATUS,
     CTA_TIMEOUT,
+    FLOW,
     HEADER,
     IPS_ASSURED,
     IPS_CONFIRMED,
     IPS_EXPECTED,
+    IPS_FIXED_TIMEOUT,
     IPS_SEEN_REPLY,
     attribute,
+    known,
     nest,
 )
 from understudy.wire.conntrack.entry import SYN_RECV, SYN_SENT, SYN_SENT2
@@ -49,11 +53,18 @@ HOLD_S: Final = 20 * DAY_S
 UNTOUCHED_S: Final = 10 * DAY_S
 """Whoever has more left is a copy that no packet has met: twice the longest timeout that the kernel sets by itself."""
 HALF_OPEN_S: Final = 10
+FIXED_S: Final = DAY_S
+"""Of GRE: a dead tunnel's copy stays so long after a take-over, a live one's is never renewed."""
 
 _TIMEOUT: Final = struct.Struct("=HH").pack(8, CTA_TIMEOUT)
 _NEW_STATUS: Final = IPS_SEEN_REPLY | IPS_ASSURED
 _CREATED: Final = tuple(
     attribute(CTA_STATUS, bytes((0, 0, 0, each & _NEW_STATUS | IPS_CONFIRMED))) for each in range(256)
+)
+_GRE: Final = 47
+_FIXED: Final = tuple(
+    attribute(CTA_STATUS, bytes((0, 0, IPS_FIXED_TIMEOUT >> 8, each & _NEW_STATUS | IPS_CONFIRMED)))
+    for each in range(256)
 )
 _UPDATED: Final = tuple(
     attribute(CTA_STATUS, bytes((0, 0, 0, each & (_NEW_STATUS | IPS_EXPECTED) | IPS_CONFIRMED))) for each in range(256)
@@ -64,19 +75,26 @@ _BE_LIBERAL: Final = 0x08
 _FLAGS: Final = tuple(bytes((each & _KEPT_FLAGS | _BE_LIBERAL, 0xFF)) for each in range(256))
 _HALF_OPEN: Final = (SYN_RECV, SYN_SENT, SYN_SENT2)
 
-# Of `Shape.fields`, by how many they are: the original's turned round, and the values for the reply and the ranges of
-# source and destination. An ICMP identifier is one for both directions, and belongs to the source.
+# Of `Shape.fields`, by how many they are: the original's turned round, the reply as far as it is compared with that,
+# and the values for the reply and the ranges of source and destination. An ICMP identifier is one for both directions,
+# and belongs to the source; type and code of the reply are its own.
 _BY_LENGTH: Final = {
-    8: (itemgetter(1, 0, 3, 2), itemgetter(1, 0, 3, 2, 5, 5, 7, 7, 4, 4, 6, 6)),
-    6: (itemgetter(1, 0, 2), itemgetter(1, 0, 2, 4, 4, 5, 5, 3, 3, 2, 2)),
-    4: (itemgetter(1, 0), itemgetter(1, 0, 3, 3, 2, 2)),
+    10: (itemgetter(1, 0, 2), slice(5, 8), itemgetter(1, 0, 2, 8, 9, 6, 6, 7, 7, 5, 5, 2, 2)),
+    8: (itemgetter(1, 0, 3, 2), slice(4, 8), itemgetter(1, 0, 3, 2, 5, 5, 7, 7, 4, 4, 6, 6)),
+    4: (itemgetter(1, 0), slice(2, 4), itemgetter(1, 0, 3, 3, 2, 2)),
 }
 
 
 def create_request(raw: bytes, hold_s: int = HOLD_S, half_open_s: int = HALF_OPEN_S, *, orphan: bool = False) -> bytes:
     """Make the entry. `orphan`: without its master, where this kernel does not have that."""
     shape = shape_of(raw)
-    parts = _common(raw, shape, _CREATED, hold_s, half_open_s)
+    if shape.strange:
+        raw = known(raw, FLOW)
+        shape = shape_of(raw)
+    if shape.protocol == _GRE:
+        parts = _common(raw, shape, _FIXED, min(hold_s, FIXED_S), half_open_s)
+    else:
+        parts = _common(raw, shape, _CREATED, hold_s, half_open_s)
     parts[0] = _tuples(raw, shape)
     attributes = shape.found.attributes
     for name in ("help", "master"):
@@ -89,6 +107,9 @@ def create_request(raw: bytes, hold_s: int = HOLD_S, half_open_s: int = HALF_OPE
 def update_request(raw: bytes, hold_s: int = HOLD_S, half_open_s: int = HALF_OPEN_S) -> bytes:
     """Make an existing entry what this one is, but for what cannot be changed: translation, master, helper."""
     shape = shape_of(raw)
+    if shape.strange:
+        raw = known(raw, FLOW)
+        shape = shape_of(raw)
     parts = _common(raw, shape, _UPDATED, hold_s, half_open_s)
     parts[0] = raw[: shape.original_end]
     return b"".join(parts)
@@ -139,8 +160,8 @@ def _common(raw: bytes, shape: Shape, status: tuple[bytes, ...], hold_s: int, ha
 def _tuples(raw: bytes, shape: Shape) -> bytes:
     """Header, original and reply; of a translated flow the reply as it were without, and the ranges."""
     fields = shape.fields.unpack_from(raw, HEADER)
-    turned, opened = _BY_LENGTH[len(fields)]
-    if turned(fields) == fields[len(fields) // 2 :]:
+    turned, reply, opened = _BY_LENGTH[len(fields)]
+    if turned(fields) == fields[reply]:
         return raw[: shape.reply_end]
     if shape.translated is None:
         shape.translated = shape.reply_pattern(raw) + _range(shape, CTA_NAT_SRC) + _range(shape, CTA_NAT_DST)

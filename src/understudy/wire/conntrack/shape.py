@@ -10,15 +10,23 @@ The memory of shapes, and of the last message, is only a memory: without it all 
 """
 
 import struct
+from collections.abc import Callable
 from functools import cached_property
+from operator import itemgetter
 from typing import Final
 
 from understudy.errors import DecodeError
 from understudy.wire.conntrack import attributes as cta
 from understudy.wire.conntrack.attributes import AF_INET, FLOW, HEADER, Found, Span, walk
 
-SHAPES_MAX: Final = 256
+SHAPES_MAX: Final = 1024
 """More shapes than kernels write, and few enough that hostile bytes cannot fill the memory."""
+_NEAR: Final = 8
+"""Shapes of one size that are tried one after the other. Any more of them differ in the protocol, which a client may
+choose: they are looked up by it."""
+_PROTOCOL_4: Final = slice(36, 37)
+_PROTOCOL_6: Final = slice(60, 61)
+"""Where the number of the protocol stands, as every kernel writes the original tuple."""
 _PARTS: Final = ("source_port", "destination_port", "id", "type", "code")
 _PORTS: Final = (cta.CTA_PROTO_SRC_PORT, cta.CTA_PROTO_DST_PORT)
 _BARE: Final[tuple[tuple[int, ...], ...]] = ((),)
@@ -36,6 +44,8 @@ _CARRIED: Final = (
     "original", "reply", "zone", "status", "timeout", "info", "help", "labels", "master",
     "sequence_original", "sequence_reply", "synproxy", "mark",
 )  # fmt: skip
+
+Reorder = Callable[[tuple[bytes, ...]], tuple[bytes, ...]]
 
 
 class Shape:
@@ -69,14 +79,17 @@ class Shape:
         self.info: Final = self._info()
         self.extras: Final = merged([found.attributes[each] for each in _WRITTEN if each in found.attributes])[1:]
         """Attributes that go into a request as they stand."""
-        self.kept: Final = merged([found.attributes[each] for each in _CARRIED if each in found.attributes])
-        self.content: Final = self._content()
+        self.strange: Final = found.strange
+        """Whether it must be written anew before any of it is passed on."""
+        carried = [found.attributes[each] for each in _CARRIED if each in found.attributes]
+        self.kept: Final = () if self.strange else merged(carried)
+        self.content, self.order = self._content()
         self.translated: bytes | None = None
         """What requests makes of it once, for translated flows."""
 
     @cached_property
     def fields(self) -> struct.Struct:
-        """Addresses, then ports or identifier, of the original and then of the reply, from the first tuple on."""
+        """Addresses, then ports or what ICMP has, of the original and then of the reply, from the first tuple on."""
         layout, at = "=", HEADER
         for begin, end in (*self._places("original"), *self._places("reply")):
             layout += f"{begin - at}x{end - begin}s"
@@ -93,7 +106,7 @@ class Shape:
 
     def _places(self, direction: str) -> list[Span]:
         names = [f"{direction}/ip/source", f"{direction}/ip/destination"]
-        names += [f"{direction}/proto/{each}" for each in _PARTS[:3]]
+        names += [f"{direction}/proto/{each}" for each in _PARTS]
         return [self.found.values[each] for each in names if each in self.found.values]
 
     @property
@@ -119,12 +132,23 @@ class Shape:
             return None
         return slice(begin, first), first, slice(first + 2, second), second, slice(second + 2, end)
 
-    def _content(self) -> tuple[slice, ...]:
-        """What two kernels must agree on, apart from status: identity, mark, TCP state and scales, labels, helper."""
-        names = ["mark", "info/tcp/state", "info/tcp/scale_original", "info/tcp/scale_reply", "labels", "help/name"]
+    def _content(self) -> tuple[struct.Struct, Reorder | None]:
+        """What two kernels must agree on, apart from status: identity, mark, TCP state and scales, labels, helper.
+
+        As they stand in the message, and the order in which they count (None: the same, as in a kernel's listing).
+        """
+        names = ["info/tcp/state", "info/tcp/scale_original", "info/tcp/scale_reply", "help/name", "mark", "labels"]
         spans = [(HEADER, self.reply_end)] + [self.found.values[each] for each in names if each in self.found.values]
-        zone = self.found.attributes.get("zone")
-        return tuple(slice(*each) for each in (*spans, *([zone] if zone else [])))
+        if "zone" in self.found.attributes:
+            spans.append(self.found.attributes["zone"])
+        layout, at = "=", 0
+        standing = sorted(spans)
+        for begin, end in standing:
+            layout += f"{begin - at}x{end - begin}s"
+            at = end
+        places = [standing.index(each) for each in spans]
+        order: Reorder = itemgetter(*places)
+        return struct.Struct(layout), order if standing != spans else None
 
 
 def check_tuple(raw: bytes, found: Found, path: str) -> None:
@@ -164,6 +188,7 @@ class _Memory:
 
     def __init__(self) -> None:
         self._shapes: dict[int, list[Shape]] = {}
+        self._far: dict[tuple[int, bytes], list[Shape]] = {}
         self._count = 0
         self._raw = b""
         self._shape: Shape | None = None
@@ -177,13 +202,24 @@ class _Memory:
             if number & shape.mask == shape.expected:
                 break
         else:
-            shape = Shape(raw)
-            self._count += 1
-            if self._count > SHAPES_MAX:
-                self._shapes.clear()
-                self._count = 1
-            self._shapes.setdefault(len(raw), []).append(shape)
+            shape = self._further(raw, number)
         self._raw, self._shape = raw, shape
+        return shape
+
+    def _further(self, raw: bytes, number: int) -> Shape:
+        """Not among the nearest: found by its protocol, or learnt."""
+        place = len(raw), raw[_PROTOCOL_4 if raw[:1] == bytes((AF_INET,)) else _PROTOCOL_6]
+        for shape in self._far.get(place, ()):
+            if number & shape.mask == shape.expected:
+                return shape
+        shape = Shape(raw)
+        self._count += 1
+        if self._count > SHAPES_MAX:
+            self._shapes.clear()
+            self._far.clear()
+            self._count = 1
+        near = self._shapes.setdefault(len(raw), [])
+        (near if len(near) < _NEAR else self._far.setdefault(place, [])).append(shape)
         return shape
 
 

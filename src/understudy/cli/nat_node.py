@@ -1,0 +1,68 @@
+"""Asking a node about its NAT: which node, and how. Without an agent, this namespace itself (`--here`)."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from understudy.errors import OperatorError
+
+
+def ask_node(
+    question: dict[str, Any],
+    *,
+    node: str | None,
+    run_dir: Path | None,
+    config: Path | None,
+    here: bool,
+) -> dict[str, Any]:
+    """The answer, with `node`. The Active is asked where none is named. Raises OperatorError."""
+    if config is not None:
+        question = {**question, "config": read_lines(config)}
+    if here:
+        from understudy.agent.nat_orders import answered
+
+        if config is None:
+            raise OperatorError("E7126", "--here needs the lines of this router", "name them with --config FILE.ios")
+        return _taken({**answered(json.dumps(question).encode(), None), "node": "here"})
+    from understudy.agent import client
+
+    path, name = _choose(client.find(run_dir, node, of_one_cluster=True), active=question["do"] == "clear")
+    reply = client.order(path.parent, "nat", "question", json.dumps(question).encode())
+    return _taken({**reply, "node": name})
+
+
+def _choose(found: list[tuple[Path, dict[str, Any]]], *, active: bool) -> tuple[Path, str]:
+    """The node that serves, if several answer; `active`: no other will do. Raises OperatorError."""
+    able = [(path, status) for path, status in found if "error" not in status]
+    serving = [each for each in able if any(group["role"] == "active" for group in each[1]["groups"])]
+    if active and not serving:
+        hint = "without --node the Active is asked; it tells the standby"
+        raise OperatorError("E7128", "a standby's entries are copies: they are cleared where they are made", hint)
+    path, status = (serving or able)[0]
+    return path, str(status["node"])
+
+
+def _taken(reply: dict[str, Any]) -> dict[str, Any]:
+    wrong = reply.get("refused") or reply.get("error")
+    if isinstance(wrong, dict):
+        raise OperatorError(str(wrong["code"]), str(wrong["message"]), str(wrong.get("hint", "")))
+    if wrong:
+        raise OperatorError("E5303", f"{reply['node']}: {wrong}", "look at its journal")
+    return reply
+
+
+def read_lines(path: Path) -> str:
+    """Raises OperatorError E7106."""
+    from understudy.ios.reader import TEXT_MAX
+
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(TEXT_MAX + 1)
+    except OSError as error:
+        raise OperatorError("E7106", f"cannot read {path}: {error.strerror}") from error
+    if len(data) > TEXT_MAX:
+        raise OperatorError("E7101", f"{path}: more than {TEXT_MAX >> 20} MiB", "give the running configuration alone")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return data.decode("latin-1")  # descriptions of former times

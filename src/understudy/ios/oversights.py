@@ -1,0 +1,138 @@
+"""What people overlook: each line is right, and together they do not do what was meant.
+
+Each finding is a code, the line it is told on, and values for its sentence. Time is bounded as in `mistakes`.
+"""
+
+from collections.abc import Iterator
+from ipaddress import IPv4Address, IPv4Network
+from itertools import islice
+from typing import Any
+
+from understudy.ios.hosts import destination, meet
+from understudy.ios.look import Look
+from understudy.ios.model import Dynamic, Entry, Host, Interface, Role, Side, Static
+
+COMPARED_MAX = 20_000
+Oversight = tuple[str, int | None, dict[str, Any]]
+
+
+def find_oversights(look: Look) -> Iterator[Oversight]:
+    yield from _hairpins(look)
+    yield from _global_sources(look)
+    yield from _uncovered(look)
+    yield from _map_order(look)
+
+
+def _permitted(look: Look) -> Iterator[tuple[Dynamic, str, Entry]]:
+    """Entries by which rules of inside sources take flows, each list once."""
+    seen: set[str] = set()
+    for rule in look.configuration.dynamics:
+        for access_list in look.lists_of(rule) if rule.side is Side.INSIDE else ():
+            if access_list.name not in seen:
+                seen.add(access_list.name)
+                yield from ((rule, access_list.name, entry) for entry in access_list.entries if entry.permit)
+
+
+def _hosts_of(look: Look) -> dict[IPv4Address, Static]:
+    """Inside statics of a host or a port by their global address."""
+    return {
+        each.global_: each
+        for each in look.configuration.statics
+        if each.side is Side.INSIDE and each.length is None and each.global_ is not None
+    }
+
+
+def _hairpins(look: Look) -> Iterator[Oversight]:
+    """A list lets inside hosts to the global address of an inside server: such packets are not translated."""
+    statics = _hosts_of(look)
+    if any(Role.STICK in each.roles or Role.ENABLE in each.roles for each in look.configuration.interfaces):
+        return
+    for _, name, entry in islice(_permitted(look), COMPARED_MAX):
+        target = destination(entry)
+        static = statics.get(target.address) if target.group is None and not int(target.wildcard) else None
+        if static is not None:
+            values = {"list": name, "address": static.global_, "local": static.local}
+            yield "hairpin", look.entry_line(name, entry), values
+
+
+def _global_sources(look: Look) -> Iterator[Oversight]:
+    """A list of inside sources that names an address as the outside knows it: it is asked before the translation."""
+    statics = _hosts_of(look)
+    inside = [i.network for each in _with(look, Role.INSIDE) for i in each.addresses]
+    for _, name, entry in islice(_permitted(look), COMPARED_MAX):
+        source = entry.source
+        if source.group is not None or int(source.wildcard):
+            continue
+        own = any(source.address in network for network in inside)
+        pool = look.pool_at(source.address)
+        served = any(rule.side is Side.INSIDE for rule in look.users.get(pool or "", ()))
+        if not own and (source.address in statics or served):
+            yield "list-global", look.entry_line(name, entry), {"list": name, "address": source.address}
+
+
+def _uncovered(look: Look) -> Iterator[Oversight]:
+    """A private network inside that no rule takes leaves as it is."""
+    if not any(rule.side is Side.INSIDE for rule in look.configuration.dynamics):
+        return
+    entries = list(islice(_permitted(look), COMPARED_MAX))
+    networks = [
+        IPv4Network((each.local, each.length), strict=False)
+        for each in look.configuration.statics
+        if each.side is Side.INSIDE and each.length is not None
+    ]
+    hosts = [each.local for each in look.configuration.statics if each.side is Side.INSIDE and each.length is None]
+    compared = 0
+    for interface in _with(look, Role.INSIDE):
+        for network in (i.network for i in interface.addresses):
+            compared += len(entries) + len(networks) + len(hosts)
+            if compared > COMPARED_MAX:
+                return
+            here = Host(network.network_address, network.hostmask)
+            taken = (
+                any(meet(entry.source, here) for _, _, entry in entries)
+                or any(network.overlaps(each) for each in networks)
+                or any(each in network for each in hosts)
+            )
+            # The network of a cable between two routers has no hosts.
+            if (
+                network.is_private
+                and network.prefixlen < 30
+                and not interface.shutdown
+                and interface.vrf is None
+                and not taken
+            ):
+                line = look.lines.get((Role, interface.name, Role.INSIDE))
+                yield "inside-uncovered", line, {"network": network, "interface": interface.name}
+
+
+def _map_order(look: Look) -> Iterator[Oversight]:
+    """Two route-maps that take the same flows: their names decide here and on IOS, their lines on IOS XE."""
+    rules = [each for each in look.configuration.dynamics if each.side is Side.INSIDE and each.route_map in look.maps]
+    for position, later in enumerate(rules[:64]):
+        for earlier in rules[:position]:
+            unlike = str(later.route_map) < str(earlier.route_map) and later.vrf == earlier.vrf
+            if unlike and not _told_apart(look, earlier, later) and _both_take(look, earlier, later):
+                values = {"route_map": later.route_map, "other": earlier.route_map, "line": look.line(earlier)}
+                yield "route-map-order", look.line(later), values
+                break
+
+
+def _told_apart(look: Look, one: Dynamic, other: Dynamic) -> bool:
+    """Whether the two ask for different interfaces."""
+    named = [
+        {word for clause in look.maps[str(rule.route_map)].clauses for m in clause.matches if m[0] == "interface"
+         for word in m[1:]}
+        for rule in (one, other)
+    ]  # fmt: skip
+    return bool(named[0] and named[1]) and not named[0] & named[1]
+
+
+def _both_take(look: Look, one: Dynamic, other: Dynamic) -> bool:
+    first, second = ([e for each in look.lists_of(rule) for e in each.entries if e.permit] for rule in (one, other))
+    if len(first) * len(second) > COMPARED_MAX:
+        return False
+    return any(meet(a.source, b.source) and meet(destination(a), destination(b)) for a in first for b in second)
+
+
+def _with(look: Look, role: Role) -> list[Interface]:
+    return [each for each in look.configuration.interfaces if role in each.roles]

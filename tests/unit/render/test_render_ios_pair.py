@@ -1,0 +1,123 @@
+"""Lines of IOS fitted into the pair's table: what they may not touch, and what they are gated by."""
+
+import re
+from ipaddress import IPv4Network
+from pathlib import Path
+
+import pytest
+
+from understudy.config import load_plan
+from understudy.config.plan import Plan
+from understudy.render import NodeConfig, render_node
+from understudy.render.ios_first import AGAIN_MASK, KEPT
+from understudy.render.ios_pair import render_pair
+from understudy.units import NodeName
+from understudy.wire.marks import GROUP_MASK
+
+ROOT = Path(__file__).parents[3]
+GW1, GW2 = NodeName("gw1"), NodeName("gw2")
+
+
+def config(text: str = "", node: NodeName = GW1) -> NodeConfig:
+    return render_node(plan(text), node)
+
+
+def plan(more: str = "") -> Plan:
+    text = (ROOT / "examples" / "cisco.yaml").read_text()
+    return load_plan((text + more).encode())
+
+
+def chains(ruleset: str) -> dict[str, str]:
+    return {
+        found[1]: found[2] for found in re.finditer(r"^\tchain (\S+) \{\n(.*?)^\t\}", ruleset, re.DOTALL | re.MULTILINE)
+    }
+
+
+def test_the_allocators_maps_are_never_flushed() -> None:
+    ruleset = config().ruleset
+    flushed = set(re.findall(r"^flush (?:map|set) inet understudy (\S+)$", ruleset, re.MULTILINE))
+    kept = {name for name in re.findall(r"^\tmap (\S+) \{", ruleset, re.MULTILINE) if KEPT.fullmatch(name)}
+    assert {"ios_entry_in", "ios_entry_out"} <= kept
+    assert not kept & flushed
+    assert "ios_in_host" in flushed
+
+
+def test_every_translation_sets_the_groups_bits_and_no_other() -> None:
+    """Before the chains of the lines, of forwarded packets only."""
+    post = chains(config().ruleset)["ios_post"].split("\n")
+    marks = [line for line in post if "ct mark set" in line]
+    assert len(marks) == 2
+    assert all(f"ct mark and {~GROUP_MASK & 0xFFFFFFFF:#x} or 0x400" in line for line in marks)
+    assert post.index(marks[0]) < next(at for at, line in enumerate(post) if "jump ios_out" in line)
+
+
+def test_what_the_node_says_in_its_own_name_is_passed_over_first() -> None:
+    post = chains(config().ruleset)["ios_post"].split("\n")
+    assert post[0].strip() == "meta iif 0 fib saddr type local return"
+
+
+def test_services_come_before_lines_and_rules_after_them() -> None:
+    text = (ROOT / "examples" / "cisco.yaml").read_text().replace("nat:\n", "nat: []\n", 1)
+    text = text[: text.index("nat: []")] + (
+        "services:\n  web: {listen: '203.0.113.10:80', servers: ['web1:80'], check: none}\n"
+        "nat:\n  - {source: inside, to: outside}\n  - ip nat inside source static 10.9.0.11 203.0.113.21\n"
+    )
+    found = chains(render_node(load_plan(text.encode()), GW1).ruleset)
+    assert found["prerouting"].index("@services4") < found["prerouting"].index("jump ios_in")
+    assert found["postrouting"].index("jump ios_post") < found["postrouting"].index("ip saddr 10.9.0.0/24 ip daddr !=")
+
+
+def test_held_addresses_are_the_actives_and_no_machines() -> None:
+    """Local by a route of the macvlan, gated by the lease, and never one that a node has on a port."""
+    more = "    - ip nat pool WIDE 203.0.113.1 203.0.113.14 prefix-length 28\n    - access-list 9 permit any\n"
+    made = config(more + "    - ip nat inside source list 9 pool WIDE overload\n")
+    (outside,) = [link for link in made.links if link.network == "outside"]
+    assert IPv4Network("203.0.113.21/32") in outside.held
+    for own in ("203.0.113.1", "203.0.113.2", "203.0.113.10"):
+        assert not any(IPv4Network(own).subnet_of(net) for net in outside.held), own
+    assert any(IPv4Network("203.0.113.3").subnet_of(net) for net in outside.held)
+    assert not next(link for link in made.links if link.network == "inside").held
+    ingress = chains(made.ruleset)["ingress_outside"]
+    assert all(
+        re.search(rf"arp operation request .*{re.escape(str(net))}.* jump gate_1", ingress) for net in outside.held
+    )
+    assert "arp operation reply arp saddr ip !=" in chains(made.ruleset)["leave4"].split("\n")[0]
+    assert dict(outside.sysctls)[f"net/ipv4/conf/{outside.name}/arp_ignore"] == "0"
+
+
+def test_both_nodes_hold_the_same_and_have_the_same_pools() -> None:
+    first, second = config(), config(node=GW2)
+    assert chains(first.ruleset) == chains(second.ruleset)
+    assert first.pools == second.pools
+    assert first.pools is not None
+
+
+def test_without_pools_nobody_has_to_hand_out() -> None:
+    text = (ROOT / "examples" / "cisco.yaml").read_text().replace("pool STAFF\n", "pool STAFF overload\n")
+    made = render_node(load_plan(text.encode()), GW1)
+    assert made.pools is None
+    assert "ios_again" not in chains(made.ruleset)
+
+
+def test_overlapping_networks_leave_by_a_table_of_their_own() -> None:
+    """The rule's mask leaves out the allocator's bits of the packet mark."""
+    made = config("    - ip nat outside source static 10.9.0.50 203.0.113.150\n")
+    (rule,) = [each for each in made.rules if each.action == "lookup"]
+    assert rule.mark is not None
+    assert rule.mark[1] == 0xFFFF_FFFF & ~AGAIN_MASK
+    (outside,) = [link for link in made.links if link.network == "outside"]
+    assert [(table, str(via)) for table, via in outside.detours] == [(rule.target, "203.0.113.254")]
+
+
+def test_a_vrf_is_left_out_and_said() -> None:
+    made = plan("    - ip nat inside source static 10.9.0.77 203.0.113.77 vrf RED\n")
+    pair = render_pair(made, made.groups, {network.name: str(network.name) for network in made.networks})
+    assert pair is not None
+    assert any("VRF RED" in what for what in pair.nat.left_out)
+
+
+@pytest.mark.parametrize("name", ["pair", "stateful", "services"])
+def test_a_file_without_lines_has_nothing_of_them(name: str) -> None:
+    made = render_node(load_plan(ROOT / "examples" / f"{name}.yaml"), GW1)
+    assert "ios_" not in made.ruleset
+    assert made.pools is None
