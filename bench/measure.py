@@ -118,6 +118,24 @@ def simulator(scratch: Path, advertise: str, repetitions: int) -> dict[str, Any]
     }
 
 
+def simulated_faults(scratch: Path, seeds: int) -> dict[str, Any]:
+    out = scratch / "seeds.json"
+    run("sim", "examples/pair.yaml", "--seeds", str(seeds), "--seconds", "600", "--json", str(out), fine=(0, 2))
+    document = json.loads(out.read_text())
+    row = {
+        "what": "pair, all faults",
+        "seeds": document["seeds"],
+        "seconds_a_seed": document["seconds"],
+        "violations": len(document["violations"]),
+        "faults": sum(document["faults"].values()),
+        "kinds_of_faults": len(document["faults"]),
+        "role_changes": document["role_changes"],
+        "events": document["events"],
+        "wall_s": document["wall_s"],
+    }
+    return {"command": f"understudy sim examples/pair.yaml --seeds {seeds} --seconds 600", "rows": [row]}
+
+
 def check_thousand(scratch: Path) -> dict[str, Any]:
     lines = Path(ROOT / "examples/pair.yaml").read_text().split("services:")[0]
     services = "".join(

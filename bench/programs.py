@@ -9,6 +9,7 @@ PROGRAMS = {
     "reload": "Live reload",
     "flood": "Hostile floods",
     "interoperability": "Speaking with keepalived and FRR",
+    "sim-faults": "All faults in the simulator",
     "coverage-500": "Faults that ended with no human",
     "starved-pair": "A starved pair with nothing to do",
     "flows-survival": "Established connections through a power loss",

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from flowparts import PARTS as FLOW_PARTS
-from measure import check_thousand, idle_node, lab_cycles, lab_up, simulator, status_time
+from measure import check_thousand, idle_node, lab_cycles, lab_up, simulated_faults, simulator, status_time
 
 ROOT = Path(__file__).resolve().parents[1]
 PAIR = "examples/pair.yaml"
@@ -101,6 +101,7 @@ PARTS = (
     Part("lab-10", "10 nodes up in at most 1 s", lambda scratch: lab_up(scratch, 10, 7)),
     Part("lab-100", "100 nodes up in at most 10 s", lambda scratch: lab_up(scratch, 100, 5)),
     Part("lab-cycles", "100 cycles leave nothing behind", lambda scratch: lab_cycles(scratch, 100)),
+    Part("sim-faults", "1 000 seeds of 600 s: no violation", lambda scratch: simulated_faults(scratch, 1000)),
     Part("sim-1s", "at least 10 000 x real time at 1 s", lambda scratch: simulator(scratch, "1s", 5)),
     Part("sim-100ms", "at least 1 000 x real time at 100 ms", lambda scratch: simulator(scratch, "100ms", 5)),
     Part("check-1000", "1 000 services checked in at most 1 s", check_thousand),
