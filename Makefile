@@ -18,8 +18,8 @@ setup: ## packages from Debian and the virtual environment (others call it)
 demo: setup ## bring the example pair up, kill its active gateway, report what users felt
 	@scripts/demo $(DEMO_RUNS)
 
-test: setup ## all tests
-	@$(PY) -m pytest
+test: setup ## all tests, files of tests side by side on two CPUs
+	@$(PY) -m pytest -n 2 --dist loadfile
 
 lint: setup ## ruff: style and formatting
 	@$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check .

@@ -9,6 +9,8 @@ from types import TracebackType
 from nft_bed import Machine
 
 from understudy.adapters.conntrack import FlowEvents, FlowTable
+from understudy.adapters.conntrack_writer import BATCH, CT_NEW, FlowWriter
+from understudy.adapters.netlink import NLM_F_CREATE, NLM_F_EXCL
 from understudy.core.replication.events import Kind, Record
 from understudy.lab.namespace import write_sysctl
 from understudy.wire import conntrack
@@ -45,6 +47,14 @@ class Kernel:
     def rules(self, text: str) -> None:
         for line in text.strip().splitlines():
             self.machine.sh(f"nft {line}")
+
+    def have(self, *raws: bytes) -> None:
+        """Entries as if this kernel's own traffic had made them: of any mark, and nobody's copies."""
+        writer = self.machine.run(FlowWriter, 100, 100)
+        creations = [(CT_NEW, NLM_F_CREATE | NLM_F_EXCL, conntrack.create_request(raw, 100)) for raw in raws]
+        for start in range(0, len(creations), BATCH):
+            assert writer.send(creations[start : start + BATCH]) == 0
+        writer.close()
 
     def listed(self, group: int = GROUP) -> list[bytes]:
         return [raw for part in self.table.list({group}) for raw in part]

@@ -9,8 +9,7 @@ from flow_bed import MARK, Kernel
 from nft_bed import in_sandbox
 
 from understudy.adapters.conntrack import FlowTable
-from understudy.adapters.conntrack_writer import CT_NEW, NOT_SHARED, FlowWriter
-from understudy.adapters.netlink import NLM_F_CREATE, NLM_F_EXCL
+from understudy.adapters.conntrack_writer import NOT_SHARED, FlowWriter
 from understudy.core.replication.events import Kind, Record
 from understudy.wire import conntrack
 from understudy.wire.conntrack import Flow, Tcp, Tuple, build
@@ -36,14 +35,6 @@ def gone(*flows: Flow) -> list[Record]:
 def seen(kernel: Kernel) -> set[tuple[int, object, int]]:
     """Port, server, state of what the kernel lists."""
     return {(each.original.here, each.reply.source, each.tcp.state) for each in kernel.flows().values() if each.tcp}
-
-
-def by_itself(kernel: Kernel, *flows: Flow) -> None:
-    """Into the kernel, as if its own traffic made them."""
-    writer = kernel.machine.run(FlowWriter, 100, 100)
-    creations = [conntrack.create_request(build(each), 100) for each in flows]
-    assert writer.send([(CT_NEW, NLM_F_CREATE | NLM_F_EXCL, each) for each in creations]) == 0
-    writer.close()
 
 
 def in_kernel(story: Callable[[Kernel], None]) -> None:
@@ -127,7 +118,7 @@ def test_who_stands_in_the_way_with_the_reply_is_cleared_if_it_is_of_a_group() -
         assert kernel.table.write(changed(new)) == 0
         assert seen(kernel) == {(5000, WEB1, 3)}
         assert kernel.table.write(gone(new)) == 0
-        by_itself(kernel, replace(ghost, mark=0))
+        kernel.have(build(replace(ghost, mark=0)))
         assert kernel.table.write(changed(new)) == 1
         assert kernel.table.refusals == {NOT_SHARED: 1}
         assert kernel.table.count() == 1
@@ -144,7 +135,7 @@ def test_a_peer_touches_no_flow_but_those_of_shared_groups(mark: int) -> None:
     def story(kernel: Kernel) -> None:
         table: FlowTable = kernel.machine.run(lambda: FlowTable(groups={1}))
         own, absent = flow(22, mark=mark), flow(23, mark=mark)
-        by_itself(kernel, own)
+        kernel.have(build(own))
         before = [conntrack.portable(raw) for raw in kernel.listed(mark // MARK)]
         claimed = replace(own, mark=MARK)
         records = [
@@ -237,8 +228,7 @@ def test_lists_are_of_the_groups_asked_for() -> None:
     def story(kernel: Kernel) -> None:
         flows = [flow(port, mark=(port % 3) << 10 | 0xFFFF_C000) for port in range(1, 901)]
         assert kernel.table.write(changed(*flows)) == 300  # what is of no group only its own traffic makes
-        for start in range(2, 900, 300):
-            by_itself(kernel, *flows[start : start + 300 : 3])
+        kernel.have(*map(build, flows[2::3]))
         for groups, count in (({1}, 300), ({1, 2}, 600), ({0}, 300), ({3}, 0), (set(), 0)):
             parts = list(kernel.table.list(groups))
             assert sum(map(len, parts)) == count, groups

@@ -101,7 +101,7 @@ CODES: Mapping[str, str] = MappingProxyType(
         "E2703": "The text is not an Understudy key.",
         "E2704": "The file exists and is not overwritten.",
         "E2705": "The plan has no such node.",
-        "E2706": "The key file is at another step of a rotation.",
+        "E2706": "The key file is at another step of a rotation, or another command is changing it.",
         "E2901": "Not yet: other modes than active-standby.",
         "E2902": "Not yet: groups of more than two nodes.",
         "E2905": "Not yet: this key.",

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from understudy.agent import client
-from understudy.errors import OperatorError
 
 BUSY_PATIENCE_S = 5.0
 """For another request to the same node: each is short."""
@@ -91,8 +90,3 @@ def not_ours(reply: Reply) -> bool:
     """What the node runs is no file of this change."""
     error = reply.get("error")
     return isinstance(error, Mapping) and error["code"] == NOT_OURS
-
-
-def gone(error: OperatorError) -> bool:
-    """The agent is not there, for this moment or for good."""
-    return error.code in ("E5301", "E5303")
