@@ -33,6 +33,7 @@ _DRILLED = (
     "tcp_established", "tcp_survived", "tcp_reset", "udp_established", "udp_survived", "packets_lost", "outage_ms",
 )  # fmt: skip
 COLUMNS: dict[str, tuple[str, ...]] = {
+    "coverage-500": ("ended", "outage_ms", "dual_answer_ms", "overlap_ms", "load"),
     "flows-survival": _STRUCK,
     "flows-idle": (*_STRUCK, "udp_established", "udp_survived"),
     "flows-switchover": _STRUCK,
@@ -51,6 +52,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 """Figures of a part's page where its rows have more than a page wants."""
 KINDS = {
+    "coverage-500": ("fault",),
     "flows-apply": ("contender", "change", "result"),
     "flows-gate": ("contender", "case"),
     "flows-truth": ("contender", "case"),
@@ -99,20 +101,38 @@ def middle_and_worst(values: list[float], *, least: bool = False) -> str:
     return f"{figure(median(values))}, {worst}"
 
 
+def believable(row: dict[str, Any]) -> bool:
+    """Where a run was repeated within its row, `counts` says whether one of them was measured well."""
+    return bool(row["counts"]) if "counts" in row else not row.get("void")
+
+
+def unexpected_ends(rows: list[dict[str, Any]]) -> str:
+    """How many faults ended as they must, and each that did not; nothing for rows that do not say."""
+    if not all("ended" in row for row in rows):
+        return ""
+    ended = sum(row["ended"] for row in rows)
+    text = f"\n\n{ended} of {len(rows)} ended as they must: {100 * ended / len(rows):.2f} %."
+    for row in rows:
+        if not row["ended"]:
+            text += f"\n* number {row['number']}, {row['fault']}, {row['file']}: {'; '.join(row['why'])}"
+    return text
+
+
 def programs_section(documents: dict[str, dict[str, Any]]) -> str:
     text = ""
     for name, title in PROGRAMS.items():
         if name in documents:
             document = documents[name]
-            void = [row for row in document["rows"] if row.get("void")]
-            believed = [row for row in document["rows"] if not row.get("void")]
+            void = [row for row in document["rows"] if not believable(row)]
+            believed = [row for row in document["rows"] if believable(row)]
             if not believed:
                 continue
             table = rows_table(
                 believed, KINDS.get(name, ("contender",) if name in COLUMNS else ()), COLUMNS.get(name, ())
             )
             if void:
-                table += f"\n\n{len(void)} runs were void and repeated."
+                table += f"\n\n{len(void)} runs were void{'' if 'counts' in void[0] else ' and repeated'}."
+            table += unexpected_ends(believed)
             text += f"\n## {title}\n\nBar: {document['claim']}. Command: `{document['command']}`; it ended with {document['exit']}.\n\n{table}\n"
     return text
 
