@@ -304,12 +304,12 @@ def test_another_file_begins_replication_anew_and_loses_nothing(world: World) ->
             pids = {node: world.pid(node, "flows") for node in NODES}
             since = time.monotonic_ns()
             _give(world, (standby, active), text)
-            assert all(world.pid(node, "flows") not in (0, pids[node]) for node in NODES)
+            world.until(lambda pids=pids: all(world.pid(n, "flows") not in (0, pids[n]) for n in NODES))  # type: ignore[misc]
             world.until(lambda since=since: proven(world, standby) > since, COMPLETE_S)  # type: ignore[misc]
             assert entries(world, standby, port) == entries(world, active, port) != []
         _give(world, (standby, active), stateless)
-        assert [world.pid(node, "flows") for node in NODES] == [0, 0]
-        assert world.group(standby)["flows"] is None
+        world.until(lambda: [world.pid(node, "flows") for node in NODES] == [0, 0])
+        world.until(lambda: world.group(standby)["flows"] is None)
         assert "no flows are kept" in world.ask(standby, "flows")["error"]
         _give(world, (standby, active), TEXT)
         settle(world)
