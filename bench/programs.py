@@ -33,7 +33,7 @@ _DRILLED = (
     "tcp_established", "tcp_survived", "tcp_reset", "udp_established", "udp_survived", "packets_lost", "outage_ms",
 )  # fmt: skip
 COLUMNS: dict[str, tuple[str, ...]] = {
-    "coverage-500": ("ended", "outage_ms", "dual_answer_ms", "overlap_ms", "load"),
+    "coverage-500": ("ended", "outage_ms", "tcp_reset", "dual_answer_ms", "overlap_ms", "load"),
     "flows-survival": _STRUCK,
     "flows-idle": (*_STRUCK, "udp_established", "udp_survived"),
     "flows-switchover": _STRUCK,
