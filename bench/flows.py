@@ -33,6 +33,7 @@ from flowparts import ALL, OURS, PARTS, Part, Strike
 from injections import FAULTS
 from strikes import Stand, Unrest
 from summary import Row
+from turn import turn
 from witness import witness
 
 from understudy.config import load_plan
@@ -136,6 +137,10 @@ class Strikes:
         report(None)
 
     def _measured(self, run: Run, report: Report) -> bool:
+        with turn():
+            return self._measured_alone(run, report)
+
+    def _measured_alone(self, run: Run, report: Report) -> bool:
         begun = time.monotonic()
         try:
             found = self._stand(run.contender).strike(FAULTS[self._strike.fault], run.number, run.phase)
@@ -169,6 +174,11 @@ class BedRun:
         self._part, self._run, self._state, self._quick = part, run, state, quick
 
     def __call__(self, report: Report) -> None:
+        with turn():
+            self._measure(report)
+        report(None)
+
+    def _measure(self, report: Report) -> None:
         begun = time.monotonic()
         assert self._part.bed is not None
         try:
@@ -177,7 +187,6 @@ class BedRun:
         except (EnvironmentFailure, OperatorError) as failure:
             found = {"void": f"not run: {failure}"}
         report(row_of(self._run, begun, found))
-        report(None)
 
 
 # -- outside --
@@ -236,9 +245,10 @@ def measure(part: Part, planned: Sequence[Run], directory: Path, *, quick: bool)
             left = left_of(left, rows_of(book.path))
     elif part.command is not None:
         for run in left:
-            begun = time.monotonic()
             try:
-                found = part.command(run.case, run.number, quick)
+                with turn():
+                    begun = time.monotonic()
+                    found = part.command(run.case, run.number, quick)
             except (RuntimeError, OSError, ValueError, KeyError) as failure:
                 found = [{"void": f"not run: {str(failure)[-400:]}"}]
             for row in found:

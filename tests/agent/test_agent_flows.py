@@ -1,5 +1,6 @@
 """Replicated flows on a pair of real agents: what is in the Active's kernel is in the standby's, whoever dies."""
 
+import json
 import os
 import signal
 import socket
@@ -10,11 +11,13 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from agent_worlds import NODES, ROOT, World, in_lab, other
+from typer.testing import CliRunner
 
 from understudy.adapters.channel import FLOWS_PORT, MAGIC, Channel, key_id
 from understudy.adapters.conntrack import FlowTable
 from understudy.agent import client
 from understudy.agent.flows_link import SILENT
+from understudy.cli.app import app
 from understudy.errors import OperatorError
 from understudy.wire.conntrack import decode, identity, mark_of, tcp_state
 
@@ -185,6 +188,33 @@ def test_a_frozen_replicator_holds_nobody_up(world: World) -> None:
         world.until(lambda: world.pid(standby, "flows") not in (0, frozen), 15)
         assert [event["subject"] for event in world.events(standby, "stuck")] == ["flows"]
         world.until(lambda: flows(world, standby).get("running"))
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(frozen, signal.SIGCONT)
+    world.lab.start_agent(active)
+
+
+@in_lab
+def test_an_operators_waiver_is_the_reason_of_the_next_promotion_of_a_standby_only(world: World) -> None:
+    """The command finds the standby by itself; the Active refuses it. Without a waiver the reason would be another."""
+    active = settle(world)
+    standby = other(active)
+    words = ["waive", "--run-dir", str(world.lab.state), "--json"]
+    refused = CliRunner().invoke(app, [*words, "--node", active])
+    assert refused.exit_code == 1
+    assert json.loads(refused.stdout)["error"]["code"] == "E5313"
+    frozen = world.pid(standby, "flows")
+    os.kill(frozen, signal.SIGSTOP)
+    try:
+        world.until(lambda: flows(world, standby).get("running") is False, 6)
+        done = CliRunner().invoke(app, words)
+        assert (done.exit_code, done.stderr) == (0, "")
+        assert json.loads(done.stdout) == {"schema": "understudy.waive/1", "node": standby, "group": "edge"}
+        since = time.monotonic_ns()
+        world.lab.kill_agent(active)
+        world.until(lambda: world.role(standby) == "active", 5)
+        told = world.events(standby, "gate-waived", since)
+        assert [event["detail"] for event in told] == ["an operator waived it"]
     finally:
         with suppress(ProcessLookupError):
             os.kill(frozen, signal.SIGCONT)

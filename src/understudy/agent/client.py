@@ -139,8 +139,17 @@ def find(
     return found
 
 
-def active_of(statuses: list[tuple[Path, dict[str, Any]]], group: str | None) -> tuple[Path, str]:
-    """Control socket of the node that is Active for `group` (or the only group), and the group's name."""
+def only(statuses: list[tuple[Path, dict[str, Any]]]) -> tuple[Path, dict[str, Any]]:
+    """The one that answers, of what `find` gave. Raises OperatorError if several do."""
+    found = [(path, status) for path, status in statuses if "error" not in status]
+    if len(found) > 1:
+        names = ", ".join(status["node"] for _, status in found)
+        raise OperatorError("E5306", f"which node? {names} answer here", "name one with --node")
+    return found[0]
+
+
+def group_of(statuses: list[tuple[Path, dict[str, Any]]], group: str | None) -> str:
+    """The name of `group`, or of the only one that there is. Raises OperatorError."""
     names = sorted({g["name"] for _, status in statuses for g in status["groups"]})
     if group is None:
         if len(names) != 1:
@@ -148,6 +157,12 @@ def active_of(statuses: list[tuple[Path, dict[str, Any]]], group: str | None) ->
         group = names[0]
     if group not in names:
         raise OperatorError("E5304", f"there is no group {group}", f"there are {', '.join(names)}")
+    return group
+
+
+def active_of(statuses: list[tuple[Path, dict[str, Any]]], group: str | None) -> tuple[Path, str]:
+    """Control socket of the node that is Active for `group` (or the only group), and the group's name."""
+    group = group_of(statuses, group)
     for path, status in statuses:
         for each in status["groups"]:
             if each["name"] == group and each["role"] == "active":

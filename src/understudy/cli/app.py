@@ -20,6 +20,7 @@ COMMANDS = (
     "status",
     "flows",
     "switchover",
+    "waive",
     "reload",
     "apply",
     "maintenance",

@@ -34,6 +34,10 @@ SENTENCES = (
     ("{0} rests: it never becomes Active", "{0} 쉼: 활성이 되지 않음"),
     ("{0} stands by again", "{0} 다시 대기함"),
     (
+        "{0} serves {1} without the state, if it is to within a minute",
+        "{0}: 1분 안에 {1}을(를) 맡게 되면 상태 없이 서비스함",
+    ),
+    (
         "{0} does not answer: {1}",
         "{0} 응답 없음: {1}",
     ),

@@ -39,12 +39,7 @@ def maintenance(
     from understudy.agent import client
 
     say = korean.speaker(lang)
-    answers = client.find(run_dir, node, cluster, of_one_cluster=True)
-    found = [(path, status) for path, status in answers if "error" not in status]
-    if len(found) > 1:
-        names = ", ".join(status["node"] for _, status in found)
-        raise OperatorError("E5306", f"which node? {names} answer here", "name one with --node")
-    path, status = found[0]
+    path, status = client.only(client.find(run_dir, node, cluster, of_one_cluster=True))
     reply = client.ask(path, "maintenance", on=state is Switch.on, force=force)
     if reply.get("error"):
         raise OperatorError("E5311", str(reply["error"]), "understudy status shows what each node sees")
