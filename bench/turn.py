@@ -3,11 +3,13 @@
 import fcntl
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 PATH = Path(os.environ.get("UNDERSTUDY_BENCH_LOCK") or Path(tempfile.gettempdir()) / "understudy-bench.lock")
+YIELD_S = 0.2
 
 
 @contextmanager
@@ -16,3 +18,5 @@ def turn() -> Iterator[None]:
     with PATH.open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+    # The kernel only wakes those who wait; who goes on at once would take the lock before them.
+    time.sleep(YIELD_S)
