@@ -17,6 +17,10 @@ def turn() -> Iterator[None]:
     """Wait until nobody else on this machine holds the lock (`flock PATH COMMAND`), and hold it."""
     with PATH.open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+        try:
+            yield
+        finally:
+            # Processes forked meanwhile still have the file open: to close it would not do.
+            fcntl.flock(lock, fcntl.LOCK_UN)
     # The kernel only wakes those who wait; who goes on at once would take the lock before them.
     time.sleep(YIELD_S)
