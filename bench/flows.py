@@ -33,7 +33,7 @@ from flowparts import ALL, OURS, PARTS, Part, Strike
 from injections import FAULTS
 from strikes import Stand, Unrest
 from summary import Row
-from turn import turn
+from turn import Turn, turn
 from witness import witness
 
 from understudy.config import load_plan
@@ -127,6 +127,7 @@ class Strikes:
         self._strike, self._runs, self._state = strike, runs, state
         self._plan = plan_for(strike)
         self._stands: dict[str, Stand] = {}
+        self._turn = Turn()
 
     def __call__(self, report: Report) -> None:
         runs = list(self._runs)
@@ -134,10 +135,11 @@ class Strikes:
             runs = [run for run in runs if not self._measured(run, report)]
         for stand in self._stands.values():
             stand.lab.down()
+        self._turn.end()
         report(None)
 
     def _measured(self, run: Run, report: Report) -> bool:
-        with turn():
+        with self._turn.run():
             return self._measured_alone(run, report)
 
     def _measured_alone(self, run: Run, report: Report) -> bool:
