@@ -192,7 +192,7 @@ def test_a_kernel_that_answers_for_a_backup_is_seen() -> None:
     core = pair.machine("gw1").core
     assert core is not None
     out: list[Effect] = []
-    core.groups[pair.group]._stand_down(Instant(pair.world.now), "test", "test", "on purpose", out)
+    core.groups[pair.group].tenure.give_up(Instant(pair.world.now), "test", "test", "on purpose", out)
     for effect in out:
         if isinstance(effect, Moved):
             pair.world._moved(pair.machine("gw1"), effect)
@@ -202,7 +202,7 @@ def test_a_kernel_that_answers_for_a_backup_is_seen() -> None:
 def test_a_role_change_with_nothing_wrong_is_seen() -> None:
     """A node that hands over out of boredom."""
     pair = stage()
-    pair.world.checker.calm_from = pair.world.now
+    pair.world.checker.moves.calm_from = pair.world.now
     core = pair.machine("gw1").core
     assert core is not None
     out: list[Effect] = []
@@ -248,7 +248,7 @@ def test_endless_role_changes_are_seen() -> None:
     def story() -> None:
         for _ in range(20):
             pair.break_now("switchover", target="edge")
-            pair.world.checker.disturbances = 0
+            pair.world.checker.moves.disturbances = 0
             pair.run_for(2 * SECOND)
 
     assert violated(story) == "flap"
@@ -260,7 +260,7 @@ def test_a_deadline_that_does_not_move_is_seen() -> None:
     class Stuck(Node):
         def next_deadline(self) -> Instant | None:
             due = super().next_deadline()
-            return due if due is None or self._sequence < 20 else Instant(self._sent_at)
+            return due if due is None or self.pulse.sequence < 20 else Instant(self.pulse.sent_at)
 
     assert violated(lambda: stage(make_node=Stuck)) == "clock"
 
@@ -277,7 +277,7 @@ def test_an_assertion_in_the_core_is_seen() -> None:
 
     class Fragile(Node):
         def handle(self, now: Instant, event: Event) -> list[Effect]:
-            assert self._sequence < 50
+            assert self.pulse.sequence < 50
             return super().handle(now, event)
 
     assert violated(lambda: stage(make_node=Fragile)) == "no-exception"
@@ -324,6 +324,6 @@ def test_equal_priorities_do_not_stop_a_pair() -> None:
 
     world = World(load_plan(PAIR), 1, settings=same)
     for machine in world.machines.values():
-        world.at(0, world.boot, machine)
+        world.at(0, world.processes.boot, machine)
     world.run(30 * SECOND)
     world.checker.converged(faults_over_for=30 * SECOND)

@@ -97,11 +97,11 @@ def test_the_story_walks_the_row(row: str) -> None:
     file = files.get(lines[0] if lines else "")
     slowly = lines[:1] == ("at 1s",)
     stage = Stage(load_plan(file or PAIR, parse_duration("1s") if slowly else None))
-    before = {} if row in ("started", "serves", "hears-active") else stage.world.rows_walked()
+    before = {} if row in ("started", "serves", "hears-active") else stage.world.processes.rows_walked()
     for fault in faults(lines[file is not None or slowly :], stage.begin):
         stage.injector.schedule(fault)
     stage.run_for(parse_duration("14s"))
-    assert stage.world.rows_walked().get(row, 0) > before.get(row, 0)
+    assert stage.world.processes.rows_walked().get(row, 0) > before.get(row, 0)
 
 
 def test_no_row_is_without_a_story() -> None:

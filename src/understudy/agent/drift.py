@@ -9,17 +9,17 @@ The kernel tells nobody of most settings: those are read every 50 ms, from files
 0.3 to 0.4 % of a CPU.
 """
 
-import select
 import socket
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any, Final
 
 from understudy.adapters.damage import Inspector
 from understudy.adapters.nftables import Nft
-from understudy.adapters.watch import NewsLostError, RouteWatch, RulesetWatch, Transaction
+from understudy.adapters.watch import NewsLostError, RouteWatch
+from understudy.agent.guardian import Guardian
 from understudy.agent.messages import Message
+from understudy.agent.ruleset_news import TOO_MANY, RulesetNews, summary
 from understudy.core.repair import (
     AlarmEnded,
     AlarmRaised,
@@ -34,23 +34,14 @@ from understudy.core.repair import (
     Tick,
 )
 from understudy.errors import EnvironmentFailure
-from understudy.render.ios_first import KEPT
 from understudy.render.model import NodeConfig
-from understudy.render.text import FAMILY_INET, TABLE
 from understudy.units import MILLISECOND, SECOND, Duration, GroupName, Instant
 
 SYSCTLS_EVERY: Duration = 50 * MILLISECOND
 FIRST_TURN_LATER: Duration = 200 * MILLISECOND
-GUARD_EVERY: Duration = SECOND
-"""How often the guard is tried again while other hands, that are about to end, hold theirs."""
-WORDS_MAX = 4
-TOO_MANY: Final = "more changes at once than could be followed: applied again"
-MISSING: Final = "a table, chain, set or map is missing"
 ANNOUNCED: Final = frozenset({Kind.RULESET, Kind.LINKS, Kind.ADDRESSES})
 """What is not over with the repair: the lease may be gone with the rule set, and neighbours may have learned that
 nobody answers."""
-_PROBED = f"chain probe of {FAMILY_INET} {TABLE} added"
-_PROBE = f"add chain {FAMILY_INET} {TABLE} probe\ndelete chain {FAMILY_INET} {TABLE} probe\n"
 
 
 class Drift:
@@ -65,19 +56,14 @@ class Drift:
         self._nft = nft
         self._ruleset = ruleset
         self._unquieten = unquieten
-        self._guard: Nft | None = None
-        self._guard_at = 0
         self._inspector = Inspector(config)
-        self._news_of_rules = RulesetWatch(TABLE)
+        self._guardian = Guardian()
+        self._news_of_rules = RulesetNews(nft, ruleset)
         self._news_of_routes = RouteWatch()
-        self._own: int | None = None
-        """Our process id, as the machine's first process namespace counts. Unknown, no rule set is anybody's drift."""
         self._mender = Mender()
         self._roles: dict[GroupName, bool] = {}
         self._damage: dict[Kind, tuple[str, str]] = {}
         """What differs at this moment, and who did it."""
-        self._beyond_rules = False
-        """What was changed of the rule set is more than rules of chains."""
         self._to_refill = False
         self._sysctls_at = 0
         self._count = 0
@@ -124,7 +110,7 @@ class Drift:
     def rest(self) -> None:
         """Watch no more, and let other hands make the guard; until the next `begin`."""
         self._watching = False
-        self._drop_guard()
+        self._guardian.drop()
 
     def close(self) -> None:
         self.rest()
@@ -158,21 +144,24 @@ class Drift:
         if now >= self._sysctls_at:
             self._sysctls_at = now + SYSCTLS_EVERY
             kinds.add(Kind.SYSCTLS)
-        if self._guard is None and (self._unseen or 0 < self._guard_at <= now):
-            self._make_guard()
+        if self._guardian.wanted(now, self._unseen):
+            self._guardian.make(self._config.guard)
         if self._unseen:
             self._unseen = False
             kinds.update(Kind)
         try:
             if self._to_refill:
                 self._refill()
-            if self._own is None:
-                self._learn_own_pid()
-            if self._news_of_rules.socket in ready:
-                self._take_ruleset_news()
+            if not self._news_of_rules.knows_us:
+                self._news_of_rules.learn_own_pid()
+            if self._news_of_rules.socket in ready and self._news_of_rules.read():
+                self._repaired.add(Kind.RULESET)
+                self._tell({"kind": "news-lost", "subject": "ruleset", "detail": TOO_MANY})
+            self._take_damage_of_rules()
             self._look(kinds, who)
         except (EnvironmentFailure, OSError, ValueError) as failure:
             self._tell({"kind": "error", "subject": "drift", "detail": str(failure)})
+        self._take_damage_of_rules()
         for kind, (what, whose) in list(self._damage.items()):
             self._feed(Differs(kind, what, whose))
         deadline = self._mender.next_deadline()
@@ -186,37 +175,10 @@ class Drift:
 
     # --- finding
 
-    def _take_ruleset_news(self) -> None:
-        try:
-            for transaction in self._news_of_rules.read():
-                self._judge(transaction)
-        except NewsLostError:
-            self._follow_lost_news()
-
-    def _follow_lost_news(self) -> None:
-        """Somebody loads a set of a hundred thousand elements: mostly that is none of ours, and no fight."""
-        if not self._nft.holds(self._ruleset()):
-            self._miss(MISSING)
-            return
-        self._nft.apply(self._ruleset())
-        self._pass_over_own()
-        self._repaired.add(Kind.RULESET)
-        self._tell({"kind": "news-lost", "subject": "ruleset", "detail": TOO_MANY})
-
-    def _judge(self, transaction: Transaction) -> None:
-        if transaction.pid == self._own:
-            self._news_of_rules.pass_over(transaction.port)
-            return
-        # What the allocator fills is no drift (agent.pools).
-        transaction = replace(transaction, touched=tuple(each for each in transaction.touched if not _is_kept(each)))
-        if transaction.touched and self._own is not None:
-            self._beyond_rules = self._beyond_rules or not transaction.only_rules
-            self._damage[Kind.RULESET] = (_summary(transaction.touched), transaction.who)
-
-    def _miss(self, what: str) -> None:
-        """Nobody said who it was, nor exactly what."""
-        self._beyond_rules = True
-        self._damage[Kind.RULESET] = (what, "")
+    def _take_damage_of_rules(self) -> None:
+        found = self._news_of_rules.take()
+        if found is not None:
+            self._damage[Kind.RULESET] = found
 
     def _take_route_news(self) -> tuple[set[Kind], str]:
         """What to look at, and who may have changed it."""
@@ -240,7 +202,7 @@ class Drift:
             found[Kind.SYSCTLS] = self._inspector.look_at_sysctls()
         for kind, words in found.items():
             if words:
-                self._damage[kind] = (_summary(words), who if kind is not Kind.SYSCTLS else "")
+                self._damage[kind] = (summary(words), who if kind is not Kind.SYSCTLS else "")
             elif self._damage.pop(kind, None) is not None or kind in self._alarms:
                 self._feed(Right(kind))
 
@@ -281,7 +243,7 @@ class Drift:
             case Kind.RULESET:
                 self._nft.restore_rules(self._ruleset())
                 self._nft.run(self._unquieten())  # an element that others put there would stay
-                self._to_refill, self._beyond_rules = self._beyond_rules, False
+                self._to_refill = self._news_of_rules.take_beyond_rules()
             case Kind.LINKS | Kind.ADDRESSES:
                 self._inspector.repair_links(self._roles)
             case Kind.RULES:
@@ -298,75 +260,8 @@ class Drift:
         try:
             self._nft.apply(self._ruleset())
         except EnvironmentFailure as failure:
-            self._miss(f"sets and maps are not filled: {failure.reason}")
-        self._pass_over_own()
+            self._news_of_rules.miss(f"sets and maps are not filled: {failure.reason}")
+        self._news_of_rules.pass_over_own()
 
     def _tell(self, line: dict[str, Any]) -> None:
         self._lines.append(line)
-
-    # --- the guard, and who we are
-
-    def _make_guard(self) -> None:
-        """The table that holds through a flush; by a socket of its own, which does nothing else."""
-        self._guard_at = 0
-        guard = self._guard or Nft()
-        try:
-            guard.run(self._config.guard)
-            self._guard = guard
-        except EnvironmentFailure as failure:
-            guard.close()
-            self._guard = None
-            if "not permitted" in failure.reason:  # other hands hold theirs
-                self._guard_at = time.monotonic_ns() + GUARD_EVERY
-
-    def _drop_guard(self) -> None:
-        if self._guard is not None:
-            self._guard.close()
-            self._guard = None
-
-    def _learn_own_pid(self) -> None:
-        """By a transaction that changes nothing: news name a process as the first process namespace counts.
-
-        Before it there is the news of the whole rule set that was just made, more than the socket may hold.
-        """
-        seen: list[Transaction] = []
-        lost = False
-        try:
-            seen += self._news_of_rules.read()
-        except NewsLostError:
-            lost = True
-        try:
-            self._nft.run(_PROBE)
-            seen += self._news_of_rules.read()
-        except (EnvironmentFailure, NewsLostError):
-            lost = True
-        probe = next((each for each in seen if _PROBED in each.touched), None)
-        self._own = probe.pid if probe is not None else None
-        for transaction in seen:
-            self._judge(transaction)
-        if lost and not self._nft.holds(self._ruleset()):
-            self._miss(MISSING)
-
-    def _pass_over_own(self) -> None:
-        """A rule set of thousands of services is more news than the socket holds: that is no drift."""
-        lost = False
-        while select.select([self._news_of_rules.socket], [], [], 0)[0]:
-            try:
-                for transaction in self._news_of_rules.read():
-                    self._judge(transaction)
-            except NewsLostError:
-                lost = True
-        if lost and not self._nft.holds(self._ruleset()):
-            self._miss(MISSING)
-
-
-def _is_kept(word: str) -> bool:
-    noun, _, rest = word.partition(" in ")
-    return noun.startswith("element ") and KEPT.fullmatch(rest.partition(" of ")[0]) is not None
-
-
-def _summary(words: Sequence[str]) -> str:
-    """The worst first, and not too many."""
-    ranked = [each for each in words if each.startswith("table ") and each.endswith(" deleted")] or list(words)
-    more = len(ranked) - WORDS_MAX
-    return ", ".join(ranked[:WORDS_MAX]) + (f" and {more} more" if more > 0 else "")

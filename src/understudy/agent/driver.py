@@ -13,13 +13,15 @@ from collections.abc import Callable, Mapping
 from ipaddress import ip_address
 from typing import Any
 
-from understudy.adapters.channel import DATAGRAM_MAX, Channel
+from understudy.adapters.channel import Channel
 from understudy.adapters.links import LinkWatch
 from understudy.agent.control import Control
 from understudy.agent.flows_link import BEAT, FlowsLink
+from understudy.agent.hands_link import HandsLink
 from understudy.agent.journal import JournalSender, describe
 from understudy.agent.lans import Lan
-from understudy.agent.messages import Message, receive, send
+from understudy.agent.listener import Listener
+from understudy.agent.messages import Message, receive
 from understudy.agent.speaker import Speaker
 from understudy.core.effects import (
     Announce,
@@ -40,7 +42,6 @@ from understudy.core.effects import (
     SetServers,
 )
 from understudy.core.events import (
-    AddressAnswered,
     CarrierChanged,
     CheckFinished,
     Event,
@@ -50,35 +51,17 @@ from understudy.core.events import (
     RoleSet,
     StopCommanded,
     Tick,
-    VrrpReceived,
-    WitnessAnswered,
     WitnessesLearned,
 )
-from understudy.core.events import HeartbeatReceived as Heard
 from understudy.core.node import Node
 from understudy.core.timers import NEVER
-from understudy.errors import DecodeError, EnvironmentFailure
-from understudy.units import SECOND, Address, GroupName, Instant, NetworkName
-from understudy.wire import arp, ndp
-from understudy.wire.frame import ETHERTYPE_ARP, parse_frame
+from understudy.units import SECOND, GroupName, Instant, NetworkName
 from understudy.wire.heartbeat import Role
-from understudy.wire.vrrp import PROTOCOL, is_virtual_mac
 
-BURST_MAX = 64
-"""Frames taken from one socket before the others get their turn."""
 NEIGHBOURS_EVERY = 5 * SECOND
 HOUSEKEEPING_EVERY = SECOND
 PORTS_EVERY = 60 * SECOND
 """How long a port that took no advertisements counts as without carrier, unless there is news of it."""
-HANDS_PATIENCE = 3
-"""Rounds of housekeeping that a command to the hands may take. Rounds, not seconds: if we were frozen, so were they."""
-
-
-class HandsStuckError(EnvironmentFailure):
-    """The process that changes the kernel does not answer: it must be replaced, and this core with it."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__("wait for", "the process that changes the kernel", reason)
 
 
 class Driver:
@@ -101,44 +84,24 @@ class Driver:
         self.control: Control | None = None
         self.dropped: dict[str, int] = {}
         self.sent_late_max_ns = 0
-        self.drift: dict[str, Any] = {"count": 0, "last": None, "alarms": []}
-        """What others changed in this kernel, as the hands tell it (`agent.drift`)."""
         self.finished = False
         self._wake, self._asked_to_stop = socket.socketpair()
         for end in (self._wake, self._asked_to_stop):
             end.setblocking(False)
-        own_ends = (hands, checks, links.socket, self._asked_to_stop)
-        self._fixed = [*(lan.port.socket for lan in lans.values()), *own_ends]
-        self._fixed += [lan.channel for lan in lans.values() if lan.channel is not None]
+        self.hands = HandsLink(hands, generation, journal, lambda: self.feed(KernelRepaired()))
         self.flows = FlowsLink(flows, generation, node.groups, self.feed) if flows is not None else None
         """To the process that replicates flows; None where none are kept."""
-        self._fixed += [flows] if flows is not None else []
         self._strict: dict[GroupName, bool] = {}
         """Of the groups that this node serves: whether flows may not be picked up in the middle."""
-        self._channel = channel
-        self._hands = hands
         self._checks = checks
         self._links = links
         self._journal = journal
-        self._generation = generation
-        self._by_port = {lan.port.socket: lan for lan in lans.values()}
-        self._by_channel: dict[object, Lan] = {lan.channel: lan for lan in lans.values() if lan.channel is not None}
         self._by_index = {lan.port.index: lan for lan in lans.values()}
-        self._with_virtual_mac = {
-            group.name for group in node.settings.groups if all(router.virtual_mac for router in group.routers)
-        }
-        self._virtual: dict[Address, tuple[GroupName, NetworkName]] = {
-            address: (group.name, router.network)
-            for group in node.settings.groups
-            for router in group.routers
-            for address in router.addresses
-        }
-        self._own = {address for lan in lans.values() for address in lan.own.values()}
         self._speaker = Speaker(node.settings, lans, channel, journal)
-        self._waiting: dict[str, list[Callable[[Message], None]]] = {}
+        self._listener = Listener(node.settings, lans, channel, self.feed, self.drop)
+        self._fixed = [*self._listener.sockets, hands, checks, links.socket, self._asked_to_stop]
+        self._fixed += [flows] if flows is not None else []
         self._stored_maintenance = node.standing.maintenance
-        self._asked = self._answered = self._answered_before = 0
-        self._unanswered_rounds = 0
         self._neighbours_at = self._ports_at = 0
         self._housekeeping_at = 0
         self._beat_at = 0 if flows is not None else NEVER
@@ -156,7 +119,7 @@ class Driver:
             SetServers: self._set_servers,
             Persist: self._persist,
             Finish: self._finish,
-            Dropped: self._count,
+            Dropped: lambda now, effect: self.drop(effect.reason),
             Moved: self._moved,
         }
 
@@ -188,12 +151,10 @@ class Driver:
         answered = self.control.writers() if self.control is not None else []
         readable, writable, _ = select.select([*self._fixed, *asking], answered, [], wait_s)
         for which in (*readable, *writable):
-            if (lan := self._by_port.get(which)) is not None:
-                self._read_port(lan)
-            elif (lan := self._by_channel.get(which)) is not None:
-                self._read_channel(lan)
-            elif which is self._hands:
-                self._read_hands()
+            if self._listener.read(which):
+                continue
+            if which is self.hands.socket:
+                self.hands.read()
             elif which is self._checks:
                 self._read_checks()
             elif which is self._links.socket:
@@ -225,96 +186,7 @@ class Driver:
         if line is not None:
             self._journal.write(now, line)
 
-    def ask_hands(self, message: Message, then: Callable[[Message], None] | None = None) -> None:
-        """A command for the process that changes the kernel; `then` gets its answer."""
-        self._waiting.setdefault(message["op"], []).append(then or (lambda answer: None))
-        self._asked += 1
-        if not send(self._hands, {**message, "generation": self._generation}):
-            raise HandsStuckError("it takes no more commands")
-
     # --- what comes in
-
-    def _read_port(self, lan: Lan) -> None:
-        for _ in range(BURST_MAX):
-            frame = lan.port.receive()
-            if frame is None:
-                return
-            try:
-                self._take_frame(lan, frame)
-            except DecodeError as error:
-                self._count(Instant(0), Dropped(error.reason))
-
-    def _take_frame(self, lan: Lan, frame: bytes) -> None:
-        if len(frame) > 14 and frame[12] << 8 | frame[13] == ETHERTYPE_ARP:
-            answer = arp.decode(frame)
-            self._take_answer(lan, answer.sender, answer.sender_mac)
-            return
-        packet = parse_frame(frame)
-        if packet.protocol == PROTOCOL:
-            self.feed(VrrpReceived(lan.network, packet))
-            return
-        message = ndp.decode(frame)
-        if isinstance(message, ndp.NeighborAdvertisement):
-            self._take_answer(lan, message.target, message.target_mac)
-
-    def _take_answer(self, lan: Lan, address: Address, mac: bytes | None) -> None:
-        """An answer on the LAN: of a virtual address that we asked about, or of a witness.
-
-        A node of a group with virtual MAC answers with one: whoever else claims the address (a duplicate, a proxy) is
-        wrong, and must not hold back a take-over.
-        """
-        virtual = self._virtual.get(address)
-        if virtual is not None:
-            group, network = virtual
-            if network == lan.network and (group not in self._with_virtual_mac or is_virtual_mac(mac)):
-                self.feed(AddressAnswered(group, address))
-        elif address not in self._own:
-            self.feed(WitnessAnswered(lan.network, address))
-
-    def _read_channel(self, lan: Lan) -> None:
-        assert lan.channel is not None
-        for _ in range(BURST_MAX):
-            try:
-                datagram = lan.channel.recv(DATAGRAM_MAX + 1)
-            except (BlockingIOError, InterruptedError):
-                return
-            except OSError:
-                return
-            try:
-                sender, payload = self._channel.open(datagram, lan.number)
-            except DecodeError as error:
-                self._count(Instant(0), Dropped(error.reason))
-                continue
-            self.feed(Heard(lan.network, sender, payload))
-
-    def _read_hands(self) -> None:
-        while (answer := self._next_answer()) is not None:
-            if "drift" in answer:
-                self.drift = answer["drift"]
-            if answer["op"] == "drift":
-                self._take_drift(answer)
-                continue
-            if answer.get("generation") != self._generation:
-                continue  # to the core before this one
-            self._answered += 1
-            waiting = self._waiting.get(answer["op"])
-            if waiting:
-                waiting.pop(0)(answer)
-            if "error" in answer:
-                self._note("error", answer["op"], answer["error"])
-
-    def _take_drift(self, told: Message) -> None:
-        """What the hands found and did unasked: whichever core reads it first, it is said once."""
-        for line in told["lines"]:
-            self._journal.write(Instant(time.monotonic_ns()), line)
-        if told["restored"]:
-            self.feed(KernelRepaired())
-
-    def _next_answer(self) -> Message | None:
-        try:
-            return receive(self._hands)
-        except EOFError:
-            raise HandsStuckError("it ended") from None
 
     def _read_checks(self) -> None:
         try:
@@ -340,8 +212,8 @@ class Driver:
     def _housekeep(self, now: int) -> None:
         self._housekeeping_at = now + HOUSEKEEPING_EVERY
         self._journal.alive()
-        self._watch_hands()
-        self._watch_floods()
+        self.hands.housekeep()
+        self._listener.housekeep(self._note)
         if self.flows is not None:
             self.flows.housekeep()
         if self.control is not None:
@@ -352,53 +224,35 @@ class Driver:
         if now >= self._neighbours_at:
             lonely = any(not lan.candidates() for lan in self.node.lans.values())
             self._neighbours_at = now + (HOUSEKEEPING_EVERY if lonely else NEIGHBOURS_EVERY)
-            self.ask_hands({"op": "neighbours"}, self._learn_neighbours)
-
-    def _watch_floods(self) -> None:
-        """Filters that shed a flood open again here, and what they shed is counted and told."""
-        for lan in self.lans.values():
-            for sieve in (lan.port.sieve, *((lan.channel.sieve,) if lan.channel is not None else ())):
-                for kind, begins in sieve.news():
-                    detail = "only a share is looked at" if begins else "over"
-                    self._note("flood", f"{kind} on {lan.network}", detail)
-                for reason, count in sieve.shed.items():
-                    self.dropped[reason] = self.dropped.get(reason, 0) + count
-                sieve.shed.clear()
-
-    def _watch_hands(self) -> None:
-        stuck = self._asked > self._answered == self._answered_before
-        self._unanswered_rounds = self._unanswered_rounds + 1 if stuck else 0
-        self._answered_before = self._answered
-        if self._unanswered_rounds > HANDS_PATIENCE:
-            raise HandsStuckError(f"no answer for {HANDS_PATIENCE} s")
+            self.hands.ask({"op": "neighbours"}, self._learn_neighbours)
 
     def _learn_neighbours(self, answer: Message) -> None:
         peers = {address for peer in self.node.settings.peers for address in peer.paths.values()}
         for network, texts in answer.get("neighbours", {}).items():
             known = [ip_address(text) for text in texts]
-            known = [a for a in known if a not in peers and a not in self._virtual and not a.is_link_local]
+            known = [a for a in known if a not in peers and a not in self._listener.virtual and not a.is_link_local]
             if known and (lan := self.lans.get(network)) is not None:
                 self.feed(WitnessesLearned(lan.network, tuple(known[:4])))
 
     # --- what the hands are told, and what concerns only us
 
     def _revoke(self, now: Instant, effect: RevokeLease) -> None:
-        self.ask_hands({"op": "revoke", "group": effect.group})
+        self.hands.ask({"op": "revoke", "group": effect.group})
 
     def _quieten(self, now: Instant, effect: Quieten) -> None:
         def done(answer: Message) -> None:
             self.feed(Quietened(effect.group, effect.token, answer.get("error", "")))
 
-        self.ask_hands({"op": "quiet", "group": effect.group, "on": effect.on}, done)
+        self.hands.ask({"op": "quiet", "group": effect.group, "on": effect.on}, done)
 
     def _set_role(self, now: Instant, effect: SetRole) -> None:
         def done(answer: Message) -> None:
             self.feed(RoleSet(effect.group, effect.active, effect.token, answer.get("error", "")))
 
-        self.ask_hands({"op": "role", "group": effect.group, "active": effect.active, "token": effect.token}, done)
+        self.hands.ask({"op": "role", "group": effect.group, "active": effect.active, "token": effect.token}, done)
 
     def _set_servers(self, now: Instant, effect: SetServers) -> None:
-        self.ask_hands({"op": "servers", "up": sorted(effect.up)})
+        self.hands.ask({"op": "servers", "up": sorted(effect.up)})
 
     def _ask_flows(self, now: Instant, effect: AskFlows) -> None:
         if self.flows is not None:
@@ -418,7 +272,7 @@ class Driver:
         elif not effect.own:
             self._strict.pop(effect.group, None)
         if self._strict:
-            self.ask_hands({"op": "strict", "on": all(self._strict.values())})
+            self.hands.ask({"op": "strict", "on": all(self._strict.values())})
 
     def _persist(self, now: Instant, effect: Persist) -> None:
         if effect.maintenance != self._stored_maintenance:
@@ -433,7 +287,7 @@ class Driver:
                 self._stored_maintenance = on
             then(error)
 
-        self.ask_hands({"op": "persist", "maintenance": on}, done)
+        self.hands.ask({"op": "persist", "maintenance": on}, done)
 
     def _moved(self, now: Instant, effect: Moved) -> None:
         if effect.new is Role.ACTIVE:
@@ -442,8 +296,9 @@ class Driver:
     def _finish(self, now: Instant, effect: Finish) -> None:
         self.finished = True
 
-    def _count(self, now: Instant, effect: Dropped) -> None:
-        self.dropped[effect.reason] = self.dropped.get(effect.reason, 0) + 1
+    def drop(self, reason: str, count: int = 1) -> None:
+        """A packet, or some, that nobody looks at."""
+        self.dropped[reason] = self.dropped.get(reason, 0) + count
 
     def _note(self, kind: str, subject: str, detail: str) -> None:
         self._journal.write(Instant(time.monotonic_ns()), {"kind": kind, "subject": subject, "detail": detail})

@@ -6,11 +6,12 @@ milliseconds.
      +- core        decides and speaks (agent.app); no other process of the node sends an advertisement
      +- checks      asks the servers, without privileges (agent.checks)
      +- flows       keeps flows in two kernels, where the file wants that (agent.replicator)
- +- pools       hands out addresses of NAT pools, where the file has any without `overload` (agent.pools)
+     +- pools       hands out addresses of NAT pools, where the file has any without `overload` (agent.pools)
      +- reload      loads another file (agent.loading); what follows is agent.reloader's
+     +- drain       looks at flows of translations that the file lost (agent.drainer)
 
 The supervisor imports all of it once and then only forks: a fork takes milliseconds and shares its memory. The core
-that follows a killed one finds the lease alive and the links up, and goes on as Active (core.group, `adopt`). Whoever
+that follows a killed one finds the lease alive and the links up, and goes on as Active (core.tenure, `adopt`). Whoever
 replicates flows outlives it, and the core outlives that: the line between them is the supervisor's. If the
 hands die, the core is ended with them, because neither may believe that the other knows what the kernel holds. The
 supervisor's death is the node's: every child dies with it, and the kernel lease makes the node silent.
@@ -28,7 +29,7 @@ from dataclasses import replace
 from typing import NoReturn
 
 from understudy.adapters.nftables import Nft
-from understudy.agent import app, checks, messages
+from understudy.agent import app, checks, draining, messages
 from understudy.agent.again import Again
 from understudy.agent.children import (
     PR_SET_TIMERSLACK,
@@ -38,6 +39,7 @@ from understudy.agent.children import (
     keep_only,
     prctl,
 )
+from understudy.agent.hands_orders import ask, settle
 from understudy.agent.journal import ALIVE, FLOWS_ALIVE, LINE_MAX, JournalFile, JournalSender
 from understudy.agent.lans import know_keys, open_lans
 from understudy.agent.newhands import NewHands
@@ -50,6 +52,7 @@ from understudy.agent.options import (
     require_capabilities,
 )
 from understudy.agent.reloader import Reloader
+from understudy.agent.revived import CORE_SILENCE_MAX, FlowsChild, PoolsChild, Silence, keeps_flows
 from understudy.agent.running import Running, make_running
 from understudy.agent.store import Store
 from understudy.agent.trial import Trial
@@ -63,21 +66,12 @@ RESPAWNS_MAX = 20
 APPLY_TIMEOUT_S = 60
 REMOVE_TIMEOUT_S = 2
 STOP_TIMEOUT = 3 * SECOND
-FLOWS_LATER_S, FLOWS_LATER_MAX_S = 0.02, 10.0
-"""Doubled with each death within a minute: what kills one may kill every one, and the node goes on without."""
-POOLS_LATER_S = 0.5
 CHECKS_LATER_S = 0.1
 """After a core began: every millisecond of its start is a millisecond of the lease, and the checks can wait."""
 FORK_PATIENCE_S = 0.1
-SETTLE_S = 0.1
-"""Mostly there is nothing to do, which the hands say within a millisecond; the lease runs meanwhile."""
 LAST_WORDS_S = 0.5
 """For a process that still answers its client."""
 TICK_S = 1.0
-CORE_SILENCE_MAX = 5
-"""Rounds of our loop without a word of the core, which speaks every second. Rounds: if we were frozen, so was it."""
-FLOWS_SILENCE_MAX = 10
-"""Likewise of the process that replicates flows. It has no address to lose: better late than a healthy one ended."""
 LINES_AT_ONCE = 256
 """Of the journal, before the children are looked at again."""
 
@@ -93,6 +87,7 @@ def run(options: AgentOptions, trial: Trial | None = None) -> NoReturn:
     Nft().close()  # Said here if the library is missing. It is loaded once, for all hands that follow.
     interfaces = find_interfaces(node)
     lock = claim_directories(options)
+    options = replace(options, draining=draining.load(options.draining_path))
     try:
         supervisor = Supervisor(options, interfaces, trial)
         try:
@@ -126,20 +121,14 @@ class Supervisor:
             self._restart,
             trial,
         )
+        self._flows = FlowsChild(self._children, self._lines, self._journal_out, self._lans, self._epoch)
+        self._pools = PoolsChild(self._children, self._lines, self._journal_out, self._epoch)
         self._again: Again | None = None
         self._generation = 0
         self._respawned: list[int] = []
         self._stopping_since = 0
-        self._silent_rounds = 0
+        self._silence = Silence("core", CORE_SILENCE_MAX)
         self._checks_due = 0.0
-        self._flows_core, self._flows_end = messages.pair()
-        """The line between the core and what replicates flows, whichever processes they are."""
-        self._flows_started = 0
-        self._flows_died: list[int] = []
-        self._flows_due = 0.0
-        self._flows_silent_rounds = 0
-        self._pools_started = 0
-        self._pools_due = 0.0
         self._hung_up = False
         self._manager = ServiceManager()
 
@@ -156,15 +145,15 @@ class Supervisor:
         signal.signal(signal.SIGHUP, self._read_again)
         self._start_hands(first=True)
         self._start_core()
-        self._start_flows()
-        self._start_pools()
+        self._flows.start(self._running)
+        self._pools.start(self._running)
         self._start_checks()
         self._manager.ready()
         ticked = time.monotonic()
         while True:
             asking = [end.fileno() for end in self._reloader.sockets()]
             watched = [self._journal_in.fileno(), wake_in, *asking, *self._children.descriptors()]
-            hurry = self._stopping_since or self._checks_due or self._flows_due or self._reloader.busy
+            hurry = self._stopping_since or self._checks_due or self._flows.awaited or self._reloader.busy
             wait_s = 0.1 if hurry else TICK_S
             ready, _, _ = select.select(watched, [], [], wait_s)
             for descriptor in ready:
@@ -181,14 +170,14 @@ class Supervisor:
             self._attend_reload()
             if 0 < self._checks_due <= time.monotonic() and not self._stopping_since:
                 self._start_checks()
-            if 0 < self._flows_due <= time.monotonic():
-                self._start_flows()
-            if 0 < self._pools_due <= time.monotonic() and not self._stopping_since:
-                self._start_pools()
+            if self._flows.due:
+                self._flows.start(self._running)
+            if self._pools.due and not self._stopping_since:
+                self._pools.start(self._running)
             if time.monotonic() - ticked >= TICK_S:
                 ticked = time.monotonic()
-                self._watch_core()
-                self._watch_flows()
+                for silence in (self._silence, self._flows.silence):
+                    silence.pass_round(self._children, self._lines)
             if self._stopping_since and self._may_end():
                 self._end()
                 return self._again
@@ -198,7 +187,7 @@ class Supervisor:
     def _start_hands(self, *, first: bool = False) -> None:
         """Fork the hands and have them set the kernel up. Raises EnvironmentFailure; a first attempt leaves nothing."""
         self._fork_hands()
-        error = self._ask_hands({"op": "apply", "first": first}, APPLY_TIMEOUT_S)
+        error = ask(self._hands_end, {"op": "apply", "first": first}, APPLY_TIMEOUT_S)
         if error:
             raise EnvironmentFailure("set up", str(self._running.options.node), error)
 
@@ -206,22 +195,6 @@ class Supervisor:
         running = self._running
         self._hands_end, theirs = messages.pair()
         self._children.spawn("hands", lambda: NewHands(running).run(theirs), theirs)
-
-    def _ask_hands(self, message: messages.Message, timeout_s: float) -> str:
-        """One command, while no core gives any; returns the error, empty if it was done."""
-        if not messages.send(self._hands_end, message):
-            return "the process for it takes no commands"
-        deadline = time.monotonic() + timeout_s
-        while True:
-            ready, _, _ = select.select([self._hands_end], [], [], max(0.0, deadline - time.monotonic()))
-            if not ready:
-                return "the kernel did not answer in time"
-            try:
-                answer = messages.receive(self._hands_end)
-            except EOFError:
-                return "the process for it ended"
-            if answer is not None and answer["op"] == message["op"]:  # others were for a core that is gone
-                return str(answer.get("error", ""))
 
     def _start_core(self, role: str = "core", gate: socket.socket | None = None) -> None:
         """With a `gate` it says there that it is ready, and waits for a word."""
@@ -242,17 +215,17 @@ class Supervisor:
                 checks_in,
                 self._journal_out,
                 generation,
-                self._flows_core if _keeps_flows(running) else None,
+                self._flows.core_end if keeps_flows(running) else None,
                 announce=running.announce,
             )
 
         sockets = [lan.port.socket for lan in self._lans.values()]
         sockets += [lan.channel for lan in self._lans.values() if lan.channel is not None]
         sockets += [gate] if gate is not None else []
-        sockets.append(self._flows_core)
+        sockets.append(self._flows.core_end)
         pid = self._children.spawn(role, body, self._hands_end, checks_in, *sockets)
         self._checks_in, self._checks_out = checks_in, checks_out
-        self._silent_rounds = 0
+        self._silence.heard()
         with contextlib.suppress(OSError):  # A full disk must not end the node.
             running.options.core_pid_path.write_text(f"{pid}\n")
 
@@ -269,65 +242,15 @@ class Supervisor:
 
         self._children.spawn("checks", body, self._checks_out)
 
-    def _start_flows(self) -> None:
-        """Also while the node is ending: a hand-over asks for what was not sent yet."""
-        self._flows_due = 0.0
-        if not _keeps_flows(self._running):
-            return
-        running = self._running
-        self._flows_started += 1
-        self._flows_silent_rounds = 0
-        stream = self._epoch + self._flows_started
-
-        def body() -> None:
-            app.run_flows(running.options, running.settings, self._lans, stream, self._flows_end, self._journal_out)
-
-        sockets = [lan.flows for lan in self._lans.values() if lan.flows is not None]
-        try:
-            self._children.spawn("flows", body, self._flows_end, *sockets)
-        except OSError as error:  # The node goes on without, and whoever took another file took it.
-            self._flows_due = time.monotonic() + FLOWS_LATER_MAX_S
-            detail = f"no process for it: {error.strerror or error}; tried again in {FLOWS_LATER_MAX_S:g} s"
-            self._lines.write(Instant(time.monotonic_ns()), {"kind": "error", "subject": "flows", "detail": detail})
-
-    def _start_pools(self) -> None:
-        """Who has an address keeps it whatever becomes of this process: the kernel holds the table."""
-        self._pools_due = 0.0
-        running = self._running
-        if running.config.pools is None:
-            return
-        self._pools_started += 1
-        epoch = self._epoch + self._pools_started
-
-        def body() -> None:
-            app.run_pools(running, epoch, self._journal_out)
-
-        try:
-            self._children.spawn("pools", body)
-        except OSError as error:
-            self._pools_ended(Instant(time.monotonic_ns()), f"no process for it: {error.strerror or error}")
-
-    def _pools_ended(self, noticed: Instant, why: str) -> None:
-        self._pools_due = time.monotonic() + POOLS_LATER_S
-        detail = f"{why}; another in {POOLS_LATER_S:g} s"
-        self._lines.write(noticed, {"kind": "process-ended", "subject": "pools", "detail": detail})
-
-    def _flows_ended(self, noticed: Instant, status: int) -> None:
-        self._flows_died = [at for at in self._flows_died if noticed - at < 60 * SECOND] + [noticed]
-        later = min(FLOWS_LATER_S * 2 ** (len(self._flows_died) - 1), FLOWS_LATER_MAX_S)
-        self._flows_due = time.monotonic() + later
-        detail = f"status {status:#x}; another in {later:g} s"
-        self._lines.write(noticed, {"kind": "process-ended", "subject": "flows", "detail": detail})
-
     def _ended(self, pidfd: int) -> None:
         """A child has ended: put another in its place."""
         noticed = Instant(time.monotonic_ns())
         role, status = self._children.reap(pidfd)
         if role == "flows":
-            self._flows_ended(noticed, status)
+            self._flows.ended(noticed, status)
             return
         if role == "pools":
-            self._pools_ended(noticed, f"status {status:#x}")
+            self._pools.ended(noticed, status)
             return
         if role not in ("core", "hands", "checks"):
             self._reloader.ended(role)
@@ -407,31 +330,13 @@ class Supervisor:
             end.close()
         if before.replicates_unlike(running):
             self._children.kill("flows")
-            self._start_flows()
+            self._flows.start(self._running)
         if before.config.pools != running.config.pools or before.options.keys != running.options.keys:
             self._children.kill("pools")
-            self._start_pools()
+            self._pools.start(self._running)
         if self._stopping_since:  # Said to the core that is gone.
             self._children.signal("core", signal.SIGTERM)
         gc.freeze()
-
-    def _watch_core(self) -> None:
-        """A core that runs in circles keeps nobody waiting: its lease has lapsed, and another starts as Backup."""
-        self._silent_rounds += 1
-        if self._silent_rounds > CORE_SILENCE_MAX and "core" in self._children:
-            self._silent_rounds = 0
-            detail = f"silent for {CORE_SILENCE_MAX} s: ended"
-            self._lines.write(Instant(time.monotonic_ns()), {"kind": "stuck", "subject": "core", "detail": detail})
-            self._children.signal("core", signal.SIGKILL)
-
-    def _watch_flows(self) -> None:
-        """One that hangs keeps no state: another begins, and finds what it missed."""
-        self._flows_silent_rounds += 1
-        if self._flows_silent_rounds > FLOWS_SILENCE_MAX and "flows" in self._children:
-            self._flows_silent_rounds = 0
-            detail = f"silent for {FLOWS_SILENCE_MAX} s: ended"
-            self._lines.write(Instant(time.monotonic_ns()), {"kind": "stuck", "subject": "flows", "detail": detail})
-            self._children.signal("flows", signal.SIGKILL)
 
     def _limit(self) -> None:
         now = time.monotonic_ns()
@@ -470,11 +375,11 @@ class Supervisor:
         self._children.kill("checks")
         error = "no process for it"
         if "hands" in self._children:
-            error = self._ask_hands({"op": "remove"}, REMOVE_TIMEOUT_S)
+            error = ask(self._hands_end, {"op": "remove"}, REMOVE_TIMEOUT_S)
         if error:  # once more, by fresh hands
             self._children.kill("hands")
             self._fork_hands()
-            error = self._ask_hands({"op": "remove"}, REMOVE_TIMEOUT_S)
+            error = ask(self._hands_end, {"op": "remove"}, REMOVE_TIMEOUT_S)
         self._children.kill("hands")
         if error:
             self._lines.write(Instant(time.monotonic_ns()), {"kind": "error", "subject": "remove", "detail": error})
@@ -490,30 +395,10 @@ class Supervisor:
             except OSError:
                 return
             if line == ALIVE:
-                self._silent_rounds = 0
+                self._silence.heard()
                 self._manager.alive()
             elif line == FLOWS_ALIVE:
-                self._flows_silent_rounds = 0
+                self._flows.silence.heard()
             elif line:
                 self._journal.append(line)
                 self._manager.take(line)
-
-
-def _keeps_flows(running: Running) -> bool:
-    return running.settings.flows.kept and bool(running.settings.paths)
-
-
-def settle(children: Children, hands_end: socket.socket) -> None:
-    """Let stopped hands do what a core that is gone had ordered: a role that it gave up must not be adopted.
-
-    Bounded: hands that do not answer are about to be ended anyway.
-    """
-    if not messages.send(hands_end, {"op": "rest", "token": "settled"}):
-        return
-    children.signal("hands", signal.SIGCONT)
-    deadline = time.monotonic() + SETTLE_S
-    with contextlib.suppress(EOFError):
-        while select.select([hands_end], [], [], max(0.0, deadline - time.monotonic()))[0]:
-            answer = messages.receive(hands_end)
-            if answer is not None and answer.get("token") == "settled":
-                return

@@ -14,7 +14,7 @@ only move timers on. `next_deadline` may then be earlier than need be, never lat
 from collections.abc import Callable
 from typing import Any
 
-from understudy.core.effects import Dropped, Effect, Finish, Noted, Persist, SendHeartbeat, SendVrrp
+from understudy.core.effects import Dropped, Effect, Finish, Noted, Persist
 from understudy.core.events import (
     AddressAnswered,
     CarrierChanged,
@@ -39,19 +39,17 @@ from understudy.core.events import (
 )
 from understudy.core.group import Group
 from understudy.core.health import Health
-from understudy.core.lease import long_after
+from understudy.core.heartbeats import Heartbeats
 from understudy.core.peer import PeerView, Standing
+from understudy.core.pulse import Pulse
 from understudy.core.reach import LanReach
 from understudy.core.settings import NodeSettings
-from understudy.core.timers import LONG_AGO
 from understudy.errors import DecodeError
-from understudy.units import MILLISECOND, Duration, Family, GroupName, Instant, NetworkName, Vrid
+from understudy.units import Family, GroupName, Instant, NetworkName, Vrid
 from understudy.wire.frame import Packet
-from understudy.wire.heartbeat import WITNESSES_MAX, Body, Hears, LanState, Phase, decode, encode, encode_body
+from understudy.wire.heartbeat import WITNESSES_MAX, Body, Hears, LanState, Phase
 from understudy.wire.vrrp import Advertisement, decode_packet
 
-HURRY: Duration = 10 * MILLISECOND
-"""Between heartbeats while a hand-over is under way."""
 _QUIET = frozenset({VrrpReceived, HeartbeatReceived, WitnessAnswered, CheckFinished})
 """Events that leave nothing to do when they bring nothing new."""
 
@@ -79,7 +77,6 @@ class Node:
         self.health = Health(settings.servers)
         self.dropped: dict[str, int] = {}
         """Packets that were not believed, by reason."""
-        self._woke_at: int = LONG_AGO
         self.refusal = ""
         """Why the last command was refused."""
         self._groups = list(self.groups.values())
@@ -91,17 +88,12 @@ class Node:
         }
         self._seen: dict[tuple[NetworkName, Family], tuple[Packet, Advertisement, Group, int]] = {}
         """The latest good packet on each LAN: the next one is probably equal to it."""
-        self._seen_heartbeat: bytes | None = None
+        self.heartbeats = Heartbeats(settings, self.peer)
+        self.pulse = Pulse(settings, epoch)
         self._due: int | None = None
         """Deadline but for the LANs, while nothing happened that could bring it forward."""
-        self._overslept_after = long_after(settings.heartbeat) // 2
-        self._lease_long = settings.lease_long
         self._finished = False
         self._started = False
-        self._sequence = 0
-        self._sent_at = LONG_AGO
-        self._body = b""
-        self._fresh_for = settings.heartbeat * 11 // 4
         self._handlers: dict[type, Callable[[Instant, Any, list[Effect]], None]] = {
             VrrpReceived: self._vrrp_received,
             HeartbeatReceived: self._heartbeat_received,
@@ -126,10 +118,8 @@ class Node:
     def handle(self, now: Instant, event: Event) -> list[Effect]:
         """Take in one event at the time `now`; the effects are in the order to carry out."""
         out: list[Effect] = []
-        if now - self._sent_at > self._overslept_after and self._started:
-            # What waits in the sockets is old, and the peer may have given us up: trust neither for a while.
-            self.peer.doubted_until = now + self._lease_long
-            self._woke_at = now
+        if self._started and self.pulse.overslept(now):
+            self.heartbeats.doubt(now)
         for group in self._groups:
             if now > group.voice.lapses_at:
                 group.guard(now, out)
@@ -143,7 +133,9 @@ class Node:
                 return out
         self._due = None
         if self._started:
-            self._speak(now, out)
+            body = self._describe() if self.standing.news else None
+            self.standing.news = False
+            self.pulse.speak(now, body, out, hurries=self._hurries())
         if self.standing.stopping and not self._finished and all(group.idle for group in self._groups):
             self._finished = True
             out.append(Finish())
@@ -155,9 +147,7 @@ class Node:
             return None
         due = self._due
         if due is None:
-            due = self._sent_at + self._interval()
-            if self.peer.fresh:
-                due = min(due, self.peer.heard_at + self._fresh_for)
+            due = min(self.pulse.due(self._hurries()), self.heartbeats.due)
             for group in self._groups:
                 due = min(due, group.next_deadline())
             self._due = due
@@ -189,22 +179,19 @@ class Node:
             self._due = None
         if not advertisement.priority:
             self._due = None  # a farewell is the one packet that brings a deadline forward
-        believed = group.heard(now, index, packet.source, advertisement, out)
+        believed = group.ear.hear(now, index, packet.source, advertisement, out)
         if believed and self.lans[network].heard(now):
             self._reach_changed(now, out)
 
     def _heartbeat_received(self, now: Instant, event: HeartbeatReceived, out: list[Effect]) -> None:
-        peer = self.peer
-        if event.node != peer.number:
-            self._drop("heartbeat-stranger", out)
+        try:
+            news = self.heartbeats.hear(now, event, out)
+        except DecodeError as error:
+            self._drop(error.reason, out)
             return
-        payload = event.payload
-        if payload != self._seen_heartbeat:
-            if not self._believe(now, event.node, payload, out):
-                return
-            self._seen_heartbeat = payload
+        if news is not None:
+            self._take_news(now, news, out)
         lan = self.lans.get(event.network)
-        peer.path_heard_at[event.network] = now
         if lan is None:
             return
         if lan.hears is not Hears.YES:
@@ -212,42 +199,14 @@ class Node:
         if lan.heartbeat(now):
             self._reach_changed(now, out)
 
-    def _believe(self, now: Instant, number: int, payload: bytes, out: list[Effect]) -> bool:
-        """Take in what the peer says, if it is newer than what we know. False if it is not the peer's."""
-        peer = self.peer
-        try:
-            heartbeat = decode(payload)
-        except DecodeError as error:
-            self._drop(error.reason, out)
-            return False
-        if heartbeat.node != number:
-            self._drop("heartbeat-stranger", out)
-            return False
-        if heartbeat.epoch < peer.epoch:
-            self._drop("heartbeat-old-epoch", out)
-            return False
-        if heartbeat.epoch == peer.epoch and heartbeat.sequence <= peer.sequence:
-            return True
-        news = heartbeat.body is not peer.body or not peer.fresh
-        peer.epoch, peer.sequence = heartbeat.epoch, heartbeat.sequence
-        peer.heard_at = now
-        if peer.doubted_until and now - self._woke_at > 2 * self.settings.heartbeat:
-            peer.doubted_until = 0  # said after we woke: no old news from the queue
-        if news:
-            if not peer.fresh:
-                out.append(Noted("peer", peer.name, "heard over the channel"))
-            if heartbeat.body.config_digest != self.settings.config_digest and (
-                peer.body is None or peer.body.config_digest != heartbeat.body.config_digest
-            ):
-                out.append(Noted("config-differs", peer.name, "the peer runs another configuration"))
-            peer.body, peer.fresh, peer.ever = heartbeat.body, True, True
-            reach_changed = self._take_hints(now, heartbeat.body, out)
-            for group in self._groups:
-                group.peer_changed(now, out)
-            if reach_changed:
-                self._reach_changed(now, out)
-            self._due = None
-        return True
+    def _take_news(self, now: Instant, body: Body, out: list[Effect]) -> None:
+        """The peer has said something new."""
+        reach_changed = self._take_hints(now, body, out)
+        for group in self._groups:
+            group.peer_changed(now, out)
+        if reach_changed:
+            self._reach_changed(now, out)
+        self._due = None
 
     def _tick(self, now: Instant, out: list[Effect]) -> bool:
         """Time has passed. False if nothing was due: the deadline was from before the latest packets."""
@@ -256,14 +215,12 @@ class Node:
         self._due = None
         late_lans = [lan for lan in self._lans if lan.due <= now]
         late_groups = [group for group in self._groups if group.next_deadline() <= now]
-        peer = self.peer
-        peer_lost = peer.fresh and now - peer.heard_at >= self._fresh_for
-        if not (late_lans or late_groups or peer_lost) and now - self._sent_at < self._interval():
+        peer_lost = self.heartbeats.due <= now
+        if not (late_lans or late_groups or peer_lost) and now < self.pulse.due(self._hurries()):
             return False
         reach_changed = False
         if peer_lost:
-            peer.fresh = False
-            out.append(Noted("peer", peer.name, "no longer heard over the channel"))
+            self.heartbeats.lose(out)
             for lan in self._lans:
                 reach_changed |= lan.hear_word(now, Hears.UNSAID, out)
             for group in self._groups:
@@ -278,29 +235,11 @@ class Node:
             group.tick(now, out)
         return True
 
-    def _speak(self, now: Instant, out: list[Effect]) -> None:
-        """Send a heartbeat if one is due, if there is news, or beside our own advertisements."""
-        since = now - self._sent_at
-        news = self.standing.news
-        if news:
-            body = encode_body(self._describe())
-            news = body != self._body
-            self._body = body
-            self.standing.news = False
-        interval = self._interval()
-        # Beside our own advertisements, unless the last one was a moment ago: one that is sent apart makes a crash look
-        # younger over the channel than on the LAN, and the standby wait for it.
-        beside = 10 * since >= interval and any(type(effect) is SendVrrp for effect in out)
-        if news or since >= interval or beside:
-            self._sequence += 1
-            self._sent_at = now
-            out.append(SendHeartbeat(encode(self.settings.number, self.epoch, self._sequence, self._body)))
-
     # --- the rest
 
     def _start(self, now: Instant, event: Started, out: list[Effect]) -> None:
         self._started = True
-        self._sent_at = now - self.settings.heartbeat
+        self.pulse.start(now)
         for lan in self.lans.values():
             lan.start(now)
         for group in self._groups:
@@ -409,11 +348,12 @@ class Node:
             groups=tuple(group.state() for group in self._groups),
         )
 
-    def _interval(self) -> Duration:
-        for group in self._groups:
+    def _hurries(self) -> bool:
+        """A hand-over is under way: the peer waits for every word."""
+        for group in self._groups:  # noqa: SIM110 (any() costs twice as much, with every event)
             if group.handover.phase is not Phase.NONE:
-                return min(HURRY, self.settings.heartbeat)
-        return self.settings.heartbeat
+                return True
+        return False
 
     def _drop(self, reason: str, out: list[Effect]) -> None:
         self.dropped[reason] = self.dropped.get(reason, 0) + 1

@@ -21,14 +21,12 @@ no other kernel can answer any more.
 from understudy.core.effects import AskAddresses, Effect, Step
 from understudy.core.settings import GroupSettings
 from understudy.core.timers import NEVER
-from understudy.units import MILLISECOND, SECOND, Duration, Instant
+from understudy.units import MILLISECOND, Duration, Instant
 
 FAILOVER_STEPS = ("fence", "gate", "advertise", "addresses", "announce")
 HANDOVER_STEPS = ("gate", "addresses", "drain", "advertise", "announce")
 AT_GATE = frozenset({"gate", "drain"})
 
-HOLD_DOWN: Duration = 10 * SECOND
-"""After a failed promotion this node leaves the group to the peer for so long."""
 FENCE_QUESTIONS = 3
 """Several, since a question or an answer may be lost."""
 
@@ -39,25 +37,43 @@ def ask_window(advertise: Duration) -> Duration:
 
 
 class Promotion:
-    """How far one promotion has come. The group does the steps; the fence, which is patient, is kept here."""
+    """How far the promotion of a group has come, if one is under way; core.takeover does the steps. The fence, which is
+    patient, is kept here.
+    """
 
-    def __init__(self, settings: GroupSettings, token: int, row: str, reason: str, cause: str) -> None:
-        """`token` is the offer's in a hand-over, 0 in a failover; `row` names the decision."""
-        self.token = token
-        self.row = row
-        self.reason = reason
-        self.cause = cause
+    def __init__(self, settings: GroupSettings) -> None:
+        self.token = 0
+        """The offer's in a hand-over, 0 in a failover."""
+        self.row = ""
+        """Name of the decision."""
+        self.reason = ""
+        self.cause = ""
         self.due: int = NEVER
         """When the step that waits has waited long enough."""
         self._settings = settings
-        steps = HANDOVER_STEPS if token else FAILOVER_STEPS
-        self._left = [step for step in steps if settings.stateful or step != "drain"]
+        self._left: list[str] = []
         self._ask_window = ask_window(settings.advertise)
         self._questions = 0
         """How often the LANs were asked in the present round of the fence."""
         self._answered_by = ""
         self._told = False
         """That somebody answered; told once."""
+
+    def begin(self, row: str, reason: str, cause: str, token: int) -> None:
+        self.row, self.reason, self.cause, self.token = row, reason, cause, token
+        steps = HANDOVER_STEPS if token else FAILOVER_STEPS
+        self._left = [step for step in steps if self._settings.stateful or step != "drain"]
+        self.due = NEVER
+        self._questions, self._answered_by, self._told = 0, "", False
+
+    def end(self) -> None:
+        """However it ended."""
+        self._left = []
+        self.due = NEVER
+
+    @property
+    def under_way(self) -> bool:
+        return bool(self._left)
 
     @property
     def step(self) -> str:

@@ -13,6 +13,7 @@ from understudy.units import (
     Duration,
     Family,
     GroupName,
+    Instant,
     NetworkName,
     NodeName,
     Priority,
@@ -43,6 +44,16 @@ class FlowSettings:
     """By group number, for its flows without a binding: the gateway's own NAT and what is merely routed."""
     copy_every: Duration = 10 * SECOND
     """Between two copies."""
+    before: "FlowSettings | None" = field(default=None, compare=False)
+    """Of the file before. What it kept in another way is not ended for want of an original until `before_until`: the
+    original's node may have that file still, and keep it that way."""
+    before_until: Instant = field(default=Instant(0), compare=False)
+
+    def spares(self, mark: int, now: Instant) -> bool:
+        """Whether a copy that the original's node does not tell of is let live for the moment."""
+        if self.before is None or now >= self.before_until:
+            return False
+        return self.before.keeping(mark) not in (Keeping.NONE, self.keeping(mark))
 
     @property
     def kept(self) -> bool:

@@ -12,9 +12,8 @@ import os
 import select
 import signal
 import socket
-import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -22,8 +21,10 @@ from pathlib import Path
 from understudy.config.plan import Plan
 from understudy.errors import OperatorError
 from understudy.lab import netlink, processes, server, syscalls
-from understudy.lab.namespace import Namespace, write_sysctl
+from understudy.lab.hosts import LOOPBACK, Preparation, configure, prepare_switch
+from understudy.lab.namespace import Namespace
 from understudy.lab.readiness import wait_until_serving
+from understudy.lab.redirected import Redirected
 from understudy.lab.silence import SilentPorts
 from understudy.lab.topology import SWITCH, Host, Kind, Port, Topology, lay_out
 from understudy.units import SECOND, Duration, Instant, NodeName
@@ -32,10 +33,6 @@ AgentMain = Callable[[Plan, NodeName, Path, bytes], None]
 """Runs one node's agent in the calling process, for ever: plan, node, its run directory, the cluster's key."""
 
 SERVER_FAILED = "E5121"
-_LOOPBACK = 1
-
-_QUIET: Mapping[str, int] = {"net/ipv6/conf/all/disable_ipv6": 1, "net/ipv6/conf/default/disable_ipv6": 1}
-"""The switch must not speak: with IPv6 the kernel would send MLD and router solicitations from its ports."""
 
 
 def run_agent(plan: Plan, node: NodeName, run_dir: Path, key: bytes) -> None:
@@ -87,16 +84,16 @@ class Lab:
         Raises EnvironmentFailure if the kernel refuses a link, OperatorError E5121 or E5122 if a server does not serve.
         """
         hold = self._held.enter_context
-        self.switch = hold(closing(Namespace.create(SWITCH, _prepare_switch)))
+        self.switch = hold(closing(Namespace.create(SWITCH, prepare_switch)))
         self._links = hold(closing(self.switch.run(netlink.RouteSocket)))
         self._links.commit([netlink.add_bridge(b.index, b.name, b.network) for b in self.topology.bridges])
         for host in self.topology.hosts:
-            self.namespaces[host.name] = hold(closing(Namespace.create(host.name, _Preparation(host))))
+            self.namespaces[host.name] = hold(closing(Namespace.create(host.name, Preparation(host))))
         self._links.commit([self._cable(host, port) for host in self.topology.hosts for port in host.ports])
         ports = [port.switch_port for host in self.topology.hosts for port in host.ports]
         self._silence = hold(closing(self.switch.run(SilentPorts, ports)))
         for host in self.topology.hosts:
-            self.namespaces[host.name].run(_configure, host)
+            self.namespaces[host.name].run(configure, host)
         if self._disk_bytes:
             for host in self.topology.gateways():
                 self._mount_disk(self.run_dir(host.name))
@@ -138,7 +135,7 @@ class Lab:
             for host in hosts:
                 expected += 1
                 output = self._output(host.name, "server.log")
-                run = _Redirected(output, server.serve)
+                run = Redirected(output, server.serve)
                 self._servers[host.name] = self.namespaces[host.name].spawn(run, host.name, host.http, write)
         finally:
             gc.unfreeze()
@@ -187,7 +184,7 @@ class Lab:
         if self.agent_pids(node):
             raise ValueError(f"the agent of {node} is running")
         output = self._output(node, "agent.log")
-        run = _Redirected(output, self._agent_main, fresh_sysfs=True, clocks_ahead_s=clocks_ahead // SECOND)
+        run = Redirected(output, self._agent_main, fresh_sysfs=True, clocks_ahead_s=clocks_ahead // SECOND)
         arguments = (plan or self.plan, NodeName(node), self.run_dir(node), key or self.key)
         if clocks_ahead:
             self.clocks_ahead[node] = clocks_ahead
@@ -266,13 +263,13 @@ class Lab:
         processes.wait_until_gone(self.pids(node), timeout_s=5)
         old = namespace.run(netlink.RouteSocket)
         links = namespace.run(socket.if_nameindex)
-        namespace.renew(_Preparation(host))
+        namespace.renew(Preparation(host))
         # What stands on a cable must go first: a macvlan survives the move of its parent.
-        own = {_LOOPBACK, *(port.index for port in host.ports)}
+        own = {LOOPBACK, *(port.index for port in host.ports)}
         old.commit([netlink.delete(i, name) for i, name in links if i not in own], tolerate=_NOT_THERE)
         old.commit([netlink.move(port.index, namespace.fd, f"{node}:{port.network}") for port in host.ports])
         old.close()
-        namespace.run(_configure, host)
+        namespace.run(configure, host)
         self._silence.restore(port.switch_index for port in host.ports)
         if _serves(host):
             self._start_servers([host], timeout_s=5)
@@ -310,81 +307,3 @@ _NOT_THERE = (errno.ENODEV, errno.EOPNOTSUPP)
 
 def _serves(host: Host) -> bool:
     return host.kind in (Kind.CLIENT, Kind.SERVER) or bool(host.http)
-
-
-class _Redirected:
-    """A function for a forked child, with the standard streams on a file and, if asked, a /sys of its own."""
-
-    def __init__(
-        self, output: Path, function: Callable[..., object], *, fresh_sysfs: bool = False, clocks_ahead_s: int = 0
-    ) -> None:
-        self._output = output
-        self._function = function
-        self._fresh_sysfs = fresh_sysfs
-        self._clocks_ahead_s = clocks_ahead_s
-
-    def __call__(self, *args: object) -> None:
-        null = os.open(os.devnull, os.O_RDONLY)
-        log = os.open(self._output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        for source, target in ((null, 0), (log, 1), (log, 2)):
-            os.dup2(source, target)
-        os.close(null)
-        os.close(log)
-        # Not the caller's streams, which may be buffered for a terminal or lead somewhere else.
-        sys.stdout = os.fdopen(1, "w", buffering=1, closefd=False)
-        sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
-        if self._fresh_sysfs:
-            syscalls.mount_fresh_sysfs()
-        if self._clocks_ahead_s:
-            syscalls.advance_clocks(self._clocks_ahead_s)
-        self._function(*args)
-
-
-class _Preparation:
-    """What a host's kernel is told before it has links; in full: a new namespace copies some from this machine."""
-
-    def __init__(self, host: Host) -> None:
-        self._host = host
-
-    def __call__(self) -> None:
-        forward = int(self._host.forwards)
-        settings = {
-            "net/ipv4/conf/all/rp_filter": 0,
-            "net/ipv4/conf/default/rp_filter": 0,
-            "net/ipv4/ip_forward": forward,
-            "net/ipv6/conf/all/disable_ipv6": 0,
-            "net/ipv6/conf/default/disable_ipv6": 0,
-            "net/ipv6/conf/all/forwarding": forward,
-            "net/ipv6/conf/default/accept_ra": 0,
-            "net/ipv6/conf/all/accept_dad": 0,
-            "net/ipv6/conf/default/accept_dad": 0,
-        }
-        _write(settings)
-        links = netlink.RouteSocket()
-        links.commit([netlink.set_up(_LOOPBACK, up=True, subject="lo")])
-        links.close()
-
-
-def _prepare_switch() -> None:
-    _write(_QUIET)
-
-
-def _write(settings: Mapping[str, int]) -> None:
-    for path, value in settings.items():
-        try:
-            write_sysctl(path, value)
-        except FileNotFoundError:
-            if not path.startswith("net/ipv6"):  # a kernel without IPv6
-                raise
-
-
-def _configure(host: Host) -> None:
-    """Addresses, links up and routes, inside the host's namespace."""
-    links = netlink.RouteSocket()
-    requests = []
-    for port in host.ports:
-        requests += [netlink.add_address(port.index, address, port.interface) for address in port.addresses]
-        requests.append(netlink.set_up(port.index, up=True, subject=port.interface))
-    requests += [netlink.add_route(route.destination, route.via) for route in host.routes]
-    links.commit(requests)
-    links.close()

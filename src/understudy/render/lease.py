@@ -41,21 +41,20 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 
 from understudy.config.plan import Group, Router
-from understudy.core.lease import short_lease
 from understudy.render.ios_pair import PairNat, held_prefixes
+from understudy.render.leaseset import (
+    JIFFY,
+    LEASE_DECLARATION,
+    LEASE_LONG,
+    LEASE_SET,
+    QUIET_DECLARATION,
+    QUIET_SET,
+    lease_ns,
+    timeout_ms,
+)
 from understudy.render.text import FAMILY_NETDEV, TABLE, Chain, chain_name, chain_text, preamble
-from understudy.units import MILLISECOND, SECOND, Address, Duration, Family, NetworkName
+from understudy.units import Address, Duration, Family, NetworkName
 from understudy.wire.marks import LEASE_GROUP_MASK, farewell_mark, lease_long_mark, lease_short_mark
-
-JIFFY: Duration = 4 * MILLISECOND
-"""At CONFIG_HZ=250, Debian's and most others' choice."""
-LEASE_LONG: Duration = 60 * SECOND
-LEASE_SET = "lease"
-LEASE_DECLARATION = "type mark; size 1024; flags dynamic,timeout;"
-QUIET_SET = "quiet"
-QUIET_DECLARATION = "type mark; size 1024; flags timeout;"
-QUIET_MAX: Duration = LEASE_LONG
-"""Longer than any lease: whoever dies at the end of a hand-over stays quiet until its lease is over."""
 
 _PRIORITY = -500
 """Before anything else that a user may hook to the port."""
@@ -66,37 +65,6 @@ _VRRP: Mapping[Family, str] = MappingProxyType({4: "ip protocol 112", 6: "ip6 ne
 
 _Routers = Sequence[tuple[Group, Router]]
 """Those on one port."""
-
-
-def lease_ns(advertise: Duration, jiffy: Duration = JIFFY) -> Duration:
-    """How long one short refresh keeps the gates open, before the kernel rounds it down to a jiffy (`core.lease`)."""
-    return short_lease(advertise, jiffy)
-
-
-def revoke_lease(group: int) -> str:
-    """nft text that ends the lease of `group` at once, also if there is none: `destroy` is newer than nft 1.0.6."""
-    element = f"element {FAMILY_NETDEV} {TABLE} {LEASE_SET}"
-    return f"add {element} {{ {group} timeout 1s }}\ndelete {element} {{ {group} }}\n"
-
-
-def quieten(group: int) -> str:
-    """nft text that lets nothing more leave from the virtual MACs of `group`, while frames to them still pass.
-
-    In a hand-over the old Active's own kernel would answer ARP once more after the successor has spoken, and so call
-    the switch's port back to a node that is about to stop. Without virtual MAC it would call the clients themselves
-    back: no ARP or ND about a virtual address leaves then, while what is forwarded does.
-    """
-    return f"add element {FAMILY_NETDEV} {TABLE} {QUIET_SET} {{ {group} timeout {_ms(QUIET_MAX)} }}\n"
-
-
-def unquieten(group: int) -> str:
-    """nft text that ends what `quieten` began, also if there is nothing to end."""
-    return quieten(group) + f"delete element {FAMILY_NETDEV} {TABLE} {QUIET_SET} {{ {group} }}\n"
-
-
-def grant_lease(group: int, duration: Duration) -> str:
-    """nft text that gives `group` a lease where it has none (an element that exists keeps its own remaining time)."""
-    return f"add element {FAMILY_NETDEV} {TABLE} {LEASE_SET} {{ {group} timeout {_ms(duration)} }}\n"
 
 
 def render_lease(
@@ -152,12 +120,12 @@ def _voice(group: Group, jiffy: Duration) -> Chain:
 def _refreshes(group: Group, jiffy: Duration, only: str = "") -> tuple[str, ...]:
     """What an advertisement does to the lease; `only` tells what one is, where other frames come by as well."""
     refresh = f"update @{LEASE_SET} {{ meta mark and {LEASE_GROUP_MASK:#x} timeout"
-    short = _ms(lease_ns(group.advertise, jiffy))
+    short = timeout_ms(lease_ns(group.advertise, jiffy))
     return (
         f"{only}meta mark {farewell_mark(group.number):#x} accept",
         _hush(group),
         f"{only}meta mark {lease_short_mark(group.number):#x} {refresh} {short} }}",
-        f"{only}meta mark {lease_long_mark(group.number):#x} {refresh} {_ms(LEASE_LONG)} }}",
+        f"{only}meta mark {lease_long_mark(group.number):#x} {refresh} {timeout_ms(LEASE_LONG)} }}",
     )
 
 
@@ -363,7 +331,3 @@ def _arrive_name(device: str) -> str:
 
 def _listing(items: Iterable[str]) -> str:
     return ", ".join(items)
-
-
-def _ms(duration: Duration) -> str:
-    return f"{duration // MILLISECOND}ms"

@@ -84,7 +84,7 @@ class Better:
             return False
         if machine.late or kernel.slow or kernel.refuses or kernel.missing or kernel.busy_until > self._world.now:
             return False
-        waits = core.groups[group].holddown.length or core.groups[group].waits_after_failure
+        waits = core.groups[group].holddown.length or core.groups[group].rest.after_failure
         return not waits and machine.ready_at <= since
 
     def _gate_may_take(self, name: GroupName) -> Duration:

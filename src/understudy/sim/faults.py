@@ -68,7 +68,7 @@ class Injector:
         for number in list(self._undo):
             self._end(number)
         for machine in self.world.machines.values():
-            self.world.thaw(machine)
+            self.world.processes.thaw(machine)
             self.start(machine)
         for machine in self.world.machines.values():
             if machine.maintenance or (machine.core is not None and machine.core.standing.maintenance):
@@ -78,7 +78,7 @@ class Injector:
     def _begin(self, fault: Fault) -> None:
         world = self.world
         kind = CATALOGUE[fault.kind]
-        world.checker.begins()
+        world.checker.returns.begins()
         undo = kind.begin(self, fault)
         if undo is None:
             return  # Nothing to break: the node was down already.
@@ -113,9 +113,9 @@ class Injector:
 
     def start(self, machine: Machine) -> None:
         if machine.process is Process.OFF:
-            self.world.boot(machine)
+            self.world.processes.boot(machine)
         elif machine.process is Process.DEAD:
-            self.world.start(machine)
+            self.world.processes.start(machine)
 
     def count(self, holder: Any, name: str) -> Undo:
         """Hold a counter up by one until the fault ends."""

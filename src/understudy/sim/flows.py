@@ -134,7 +134,7 @@ class Flows:
 
     def own(self, machine: Machine, effect: OwnFlows) -> None:
         (machine.owns.add if effect.own else machine.owns.discard)(effect.group)
-        self._world.checker.owning(machine, effect.group, effect.own)
+        self._world.checker.stateful.owning(machine, effect.group, effect.own)
         self._do(machine, lambda r: r.feed(Owned(effect.group, effect.own)))
 
     def ask(self, machine: Machine, effect: AskFlows) -> None:

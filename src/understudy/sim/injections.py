@@ -23,18 +23,18 @@ REINSTALL: Duration = 2 * SECOND
 
 def power_loss(injector: "Injector", fault: "Fault") -> Undo | None:
     machine = injector.machine(fault)
-    return injector.restart(machine) if injector.world.power_off(machine) else None
+    return injector.restart(machine) if injector.world.processes.power_off(machine) else None
 
 
 def node_return(injector: "Injector", fault: "Fault") -> Undo | None:
     """A node that was away for a while comes back into a pair that has settled: that must disturb nothing."""
     machine = injector.machine(fault)
-    if not injector.world.power_off(machine):
+    if not injector.world.processes.power_off(machine):
         return None
 
     def undo() -> None:
         if not injector.others_go_on() and machine.process is Process.OFF:
-            injector.world.checker.returning(machine)
+            injector.world.checker.returns.returning(machine)
         injector.start(machine)
 
     return undo
@@ -43,13 +43,13 @@ def node_return(injector: "Injector", fault: "Fault") -> Undo | None:
 def peer_misconfigured(injector: "Injector", fault: "Fault") -> Undo | None:
     """The node is installed anew by another file, and later by the right one; it is off for a moment each time."""
     world, machine = injector.world, injector.machine(fault)
-    if machine.misconfigured or not world.power_off(machine):
+    if machine.misconfigured or not world.processes.power_off(machine):
         return None
     machine.misconfigure(misconfigured(machine.settings, fault.target))
     world.at(world.now + REINSTALL, injector.start, machine)
 
     def undo() -> None:
-        world.power_off(machine)
+        world.processes.power_off(machine)
         machine.misconfigure(None)
         injector.start(machine)
 
@@ -58,16 +58,16 @@ def peer_misconfigured(injector: "Injector", fault: "Fault") -> Undo | None:
 
 def agent_kill(injector: "Injector", fault: "Fault") -> Undo | None:
     machine = injector.machine(fault)
-    return injector.restart(machine) if injector.world.kill(machine) else None
+    return injector.restart(machine) if injector.world.processes.kill(machine) else None
 
 
 def agent_restart(injector: "Injector", fault: "Fault") -> Undo | None:
-    return _nothing if injector.world.kill_core(injector.machine(fault)) else None
+    return _nothing if injector.world.processes.kill_core(injector.machine(fault)) else None
 
 
 def agent_freeze(injector: "Injector", fault: "Fault") -> Undo | None:
     machine = injector.machine(fault)
-    return (lambda: injector.world.thaw(machine)) if injector.world.freeze(machine) else None
+    return (lambda: injector.world.processes.thaw(machine)) if injector.world.processes.freeze(machine) else None
 
 
 def stop(injector: "Injector", fault: "Fault") -> Undo | None:
@@ -207,7 +207,7 @@ def lan(name: str) -> "Callable[[Injector, Fault], Undo | None]":
 
     def begin(injector: "Injector", fault: "Fault") -> Undo | None:
         lan = injector.world.network.lans[fault.network]
-        injector.world.checker.noisy |= "loss" in name or "corrupt" in name
+        injector.world.checker.moves.noisy |= "loss" in name or "corrupt" in name
         return injector.worsen(lan, name, int(fault.amount) if name in ("delay", "jitter") else fault.amount)
 
     return begin

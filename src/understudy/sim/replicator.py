@@ -82,7 +82,7 @@ class Replicator:
         self.feed(KernelChanged([(Kind.CHANGED, message(number, flow, version))]))
 
     def overrun(self) -> None:
-        self.feed(KernelOverrun())
+        self.feed(KernelOverrun(over=True))
 
     # --- below
 

@@ -64,7 +64,7 @@ def _fault(entry: Mapping[str, Any], begin: int) -> Fault:
 def _differences(stage: Stage, expected: Mapping[str, Any]) -> Iterator[str]:
     when = expected["at"]
     outage_ms = max((gap.lasted for gap in stage.gaps()), default=0) / MILLISECOND
-    overlap_ms = stage.world.checker.overlap_planned_max / MILLISECOND
+    overlap_ms = stage.world.checker.overlaps.planned_max / MILLISECOND
     for key, wanted in expected.items():
         match key:
             case "at":

@@ -75,10 +75,10 @@ def simulate(
     outcome.wall_s = time.perf_counter() - begun
     outcome.simulated_ns = world.now
     outcome.events = world.events
-    outcome.role_changes = world.checker.role_changes
+    outcome.role_changes = world.checker.moves.count
     outcome.faults = injector.injected
-    outcome.rows = world.rows_walked()
-    outcome.overlap_planned_ns_max = world.checker.overlap_planned_max
+    outcome.rows = world.processes.rows_walked()
+    outcome.overlap_planned_ns_max = world.checker.overlaps.planned_max
     outcome.digest = world.digest & (1 << 64) - 1
     return outcome
 
@@ -89,14 +89,14 @@ def _rounds(world: World, injector: Injector, dice: Dice, end: int) -> None:
     settle = settle_time(advertise)
     checker = world.checker
     for number, machine in enumerate(world.machines.values()):
-        world.at(int(world.rng.random() * 2 * advertise) * number, world.boot, machine)
+        world.at(int(world.rng.random() * 2 * advertise) * number, world.processes.boot, machine)
     first = True
     while world.now < end:
         if not first:
             faults, heal_at = dice.window(world.now, advertise)
             if heal_at + settle > end:
                 break
-            checker.new_round()
+            checker.moves.new_round()
             for fault in faults:
                 injector.schedule(fault)
             world.run(heal_at)
@@ -106,6 +106,6 @@ def _rounds(world: World, injector: Injector, dice: Dice, end: int) -> None:
             break
         world.run(world.now + settle)
         checker.converged(faults_over_for=settle)
-        checker.calm_from = world.now
+        checker.moves.calm_from = world.now
         world.run(min(end, world.now + int(world.rng.random() * settle)))
     world.run(end)

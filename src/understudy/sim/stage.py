@@ -34,7 +34,7 @@ class Stage:
         self.advertise = max(group.advertise for group in plan.groups)
         self.group = plan.groups[0].name
         for number, machine in enumerate(self.world.machines.values()):
-            self.world.at(number * 3 * MILLISECOND, self.world.boot, machine)
+            self.world.at(number * 3 * MILLISECOND, self.world.processes.boot, machine)
         # Not a whole number of intervals, and longer than the announcements are repeated.
         self.world.run(60 * self.advertise + 7_013 * MILLISECOND)
         self.begin = self.world.now

@@ -1,7 +1,8 @@
-"""The simulated world: virtual time, the machines of the file, and what their processes go through.
+"""The simulated world: virtual time, the machines of the file, events into their cores and effects out of them.
 
 The machines run the very `core.node.Node` of the agent. Effects are carried out as the agent does: what goes to a
-socket at once (sim.wires), what changes the kernel through hands that take their time (sim.hands).
+socket at once (sim.wires), what changes the kernel through hands that take their time (sim.hands). What the processes
+of a machine go through is in sim.processes.
 
 Guarantee: one heap of plain tuples, one thread, one seeded generator. The same seed gives the same events in the same
 order, and a digest over all of them says so.
@@ -37,11 +38,8 @@ from understudy.core.effects import (
 from understudy.core.events import (
     CarrierChanged,
     Event,
-    LocalAddressLearned,
-    Started,
     StopCommanded,
     Tick,
-    WitnessesLearned,
 )
 from understudy.core.node import Node
 from understudy.core.promotion import AT_GATE
@@ -54,21 +52,20 @@ from understudy.sim.flows import Flows
 from understudy.sim.hands import Hands
 from understudy.sim.machine import Machine, Process
 from understudy.sim.network import Network
+from understudy.sim.processes import Processes
 from understudy.sim.servers import Servers
 from understudy.sim.wires import Wires
 from understudy.units import (
     MICROSECOND,
-    MILLISECOND,
     SECOND,
     Duration,
+    GroupName,
     Instant,
     NetworkName,
     NodeName,
 )
 
 _TICK = Tick()
-_FORK: Duration = 20 * MILLISECOND
-"""From the death of a core to the first event of the next, forked by the supervisor."""
 TICK_LATE: Duration = 200 * MICROSECOND
 """An idle machine's scheduler is up to so late."""
 
@@ -104,10 +101,10 @@ class World:
         self.rng = Random(seed)
         self.trace: deque[Line] = deque(maxlen=TAIL_LINES if keep == "tail" else None)
         self.keep_all = keep == "all"
-        self._make_node = make_node
         self._heap: list[tuple[int, int, Callable[..., None], tuple[Any, ...]]] = []
         self._number = 0
-        members = {name for group in plan.groups for name in group.nodes}
+        self._members = {group.name: group.nodes for group in plan.groups}
+        members = {name for names in self._members.values() for name in names}
         self.machines: dict[NodeName, Machine] = {}
         self.network = Network(self.rng, tuple(network.name for network in plan.networks))
         for node in plan.nodes:
@@ -122,7 +119,7 @@ class World:
         self.attacker = Attacker(self)
         self.checker = Checker(self, check_all=check_all)
         self.flows = Flows(self)
-        self._decided: dict[str, int] = {}
+        self.processes = Processes(self, make_node)
         self._carry_out: dict[type, Callable[[Machine, Any], None]] = {
             SendVrrp: self.wires.send_vrrp,
             SendHeartbeat: self.wires.send_heartbeat,
@@ -142,6 +139,10 @@ class World:
             Noted: lambda machine, effect: self.note(machine.name, "noted", effect),
             Dropped: lambda machine, effect: self.note(machine.name, "dropped", effect),
         }
+
+    def members(self, group: GroupName) -> list[Machine]:
+        """Those that stand in for each other."""
+        return [self.machines[name] for name in self._members[group]]
 
     # --- time
 
@@ -169,99 +170,7 @@ class World:
         self.digest = hash((self.digest, self.now, crc32(kind.encode())))
         self.trace.append((self.now, where, kind, what))
 
-    # --- the processes of a machine
-
-    def boot(self, machine: Machine) -> None:
-        """Power on, agent up. The kernel begins empty."""
-        if machine.process is Process.OFF:
-            machine.kernel.reset()
-            self.start(machine)
-
-    def start(self, machine: Machine) -> None:
-        """A core begins, and finds what the kernel holds."""
-        kernel, settings = machine.kernel, machine.settings
-        held = frozenset(
-            group.name
-            for group in settings.groups
-            if kernel.links_up.get(group.name)
-            and kernel.lease_until.get(group.name, -1) > self.now
-            and group.name not in kernel.quiet
-        )
-        machine.life += 1
-        machine.epoch += 1
-        machine.process = Process.RUNNING
-        machine.ready_at = machine.began_at = self.now
-        machine.stopping = False
-        machine.sequence = -1
-        machine.last_sent.clear()
-        machine.tick_time, machine.tick_number = NEVER, -1
-        machine.core = self._make_node(settings, epoch=machine.epoch, maintenance=machine.maintenance)
-        for (_, target), evidence in self.network.evidence.items():
-            if target == machine.name:
-                evidence.newest_arrived = self.now  # a new core knows that it knows nothing, and has to ask
-        self.note(machine.name, "core", f"epoch {machine.epoch} begins" + (" and adopts what is held" if held else ""))
-        for (network, family), address in machine.local.items():
-            self.handle(machine, LocalAddressLearned(network, family, address))
-        for network in machine.core.lans:
-            if not self.network.has_carrier(machine.name, network):
-                self.handle(machine, CarrierChanged(network, False))
-            self.handle(machine, WitnessesLearned(network, (self.hosts[network],)))
-        self.handle(machine, Started(held))
-        self.flows.core_began(machine)
-        inbox, machine.inbox = machine.inbox, []
-        for event in inbox:
-            self.handle(machine, event)
-        self.servers.begin_checks(machine)
-
-    def freeze(self, machine: Machine) -> bool:
-        if machine.process is not Process.RUNNING:
-            return False
-        machine.process = Process.FROZEN
-        self.note(machine.name, "processes", "frozen")
-        return True
-
-    def thaw(self, machine: Machine) -> None:
-        """Everything that waited comes at once, and only then the clock is looked at."""
-        if machine.process is not Process.FROZEN:
-            return
-        machine.process = Process.RUNNING
-        machine.ready_at = self.now
-        self.note(machine.name, "processes", "go on")
-        inbox, machine.inbox = machine.inbox, []
-        for event in inbox:
-            if machine.process is Process.RUNNING:
-                self.handle(machine, event)
-        self.hands.thaw(machine)
-        self.flows.thaw(machine)
-        if machine.process is Process.RUNNING:
-            self._tick_now(machine)
-
-    def kill_core(self, machine: Machine) -> bool:
-        """Only the core dies; its supervisor forks the next one at once."""
-        if machine.process is not Process.RUNNING:
-            return False
-        self._end(machine, Process.STARTING, "core killed")
-        self.at(self.now + _FORK, self._forked, machine, machine.life)
-        return True
-
-    def kill(self, machine: Machine) -> bool:
-        """All processes of the agent die."""
-        if machine.process not in (Process.RUNNING, Process.FROZEN, Process.STARTING):
-            return False
-        machine.kernel.drop_commands()
-        self.flows.end(machine)
-        self._end(machine, Process.DEAD, "all processes killed")
-        return True
-
-    def power_off(self, machine: Machine) -> bool:
-        if machine.process is Process.OFF:
-            return False
-        machine.kernel.reset()
-        self.flows.end(machine)
-        self.flows.power_off(machine)
-        self._end(machine, Process.OFF, "power lost")
-        self.hands.look_at_all(machine)
-        return True
+    # --- what comes from outside
 
     def command(self, machine: Machine, event: Event) -> bool:
         """What an operator types; only a running core hears it."""
@@ -318,9 +227,10 @@ class World:
 
     def _tick(self, machine: Machine, number: int) -> None:
         if number == machine.tick_number and machine.process is Process.RUNNING:
-            self._tick_now(machine)
+            self.tick_now(machine)
 
-    def _tick_now(self, machine: Machine) -> None:
+    def tick_now(self, machine: Machine) -> None:
+        """A running core looks at the clock."""
         core = machine.core
         assert core is not None
         machine.tick_time = NEVER
@@ -342,17 +252,6 @@ class World:
         elif machine.process is Process.FROZEN or (machine.process is Process.STARTING and life == -1):
             machine.inbox.append(event)
 
-    def _forked(self, machine: Machine, life: int) -> None:
-        if machine.process is Process.STARTING and machine.life == life:
-            self.start(machine)
-
-    def rows_walked(self) -> dict[str, int]:
-        """How often each row of the decision's table came into force, and each move without choice was made."""
-        walked = dict(self._decided)
-        for machine in self.machines.values():
-            _add_rows(machine, walked)
-        return walked
-
     # --- effects out of a core
 
     def _persist(self, machine: Machine, effect: Persist) -> None:
@@ -365,7 +264,7 @@ class World:
         self.checker.finished(machine)
         machine.kernel.reset()  # the agent takes its links and tables along
         self.flows.end(machine)
-        self._end(machine, Process.DEAD, "agent stopped")
+        self.processes.end(machine, Process.DEAD, "agent stopped")
 
     def _moved(self, machine: Machine, effect: Moved) -> None:
         self.note(machine.name, "moved", effect)
@@ -386,26 +285,3 @@ class World:
                 machine.offering[effect.group] = self.now
             elif effect.phase == "done":
                 self.checker.handed_over(machine, effect.group)
-
-    # --- below
-
-    def _end(self, machine: Machine, process: Process, why: str) -> None:
-        _add_rows(machine, self._decided)
-        machine.process = process
-        machine.life += 1
-        machine.core = None
-        machine.roles.clear()
-        machine.offering.clear()
-        machine.owns.clear()
-        machine.passed_gate.clear()
-        machine.stopping = False
-        machine.inbox.clear()
-        machine.tick_time, machine.tick_number = NEVER, -1
-        self.note(machine.name, "processes", why)
-
-
-def _add_rows(machine: Machine, to: dict[str, int]) -> None:
-    if machine.core is not None:
-        for group in machine.core.groups.values():
-            for name, times in group.decided.items():
-                to[name] = to.get(name, 0) + times

@@ -160,7 +160,7 @@ def test_a_required_state_is_not_waived_but_by_an_operator() -> None:
     assert [e.detail for e in pair.effects("gw2", Noted) if e.kind == "gate-refused"] == [
         "the replicator has not answered; the file requires the state"
     ]
-    assert pair.core("gw2").groups[EDGE].row == "rests"
+    assert pair.core("gw2").groups[EDGE].record.row == "rests"
     pair.run_for(10 * SECOND)  # the hold-down
     assert pair.steps("gw2", "gate")[2:] == ["started"]
     assert pair.active() == []
@@ -265,7 +265,7 @@ def test_a_core_that_heard_no_original_believes_the_replicator_that_did(heard: b
     """
     pair = Asked(requiring)
     pair.break_now("node-power-loss", "gw1", lasts=60 * SECOND)
-    assert pair.world.kill_core(pair.machine("gw2"))
+    assert pair.world.processes.kill_core(pair.machine("gw2"))
     pair.run_for(200 * MILLISECOND)
     pair.feed("gw2", SyncChanged(EDGE, False, "the first transfer is under way", elsewhere=heard))
     pair.run_for(8 * pair.advertise)
@@ -397,11 +397,11 @@ def test_maintenance_waits_for_the_state_unless_forced() -> None:
     pair.run_for(200 * MILLISECOND)
     pair.feed("gw1", MaintenanceCommanded(on=True))
     pair.run_for(2 * SECOND)
-    assert pair.core("gw1").groups[EDGE].row == "rest-waits-for-state"
+    assert pair.core("gw1").groups[EDGE].record.row == "rest-waits-for-state"
     assert pair.steps("gw1", "handover") == []
     pair.feed("gw1", MaintenanceCommanded(on=True, force=True))
     pair.run_for(20 * MILLISECOND)
-    assert pair.core("gw1").groups[EDGE].row == "rest-hand-over-without-state"
+    assert pair.core("gw1").groups[EDGE].record.row == "rest-hand-over-without-state"
     assert pair.steps("gw2", "gate") == ["started"]
 
 

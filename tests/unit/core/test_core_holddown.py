@@ -108,7 +108,7 @@ def test_a_held_down_node_replaces_a_dead_active_at_once() -> None:
     assert core is not None
     group = core.groups[stage.group]
     assert group.holddown.length
-    assert group.row in ("held-down", "hears-active")
+    assert group.record.row in ("held-down", "hears-active")
     stage.break_now("node-power-loss", "gw2", lasts=20 * SECOND)
     died = stage.world.now
     stage.run_for(SECOND)

@@ -29,7 +29,7 @@ def test_a_switchover_makes_before_it_breaks() -> None:
     assert quiet < stopped < quiet + KERNEL
     assert stopped + LINGER <= revoked < stopped + LINGER + LATE
     assert pair.gaps() == []
-    assert 0 < pair.world.checker.overlap_planned_max <= KERNEL
+    assert 0 < pair.world.checker.overlaps.planned_max <= KERNEL
     assert (pair.role_changes("gw1"), pair.role_changes("gw2")) == (1, 1)
 
 
@@ -149,7 +149,7 @@ def test_a_peer_that_stood_down_is_succeeded_after_the_skew_alone() -> None:
     core = pair.core("gw1")
     out = []  # type: ignore[var-annotated]
     pair.run_for(SECOND)
-    core.groups[pair.group]._stand_down(Instant(pair.world.now), "test", "test", "on purpose", out)
+    core.groups[pair.group].tenure.give_up(Instant(pair.world.now), "test", "test", "on purpose", out)
     for effect in out:
         pair.world._carry_out.get(type(effect), lambda machine, effect: None)(pair.machine("gw1"), effect)
     pair.run_for(10 * SKEW + KERNEL + 100 * MILLISECOND)
