@@ -11,7 +11,7 @@ from flow_bed import CLIENT, GROUP, INSIDE, MARK, OUTSIDE, SERVER, SERVER6, Kern
 from nft_bed import in_sandbox
 
 from understudy.adapters.conntrack import FlowTable
-from understudy.adapters.conntrack_writer import NOT_SHARED
+from understudy.adapters.conntrack_tries import NOT_SHARED
 from understudy.core.replication.events import Kind
 from understudy.wire import conntrack
 from understudy.wire.conntrack import Flow, Tcp, requests

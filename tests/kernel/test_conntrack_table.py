@@ -9,7 +9,8 @@ from flow_bed import MARK, Kernel
 from nft_bed import in_sandbox
 
 from understudy.adapters.conntrack import FlowTable
-from understudy.adapters.conntrack_writer import NOT_SHARED, FlowWriter
+from understudy.adapters.conntrack_tries import NOT_SHARED
+from understudy.adapters.conntrack_writer import FlowWriter
 from understudy.core.replication.events import Kind, Record
 from understudy.wire import conntrack
 from understudy.wire.conntrack import Flow, Tcp, Tuple, build

@@ -27,7 +27,7 @@ from understudy.adapters.batch import Batch
 from understudy.adapters.netlink import NLM_F_REQUEST
 from understudy.adapters.sieve import JEQ, LDH, LDW, PASS, RET, Step, assemble, attach
 from understudy.adapters.watch import NETLINK_ADD_MEMBERSHIP, NETLINK_NETFILTER, SO_RCVBUFFORCE, SOL_NETLINK
-from understudy.core.replication.events import Kind, Record
+from understudy.core.replication.events import KernelOverrun, Kind, Record
 from understudy.errors import DecodeError
 from understudy.wire.conntrack import attributes as cta
 from understudy.wire.conntrack import mark_of, master_request, portable, portable_expectation, remains
@@ -97,22 +97,22 @@ class FlowEvents:
         self._losing = False
         """The queue overflowed and has not been empty since: the kernel drops what comes."""
 
-    def read(self, limit: int) -> tuple[list[Record], bool]:
-        """At most `limit` records in order, and whether some were lost before the last of them."""
+    def read(self, limit: int) -> tuple[list[Record], KernelOverrun | None]:
+        """At most `limit` records in order, and what is to be said of lost ones behind them."""
         records: list[Record] = []
-        overrun = False
+        overrun = None
         while limit > 0:
             asked = min(limit, self._batch.most)
             try:
                 batch = self._batch.receive(self.socket, asked)
             except (BlockingIOError, InterruptedError):
-                overrun |= self._losing
-                self._losing = False
+                if self._losing:
+                    self._losing, overrun = False, KernelOverrun(over=True)
                 break
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
                     raise
-                overrun = self._losing = True
+                self._losing, overrun = True, KernelOverrun(over=False)
                 limit -= 1
                 continue
             limit -= len(batch)

@@ -74,14 +74,18 @@ GATHER_FROM = 32
 HOUSEKEEPING_EVERY = SECOND
 
 
+_RESTING = (Tick, Delivered)
+"""Events of which a pair at rest has many, and nothing comes but an answer."""
+
+
 class News(Protocol):
     """What this kernel says of its flows."""
 
     @property
     def socket(self) -> socket.socket: ...
 
-    def read(self, limit: int) -> tuple[Sequence[Record], bool]:
-        """What there is now, at most so many messages; whether some were lost. Never waits."""
+    def read(self, limit: int) -> tuple[Sequence[Record], KernelOverrun | None]:
+        """What there is now, at most so many messages; whether some were lost before the last. Never waits."""
 
 
 @dataclass(slots=True)
@@ -190,10 +194,12 @@ class Replicator:
         self._pending.append(event)
         if len(self._pending) > 1:
             return  # it came of an effect that is being carried out
-        self._core.stir()
         while self._pending:
             now = Instant(time.monotonic_ns())
-            for effect in self._machine.handle(now, self._pending[0]):
+            effects = self._machine.handle(now, self._pending[0])
+            if type(self._pending[0]) not in _RESTING or any(type(effect) is not Send for effect in effects):
+                self._core.stir()
+            for effect in effects:
                 self._do[type(effect)](now, effect)
             self._pending.popleft()
         if self._outbox:
@@ -207,9 +213,9 @@ class Replicator:
         if records:
             self.feed(KernelChanged(records))
         self._news_at = time.monotonic_ns() + GATHER if GATHER_FROM <= len(records) < EVENTS_MAX else 0
-        if overrun:
-            self.feed(KernelOverrun())
-        return bool(records) or overrun
+        if overrun is not None:
+            self.feed(overrun)
+        return bool(records) or overrun is not None
 
     def _drain(self, now: Instant, effect: Drain) -> None:
         self._drains.append(_Draining(effect.number))

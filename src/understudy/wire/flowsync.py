@@ -19,12 +19,12 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from understudy.errors import DecodeError
+from understudy.wire.conntrack import BUCKETS
 
 VERSION = 1
 PAYLOAD_MAX = 1300
-BUCKETS = 16384
-HALVES = 2
-"""A wish for buckets is a bitmap in two messages."""
+PARTS = 8
+"""A wish for buckets is a bitmap in so many messages."""
 WINDOW = 1024
 """Payloads beyond the first missing one that a replica keeps, and says that it has."""
 
@@ -46,8 +46,8 @@ DATA_HEAD = _DATA.size
 RECORD_HEAD = _RECORD.size
 RECORD_MAX = PAYLOAD_MAX - DATA_HEAD - RECORD_HEAD
 SNAPSHOT_MAX = RECORD_MAX - _ROUND.size
-_HALF_BYTES = BUCKETS // HALVES // 8
-_DIGESTS_MAX = 128
+_PART_BYTES = BUCKETS // PARTS // 8
+_DIGESTS_MAX = (RECORD_MAX - _DIGESTS.size) // 8
 
 
 class Message(IntEnum):
@@ -64,7 +64,7 @@ class Word(IntEnum):
     """Kinds of records that are the origin's own words; below 16 they are kinds of news (events.Kind)."""
 
     LOST = 16
-    """Some of the kernel's news never reached the stream."""
+    """Some of the kernel's news never reached the stream. Told at once, and again when nothing is lost any more."""
     DIGESTS = 17
     DIGESTS_END = 18
     SNAPSHOT = 19
@@ -147,7 +147,7 @@ class Compare:
 class Want:
     stream: int
     round: int
-    half: int
+    part: int
     bitmap: bytes
 
 
@@ -172,28 +172,32 @@ def encode_data(stream: int, sequence: int, packed: bytes) -> bytes:
     return _DATA.pack(VERSION, Message.DATA, stream, sequence) + packed
 
 
+record_head = _RECORD.pack
+"""Of a record's kind and length: what stands before its content."""
+
+
 def pack_record(kind: int, content: bytes) -> bytes:
-    return _RECORD.pack(kind, len(content)) + content
+    return record_head(kind, len(content)) + content
 
 
 def unpack_records(packed: bytes, at: int = 0) -> list[tuple[int, bytes]]:
     """Raises DecodeError unless the bytes from `at` on are whole records of known kinds, and zeros behind them."""
-    records = []
+    records: list[tuple[int, bytes]] = []
     end = len(packed)
-    unpack = _RECORD.unpack_from
-    while at < end:
-        begin = at + RECORD_HEAD
-        if begin > end or not packed[at]:
-            if any(packed[at:]):
-                raise DecodeError("flowsync-truncated" if packed[at] else "flowsync-record", str(packed[at]))
-            break
+    unpack, append = _RECORD.unpack_from, records.append
+    while at + RECORD_HEAD <= end:
         kind, length = unpack(packed, at)
+        if not kind:
+            break
+        begin = at + RECORD_HEAD
         at = begin + length
-        if at > end:
-            raise DecodeError("flowsync-truncated")
-        if kind not in _RECORD_KINDS:
-            raise DecodeError("flowsync-record", str(kind))
-        records.append((kind, packed[begin:at]))
+        append((kind, packed[begin:at]))
+    if at > end or (at < end and packed[at]):
+        raise DecodeError("flowsync-truncated")
+    if any(packed[at:]):
+        raise DecodeError("flowsync-record", "0")
+    if not _RECORD_KINDS.issuperset([kind for kind, _ in records]):
+        raise DecodeError("flowsync-record", str({kind for kind, _ in records} - _RECORD_KINDS))
     return records
 
 
@@ -224,9 +228,9 @@ def encode_wants(stream: int, number: int, buckets: Sequence[int]) -> list[bytes
         wanted[bucket >> 3] |= 1 << (bucket & 7)
     return [
         _HEAD.pack(VERSION, Message.WANT, stream)
-        + _WANT.pack(number, half)
-        + wanted[half * _HALF_BYTES : (half + 1) * _HALF_BYTES]
-        for half in range(HALVES)
+        + _WANT.pack(number, part)
+        + wanted[part * _PART_BYTES : (part + 1) * _PART_BYTES]
+        for part in range(PARTS)
     ]
 
 
@@ -289,11 +293,11 @@ def _compare(stream: int, payload: bytes) -> Compare:
 
 
 def _want(stream: int, payload: bytes) -> Want:
-    number, half = _WANT.unpack_from(payload, _HEAD.size)
+    number, part = _WANT.unpack_from(payload, _HEAD.size)
     bitmap = payload[_HEAD.size + _WANT.size :]
-    if half >= HALVES or len(bitmap) != _HALF_BYTES:
+    if part >= PARTS or len(bitmap) != _PART_BYTES:
         raise DecodeError("flowsync-want")
-    return Want(stream, number, half, bitmap)
+    return Want(stream, number, part, bitmap)
 
 
 def _flush(stream: int, payload: bytes) -> Flush:
@@ -310,6 +314,7 @@ def _exactly(layout: struct.Struct, payload: bytes) -> tuple[int, ...]:
     return layout.unpack_from(payload, _HEAD.size)
 
 
+_BITS = [bytes(byte >> bit & 1 for bit in range(8)) for byte in range(256)]
 _SCOPES = frozenset(Scope)
 _COMPARE_FLAGS = 0b11
 _DECODERS: Mapping[int, Callable[[int, bytes], Payload]] = {
@@ -321,6 +326,17 @@ _DECODERS: Mapping[int, Callable[[int, bytes], Payload]] = {
     Message.FLUSH: _flush,
     Message.FLUSHED: _flushed,
 }
+
+
+def lost_content(over: bool) -> bytes:
+    return bytes([over])
+
+
+def read_lost(content: bytes) -> bool:
+    """Whether all is told that the kernel still had."""
+    if content not in (b"\0", b"\1"):
+        raise DecodeError("flowsync-lost")
+    return content == b"\1"
 
 
 def digests_contents(number: int, digests: Sequence[int]) -> Iterator[bytes]:
@@ -374,10 +390,9 @@ def read_count(content: bytes) -> tuple[int, int, int]:
     return _COUNT.unpack(content)
 
 
-def read_wants(halves: Sequence[bytes]) -> bytes:
-    """One byte a bucket, 1 where it is wished for, from the bitmaps of all halves in order."""
-    bits = int.from_bytes(b"".join(halves), "little")
-    return bytes(bits >> bucket & 1 for bucket in range(BUCKETS))
+def read_wants(parts: Sequence[bytes]) -> bytes:
+    """One byte a bucket, 1 where it is wished for, from the bitmaps of all parts in order."""
+    return b"".join(_BITS[each] for each in b"".join(parts))
 
 
 def beyond_bitmap(received: int, sequences: Sequence[int]) -> bytes:

@@ -112,7 +112,7 @@ class News:
         self.socket, self.teller = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.socket.setblocking(False)
 
-    def read(self, limit: int) -> tuple[Sequence[Record], bool]:
+    def read(self, limit: int) -> tuple[Sequence[Record], KernelOverrun | None]:
         found: list[Record] = []
         for _ in range(limit):
             try:
@@ -120,9 +120,9 @@ class News:
             except BlockingIOError:
                 break
             if data == b"!":
-                return found, True
+                return found, KernelOverrun(over=True)
             found.append((Kind.CHANGED, data))
-        return found, False
+        return found, None
 
 
 class NothingShed:

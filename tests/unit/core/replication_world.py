@@ -267,7 +267,7 @@ class Node:
             self.handle(KernelChanged(news))
         if self.kernel.overrun:
             self.kernel.overrun = False
-            self.handle(KernelOverrun())
+            self.handle(KernelOverrun(over=True))
 
     def perform(self, effect: Effect) -> None:
         world = self.world
@@ -444,3 +444,9 @@ def ask(node: Node, token: int, drain: bool = False) -> None:
 
 def compare(node: Node, token: int) -> None:
     node.handle(CompareCommanded(token))
+
+
+def complete(world: World) -> World:
+    """Both run, and gw2's replica of gw1's flows is complete."""
+    world.until(lambda: world.gw2.complete.get(EDGE) is True)
+    return world

@@ -2,7 +2,7 @@
 
 A round is opened by the replica (Round) and answered by the origin (Answer):
 
-    COMPARE     both list their kernels; a flow counts in one of 16384 buckets with a 64-bit digest of its content
+    COMPARE     both list their kernels; a flow counts in one of 65536 buckets with a 64-bit digest of its content
     DIGESTS     the origin's, in the order of its stream, after its news up to the listing's end (Drain)
     WANT        the buckets that differ (the COMPARE of an empty kernel wants all, and nothing is compared)
     SNAPSHOT    the origin lists again and tells every flow of those buckets, at once when read; SNAPSHOT_END; before
@@ -25,8 +25,8 @@ from typing import Protocol
 from understudy.core.replication.events import Kind, Record
 from understudy.core.settings import FlowSettings, Keeping
 from understudy.errors import DecodeError
-from understudy.wire.conntrack import bucket_and_digest, half_open, identity, mark_of
-from understudy.wire.flowsync import BUCKETS, Scope, Word
+from understudy.wire.conntrack import BUCKETS, identity, summary
+from understudy.wire.flowsync import Scope, Word
 from understudy.wire.marks import GROUP_MASK, GROUP_SHIFT
 
 _MARKS_MAX = 65536
@@ -57,9 +57,8 @@ class Selection:
         self._keeping = Keeping.COPY if scope is Scope.COPY else Keeping.REPLICATE
         self._known: dict[int, int] = {}
 
-    def group(self, raw: bytes) -> int:
-        """The flow's group; 0 if the round is not about it. Raises DecodeError."""
-        mark = mark_of(raw)
+    def group(self, mark: int) -> int:
+        """The group of a flow with this mark; 0 if the round is not about it."""
         known = self._known.get(mark)
         if known is None:
             group = (mark & GROUP_MASK) >> GROUP_SHIFT
@@ -86,14 +85,12 @@ class Census:
         digests, counts, group_of = self.digests, self.counts, self._selection.group
         for raw in raws:
             try:
-                group = group_of(raw)
-                if not group or half_open(raw):
-                    continue
-                bucket, digest = bucket_and_digest(raw)
+                mark, bucket, digest = summary(raw)
             except DecodeError:
                 continue  # the kernel told something that we cannot read: it is in neither digest
-            digests[bucket] ^= digest
-            counts[group] = counts.get(group, 0) + 1
+            if group := group_of(mark):
+                digests[bucket] ^= digest
+                counts[group] = counts.get(group, 0) + 1
 
 
 def flow_id(raw: bytes) -> int:

@@ -3,14 +3,13 @@
 from collections.abc import Callable, Sequence
 from enum import IntEnum
 
-from understudy.core.replication.agreement import FLOWS_MAX, Census, Desk, Selection, flow_id, flow_ids
+from understudy.core.replication.agreement import FLOWS_MAX, Census, Desk, Selection, flow_ids
 from understudy.core.replication.events import Record
 from understudy.core.settings import FlowSettings
 from understudy.errors import DecodeError
-from understudy.wire.conntrack import bucket_and_digest, half_open, portable
+from understudy.wire.conntrack import BUCKETS, bucket_of, half_open, identity, mark_of, portable
 from understudy.wire.flowsync import (
-    BUCKETS,
-    HALVES,
+    PARTS,
     SNAPSHOT_MAX,
     Compare,
     Scope,
@@ -29,8 +28,10 @@ class _Stage(IntEnum):
     """For what was received before to be written."""
     COUNTING = 2
     COUNTED = 3
-    READING = 4
-    DONE = 5
+    WANTED = 4
+    """Like WAITING: what is written here later, and no news, must not be told as it was before."""
+    READING = 5
+    DONE = 6
 
 
 class Answer:
@@ -47,7 +48,7 @@ class Answer:
         self._owned = owned
         self._selection = self.census._selection
         self._ticket = desk.ticket()
-        self._halves: list[bytes | None] = [None] * HALVES
+        self._parts: list[bytes | None] = [None] * PARTS
         self._wanted = b""
         self._touched: set[int] = set()
         self._told = 0
@@ -55,15 +56,15 @@ class Answer:
         self.advance()
 
     def advance(self) -> None:
-        if self.stage is _Stage.WAITING and self._desk.done(self._ticket):
-            self.stage = _Stage.COUNTING
+        if self.stage in (_Stage.WAITING, _Stage.WANTED) and self._desk.done(self._ticket):
             if self._empty:
-                self._wanted, self.stage = bytes([1]) * BUCKETS, _Stage.READING
+                self._wanted = bytes([1]) * BUCKETS
+            self.stage = _Stage.READING if self._wanted else _Stage.COUNTING
             self.listing = self._desk.list_kernel(self._groups, urgent=self._urgent)
 
     def touch(self, records: Sequence[Record]) -> None:
         """These left in the stream."""
-        if self.stage is _Stage.READING:
+        if self.stage in (_Stage.WAITING, _Stage.WANTED, _Stage.READING):
             self._touched.update(flow_ids(records))
             if len(self._touched) > FLOWS_MAX:
                 self._whole, self._touched = False, set()
@@ -71,12 +72,12 @@ class Answer:
     def want(self, want: Want) -> None:
         if self.stage is not _Stage.COUNTED or want.round != self.round or want.stream != self.stream:
             return
-        self._halves[want.half] = want.bitmap
-        halves = [half for half in self._halves if half is not None]
-        if len(halves) == HALVES:
-            self._wanted = read_wants(halves)
-            self.stage = _Stage.READING
-            self.listing = self._desk.list_kernel(self._groups, urgent=self._urgent)
+        self._parts[want.part] = want.bitmap
+        parts = [part for part in self._parts if part is not None]
+        if len(parts) == PARTS:
+            self._wanted = read_wants(parts)
+            self.stage, self._ticket = _Stage.WANTED, self._desk.ticket()
+            self.advance()
 
     def listed(self, raws: Sequence[bytes], last: bool, failed: bool) -> None:
         self._whole = self._whole and not failed
@@ -116,12 +117,13 @@ class Answer:
         counts = self.census.counts
         for raw in raws:
             try:
-                group = self._selection.group(raw)
+                group = self._selection.group(mark_of(raw))
                 if not group or half_open(raw):
                     continue
                 if self._empty:
                     counts[group] = counts.get(group, 0) + 1
-                if not self._wanted[bucket_and_digest(raw)[0]] or flow_id(raw) in self._touched:
+                flow = identity(raw)
+                if not self._wanted[bucket_of(flow)] or hash(flow) in self._touched:
                     continue
             except DecodeError:
                 continue

@@ -31,7 +31,12 @@ class KernelChanged:
 
 @dataclass(frozen=True, slots=True)
 class KernelOverrun:
-    """The kernel had more news than its socket could hold: some are lost, nobody knows which."""
+    """The kernel had more news than its socket could hold: some are lost, nobody knows which.
+
+    Told when it is found, and once more when it is `over`: all that came before is read, and nothing is lost any more.
+    """
+
+    over: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,8 @@ from understudy.core.replication.effects import Ready
 from understudy.units import MILLISECOND, SECOND, Duration, GroupName, Instant
 
 FLUSH_AGAIN: Duration = 20 * MILLISECOND
-SILENT: Duration = 150 * MILLISECOND
-"""Three beacons: the peer's replicator is gone, or cannot be reached."""
-FRESH: Duration = 75 * MILLISECOND
-"""One and a half: it lives, and is asked for its last words even if nobody said that it would answer."""
+SILENT: Duration = 250 * MILLISECOND
+"""Two beacons of an original at rest, and a half: the peer's replicator is gone, or cannot be reached."""
 _FORGET: Duration = 60 * SECOND
 
 
@@ -51,15 +49,20 @@ class Standing:
 
 
 class Gate:
-    """The open questions, one a group."""
+    """The open questions, one a group.
 
-    def __init__(self) -> None:
+    A peer that was heard within `fresh` lives, and is asked for its last words even if nobody said that it would
+    answer. To ask one that is dead costs time, so this is less than the time after which a dead one is taken over from.
+    """
+
+    def __init__(self, fresh: Duration) -> None:
+        self._fresh = fresh
         self._asks: dict[int, _Ask] = {}
         self._flushes = 0
 
     def ask(self, now: Instant, group: int, name: GroupName, token: int, drain: bool, heard: Instant | None) -> None:
         """A new question takes the place of an older one about the group."""
-        fresh = heard is not None and now - heard <= FRESH
+        fresh = heard is not None and now - heard <= self._fresh
         self._flushes += 1
         flush = self._flushes if drain or fresh else 0
         self._asks[group] = _Ask(name, token, now, drain, flush, now)

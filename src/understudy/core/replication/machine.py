@@ -74,9 +74,9 @@ class Replication:
             case Drained(number):
                 for pair in self.pairs:
                     pair.drained(number)
-            case KernelOverrun():
+            case KernelOverrun(over):
                 for pair in self.pairs:
-                    pair.kernel_overrun()
+                    pair.kernel_overrun(over)
             case Owned(group, own):
                 self._owned(group, own, effects)
             case Asked(group, token, drain):

@@ -26,6 +26,7 @@ from understudy.wire.flowsync import (
     Ack,
     beyond_sequences,
     encode_data,
+    record_head,
     unpack_records,
 )
 
@@ -42,9 +43,6 @@ _QUIET: Duration = 120 * MILLISECOND
 """Two beacons without any answer."""
 _SILENT: Duration = SECOND
 _AGES_MAX = 4096
-
-_HEADS = [bytes([kind]) for kind in range(256)]
-"""The first byte of a record; with its length it is what wire.flowsync.pack_record writes."""
 
 Datagram = tuple[NetworkName, bytes]
 
@@ -107,17 +105,17 @@ class Origin:
 
     def append(self, now: Instant, records: Sequence[tuple[int, bytes]]) -> None:
         """News of the kernel and words in their midst, in order. Nothing leaves before `flush`."""
-        parts, size, heads = self._parts, self._size, _HEADS
+        parts, size = self._parts, self._size
         for kind, raw in records:
-            grown = size + RECORD_HEAD + len(raw)
+            length = len(raw)
+            grown = size + RECORD_HEAD + length
             if grown > PAYLOAD_MAX:
-                if len(raw) > RECORD_MAX:
+                if length > RECORD_MAX:
                     self.oversized += 1
                     continue
-                self._size = size
                 self._close(now, bytes(PAYLOAD_MAX - size))
-                parts, grown = self._parts, DATA_HEAD + RECORD_HEAD + len(raw)
-            parts += heads[kind], len(raw).to_bytes(2, "big"), raw
+                parts, grown = self._parts, DATA_HEAD + RECORD_HEAD + length
+            parts += record_head(kind, length), raw
             size = grown
         self._size = size
 

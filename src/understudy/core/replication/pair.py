@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-from understudy.core.replication.agenda import SOON, Agenda
+from understudy.core.replication.agenda import Agenda
 from understudy.core.replication.answer import Answer
 from understudy.core.replication.effects import (
     Cancel,
@@ -48,10 +48,14 @@ from understudy.wire.flowsync import (
     encode_beacon,
     encode_flush,
     encode_flushed,
+    lost_content,
+    read_lost,
 )
 
 BEACON: Duration = 50 * MILLISECOND
 """Between two beacons of an original, or less if it advertises more often."""
+RESTING = 2
+"""Times that, while there is no news."""
 IDLE: Duration = SECOND
 """Between two beacons of a node that is nobody's original."""
 OTHERS = 4
@@ -61,6 +65,8 @@ ACK_EVERY = 64
 """Payloads after which an acknowledgement waits no longer."""
 LIST_PACE = 50_000
 """Entries a second where nothing is known to be wrong: 200 000 flows are read in four seconds."""
+LOST_PATIENCE: Duration = 3 * SECOND
+"""How long a replica waits until the original has read what its kernel still holds: a round before that is in vain."""
 _LOST_STREAM: Duration = 3 * SECOND
 """A stream number that goes back is believed when the greater one has been silent for so long: a clock was set."""
 _FLUSHES_MAX = 16
@@ -86,7 +92,6 @@ class Pair:
         self.origin = Origin(stream, self.paths)
         self.replica = Replica()
         self.sieve = Sieve(settings.flows, self.groups, [group.number for group in settings.groups])
-        self.gate = Gate()
         self.agenda = Agenda(now, self, settings, groups)
         self.answer: Answer | None = None
         self.heard: Instant | None = None
@@ -102,8 +107,11 @@ class Pair:
         self.now = now
         self._number = number
         self._beat: Duration = min([BEACON, *(group.advertise for group in groups)])
+        self.gate = Gate(self._beat * RESTING * 11 // 10)
         self._beacon_at = now
         self._beacons = 0
+        self._announced = 0
+        """The position that the last beacon told."""
         self._count = 0
         self._position = 0
         self._unacknowledged = 0
@@ -179,10 +187,10 @@ class Pair:
             if self._overlap.open and (again := self._overlap.kernel_changed(news)):
                 self.write(again)
 
-    def kernel_overrun(self) -> None:
-        self.overruns += 1
+    def kernel_overrun(self, over: bool) -> None:
+        self.overruns += over
         if self.own:
-            self.say(Word.LOST, b"")
+            self.say(Word.LOST, lost_content(over))
         self.agenda.suspect(self.now)
 
     def received(self, network: NetworkName, payload: bytes) -> None:
@@ -403,9 +411,8 @@ class Pair:
 
     def _word(self, kind: int, content: bytes) -> Record | None:
         if kind == Word.LOST:
-            # It is told when the kernel says so, and once more when all is read that came before.
             why = "the original's kernel had more news than could be read"
-            self.agenda.incomplete(self.now, self.replicated, why, SOON)
+            self.agenda.incomplete(self.now, self.replicated, why, 0 if read_lost(content) else LOST_PATIENCE)
             return None
         return self.agenda.word(self.now, kind, content)
 
@@ -419,6 +426,7 @@ class Pair:
 
     def _publish(self, news: Sequence[Record]) -> None:
         self.origin.append(self.now, news)
+        self._beacon_at = min(self._beacon_at, Instant(self.now + self._beat))
         if self.answer is not None:
             self.answer.touch(news)
         self.agenda.sent(news)
@@ -461,7 +469,9 @@ class Pair:
                 continue
             self.paths.beacon(now, path, self._beacons)
             self.effects.append(Send(self.peer.number, path.network, beacon))
-        self._beacon_at = Instant(now + (self._beat if busy else IDLE))
+        resting = origin.received == origin.position == self._announced
+        self._announced = origin.position
+        self._beacon_at = Instant(now + (IDLE if not busy else self._beat * RESTING if resting else self._beat))
 
     def _tell_flushed(self) -> None:
         self.tell([encode_flushed(Flushed(self.stream, *self._flushed))])

@@ -17,7 +17,7 @@ _FIRST: Duration = 20 * MILLISECOND
 """Retransmission timeout before the first sample."""
 _STRIKES = 3
 """Losses in a row that make another path the better one."""
-_STALE: Duration = 400 * MILLISECOND
+_STALE: Duration = SECOND
 """A path on which nothing was heard for so long is the last choice."""
 
 

@@ -9,9 +9,18 @@ from understudy.core.replication.events import Kind, Record
 from understudy.core.settings import FlowSettings
 from understudy.errors import DecodeError
 from understudy.units import MILLISECOND, SECOND, Duration, Instant
-from understudy.wire.conntrack import UNTOUCHED_S, bucket_and_digest, describe, half_open, timeout_of
-from understudy.wire.flowsync import (
+from understudy.wire.conntrack import (
     BUCKETS,
+    UNTOUCHED_S,
+    bucket_of,
+    describe,
+    half_open,
+    identity,
+    mark_of,
+    summary,
+    timeout_of,
+)
+from understudy.wire.flowsync import (
     Compare,
     Scope,
     Word,
@@ -31,6 +40,7 @@ _TURNS = 8
 """A bucket that differs and is touched is looked into in one of so many rounds: at a high rate all are touched."""
 _SEEN = -1
 """In the place of a digest: this kernel has the flow."""
+ENDS_AT_ONCE = 512
 _RAWS_MAX = 2000
 """Snapshot entries kept for examples of a comparison by command."""
 
@@ -101,6 +111,7 @@ class Round:
         self.held = True
         self._known, self._hold = known, hold
         self._desk = desk
+        self._flows = flows
         self._stream = request.stream
         self._request = request
         self._compare = encode_compare(request)
@@ -116,7 +127,10 @@ class Round:
         self._snapshot: dict[int, int] = {}
         self._raws: dict[int, bytes] = {}
         self._answered = self._snapshotted = False
-        self._verifying = False
+        self._verifying = self._verified = False
+        self._ends: list[Record] = []
+        """What the origin does not have, to be written together."""
+        self._ended = True
         self._verdict = _Verdict()
         self._ticket = desk.ticket()
         self._opened = False
@@ -149,16 +163,17 @@ class Round:
 
     def touch(self, records: Sequence[Record]) -> None:
         """The stream carried these."""
-        self._touched.update(flow_ids(records))
+        for kind, raw in records:
+            if kind <= Kind.GONE:
+                try:
+                    flow = identity(raw)
+                except DecodeError:
+                    continue
+                self._touched.add(hash(flow))
+                if not self._wanted:
+                    self._touched_buckets[bucket_of(flow)] = 1
         if len(self._touched) > FLOWS_MAX:
             self._give_up("more flows changed than a round can remember")
-        if not self._wanted:
-            for kind, raw in records:
-                if kind <= Kind.GONE:
-                    try:
-                        self._touched_buckets[bucket_and_digest(raw)[0]] = 1
-                    except DecodeError:
-                        pass
 
     def listed(self, now: Instant, raws: Sequence[bytes], last: bool, failed: bool) -> None:
         self._last = now
@@ -181,7 +196,9 @@ class Round:
         self.drain = 0
         self._last = now
         if self._verifying:
-            self._judge()
+            self._end_surplus()
+            self._verified = True
+            self._ticket = self._desk.ticket()
         else:
             self._counted = True
             self.cost = now - self.began
@@ -226,7 +243,10 @@ class Round:
         return None
 
     def _written(self, now: Instant) -> None:
-        """What the stage waited for is in this kernel: list it."""
+        """What the stage waited for is in this kernel: list it, or all is done."""
+        if self._verified:
+            self._judge()
+            return
         if not self._opened:
             self._opened = True
             self.began = now
@@ -279,10 +299,10 @@ class Round:
         self._answered, self._last = True, now
         if half_open(raw):
             return None
-        bucket, digest = bucket_and_digest(raw)
+        mark, bucket, digest = summary(raw)
         if not self._wanted[bucket]:
             return None
-        if not self.selection.group(raw):
+        if not self.selection.group(mark):
             self.strange[bucket] = self.strange.get(bucket, 0) ^ digest
             return None
         self._snapshot[flow_id(raw)] = digest
@@ -304,7 +324,7 @@ class Round:
         records = []
         for raw in raws:
             try:
-                if timeout_of(raw) > UNTOUCHED_S or not self.selection.group(raw) or half_open(raw):
+                if timeout_of(raw) > UNTOUCHED_S or not self.selection.group(mark_of(raw)) or half_open(raw):
                     continue
                 if flow_id(raw) not in self._touched:
                     records.append((Kind.CHANGED, raw))
@@ -314,25 +334,24 @@ class Round:
             self.held = False
 
     def _verify(self, raws: Sequence[bytes]) -> None:
-        verdict, snapshot = self._verdict, self._snapshot
-        ends: list[Record] = []
+        verdict, snapshot, wanted, group_of = self._verdict, self._snapshot, self._wanted, self.selection.group
         for raw in raws:
             try:
-                if not self.selection.group(raw) or half_open(raw):
-                    continue
-                bucket, digest = bucket_and_digest(raw)
-                if not self._wanted[bucket]:
-                    continue
-                flow = flow_id(raw)
+                mark, bucket, digest = summary(raw)
             except DecodeError:
                 continue
+            if not wanted[bucket] or not group_of(mark):
+                continue
+            flow = flow_id(raw)
             theirs = snapshot.get(flow)
             if flow in self._touched or theirs == _SEEN:
                 continue  # a listing may tell a flow twice
             if theirs is None:
+                if self._flows.spares(mark, self.began):
+                    continue
                 verdict.surplus += 1
                 if self.repairing:
-                    ends.append((Kind.GONE, raw))
+                    self._ends.append((Kind.GONE, raw))
                 else:
                     verdict.example("only here", raw)
                 continue
@@ -340,10 +359,14 @@ class Round:
             if theirs != digest:
                 verdict.differing += 1
                 verdict.example("differs", raw)
-        if ends:
-            self.progress += len(ends)
-            if not self._desk.write(ends):
-                self.held = False
+        if len(self._ends) >= ENDS_AT_ONCE:
+            self._end_surplus()
+
+    def _end_surplus(self) -> None:
+        if self._ends:
+            self.progress += len(self._ends)
+            self._ended = self._desk.write(self._ends) and self._ended
+            self._ends = []
 
     def _judge(self) -> None:
         verdict = self._verdict
@@ -358,4 +381,9 @@ class Round:
             self.outcome = Outcome(True, "", here, there, self._differed, 0, wrong + verdict.surplus, examples)
             return
         detail = f"{len(missing)} flows are missing here, {verdict.differing} differ" if wrong else ""
-        self.outcome = Outcome(not wrong, detail, here, there, self._differed, self.progress, wrong, examples)
+        if not self._ended:
+            detail = "more flows were to be ended than could be written at once"
+        proven = self._ended and not wrong
+        self.outcome = Outcome(
+            proven, detail, here, there, self._differed, self.progress, wrong, examples, again=not self._ended
+        )

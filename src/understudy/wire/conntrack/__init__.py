@@ -15,6 +15,7 @@ from understudy.wire.conntrack.entry import (
     BUCKETS,
     assured,
     bucket_and_digest,
+    bucket_of,
     half_open,
     identity,
     mark_of,
@@ -23,8 +24,10 @@ from understudy.wire.conntrack.entry import (
     protocol_of,
     remains,
     sctp_state,
+    summary,
     tcp_state,
     timeout_of,
+    whose,
 )
 from understudy.wire.conntrack.expectation import (
     expect_create_request,
@@ -54,6 +57,7 @@ __all__ = [
     "Tuple",
     "assured",
     "bucket_and_digest",
+    "bucket_of",
     "build",
     "create_request",
     "decode",
@@ -72,7 +76,9 @@ __all__ = [
     "protocol_of",
     "remains",
     "sctp_state",
+    "summary",
     "tcp_state",
     "timeout_of",
     "update_request",
+    "whose",
 ]

@@ -102,6 +102,16 @@ def decode(raw: bytes) -> Flow:
     )
 
 
+_TIMESTAMP: Final = cta.Nest("", {20: cta.Nest("timestamp", {1: cta.Value("start", (8,)), 2: cta.Value("stop", (8,))})})
+"""CTA_TIMESTAMP: of no meaning to another kernel, so it is no part of what is carried."""
+
+
+def started_ns(raw: bytes) -> int | None:
+    """When this kernel made the entry, since 1970; None where it keeps no time (`nf_conntrack_timestamp`)."""
+    span = cta.walk(raw, _TIMESTAMP).values.get("timestamp/start")
+    return int.from_bytes(raw[span[0] : span[1]], "big") if span else None
+
+
 def build(flow: Flow) -> bytes:
     """The message that a kernel would send of it. Absent values are left out."""
     parts = [build_tuple(cta.CTA_TUPLE_ORIG, flow.original), build_tuple(cta.CTA_TUPLE_REPLY, flow.reply)]

@@ -16,7 +16,7 @@
 * EXPECTED is the kernel's to set, from the master; an update must say what the entry has.
 """
 
-import struct
+from functools import lru_cache
 from operator import itemgetter
 from typing import Final
 
@@ -45,7 +45,7 @@ from understudy.wire.conntrack.attributes import (
     nest,
 )
 from understudy.wire.conntrack.entry import SYN_RECV, SYN_SENT, SYN_SENT2
-from understudy.wire.conntrack.shape import Shape, shape_of
+from understudy.wire.conntrack.shape import Cut, Shape, shape_of
 
 DAY_S: Final = 86400
 HOLD_S: Final = 20 * DAY_S
@@ -56,7 +56,6 @@ HALF_OPEN_S: Final = 10
 FIXED_S: Final = DAY_S
 """Of GRE: a dead tunnel's copy stays so long after a take-over, a live one's is never renewed."""
 
-_TIMEOUT: Final = struct.Struct("=HH").pack(8, CTA_TIMEOUT)
 _NEW_STATUS: Final = IPS_SEEN_REPLY | IPS_ASSURED
 _CREATED: Final = tuple(
     attribute(CTA_STATUS, bytes((0, 0, 0, each & _NEW_STATUS | IPS_CONFIRMED))) for each in range(256)
@@ -72,7 +71,7 @@ _UPDATED: Final = tuple(
 # enum ip_ct_tcp_flags: what is kept of them is WINDOW_SCALE, SACK_PERM, CLOSE_INIT and SIMULTANEOUS_OPEN.
 _KEPT_FLAGS: Final = 0x01 | 0x02 | 0x04 | 0x80
 _BE_LIBERAL: Final = 0x08
-_FLAGS: Final = tuple(bytes((each & _KEPT_FLAGS | _BE_LIBERAL, 0xFF)) for each in range(256))
+_FLAGS: Final = {bytes((each,)): bytes((each & _KEPT_FLAGS | _BE_LIBERAL, 0xFF)) for each in range(256)}
 _HALF_OPEN: Final = (SYN_RECV, SYN_SENT, SYN_SENT2)
 
 # Of `Shape.fields`, by how many they are: the original's turned round, the reply as far as it is compared with that,
@@ -91,17 +90,11 @@ def create_request(raw: bytes, hold_s: int = HOLD_S, half_open_s: int = HALF_OPE
     if shape.strange:
         raw = known(raw, FLOW)
         shape = shape_of(raw)
+    status = _CREATED
     if shape.protocol == _GRE:
-        parts = _common(raw, shape, _FIXED, min(hold_s, FIXED_S), half_open_s)
-    else:
-        parts = _common(raw, shape, _CREATED, hold_s, half_open_s)
-    parts[0] = _tuples(raw, shape)
-    attributes = shape.found.attributes
-    for name in ("help", "master"):
-        if name in attributes and not (orphan and name == "master"):
-            begin, end = attributes[name]
-            parts.append(raw[begin:end])
-    return b"".join(parts)
+        status, hold_s = _FIXED, min(hold_s, FIXED_S)
+    cut = shape.orphaned if orphan else shape.created
+    return _request(raw, shape, _tuples(raw, shape), status, hold_s, half_open_s, cut)
 
 
 def update_request(raw: bytes, hold_s: int = HOLD_S, half_open_s: int = HALF_OPEN_S) -> bytes:
@@ -110,9 +103,7 @@ def update_request(raw: bytes, hold_s: int = HOLD_S, half_open_s: int = HALF_OPE
     if shape.strange:
         raw = known(raw, FLOW)
         shape = shape_of(raw)
-    parts = _common(raw, shape, _UPDATED, hold_s, half_open_s)
-    parts[0] = raw[: shape.original_end]
-    return b"".join(parts)
+    return _request(raw, shape, raw[: shape.original_end], _UPDATED, hold_s, half_open_s, shape.updated)
 
 
 def delete_request(raw: bytes) -> bytes:
@@ -135,26 +126,25 @@ def reply_request(raw: bytes) -> bytes:
 
 def timeout_request(raw: bytes, timeout_s: int) -> bytes:
     """Change nothing but how long the entry has."""
-    return delete_request(raw) + attribute(CTA_TIMEOUT, timeout_s.to_bytes(4, "big"))
+    return delete_request(raw) + _timeout(timeout_s)
 
 
-def _common(raw: bytes, shape: Shape, status: tuple[bytes, ...], hold_s: int, half_open_s: int) -> list[bytes]:
-    """Room for the tuples; status, timeout, protocol, and what is copied as it stands."""
+def _request(
+    raw: bytes, shape: Shape, tuples: bytes, status: tuple[bytes, ...], hold_s: int, half_open_s: int, cut: Cut
+) -> bytes:
+    """Tuples, status, timeout, and what is copied as it stands but for TCP's flags."""
     half_open = shape.state and raw[shape.state] in _HALF_OPEN
-    parts = [
-        b"",
-        status[raw[shape.status] if shape.status else 0],
-        _TIMEOUT + (half_open_s if half_open else hold_s).to_bytes(4, "big"),
-    ]
-    if shape.info is not None:
-        before, first, between, second, behind = shape.info
-        parts += (raw[before], _FLAGS[raw[first]], raw[between], _FLAGS[raw[second]], raw[behind])
-    elif "info" in shape.found.attributes:
-        begin, end = shape.found.attributes["info"]
-        parts.append(raw[begin:end])
-    for extra in shape.extras:
-        parts.append(raw[extra])
-    return parts
+    pieces = list(cut.layout.unpack_from(raw))
+    if first := cut.flags:
+        pieces[first] = _FLAGS[pieces[first]]
+        pieces[first + 2] = _FLAGS[pieces[first + 2]]
+    said = status[raw[shape.status] if shape.status else 0]
+    return b"".join((tuples, said, _timeout(half_open_s if half_open else hold_s), *pieces))
+
+
+@lru_cache(maxsize=64)
+def _timeout(seconds: int) -> bytes:
+    return attribute(CTA_TIMEOUT, seconds.to_bytes(4, "big"))
 
 
 def _tuples(raw: bytes, shape: Shape) -> bytes:

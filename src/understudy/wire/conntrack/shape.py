@@ -10,7 +10,8 @@ The memory of shapes, and of the last message, is only a memory: without it all 
 """
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from operator import itemgetter
 from typing import Final
@@ -39,11 +40,23 @@ _LAYOUTS: Final[dict[int, tuple[tuple[int, ...], ...]]] = {
     **dict.fromkeys((33, 47, 132, 136), (_PORTS, ())),
 }
 """What a tuple has of its protocol, by number."""
-_WRITTEN: Final = ("zone", "mark", "labels", "sequence_original", "sequence_reply", "synproxy")
+_UPDATED: Final = ("zone", "info", "mark", "labels", "sequence_original", "sequence_reply", "synproxy")
+_ORPHANED: Final = (*_UPDATED, "help")
+_CREATED: Final = (*_ORPHANED, "master")
 _CARRIED: Final = (
     "original", "reply", "zone", "status", "timeout", "info", "help", "labels", "master",
     "sequence_original", "sequence_reply", "synproxy", "mark",
 )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """How to take a message apart: attributes that go into a request as they stand, cut where TCP has its flags."""
+
+    layout: struct.Struct
+    flags: int
+    """Which piece is the first direction's flags, without their mask; the second's come two pieces later. 0: none."""
+
 
 Reorder = Callable[[tuple[bytes, ...]], tuple[bytes, ...]]
 
@@ -76,9 +89,6 @@ class Shape:
         self.state: Final = self._place("info/tcp/state")
         self.sctp_state: Final = self._place("info/sctp/state")
         self.timeout: Final = self._place("timeout")
-        self.info: Final = self._info()
-        self.extras: Final = merged([found.attributes[each] for each in _WRITTEN if each in found.attributes])[1:]
-        """Attributes that go into a request as they stand."""
         self.strange: Final = found.strange
         """Whether it must be written anew before any of it is passed on."""
         carried = [found.attributes[each] for each in _CARRIED if each in found.attributes]
@@ -90,11 +100,21 @@ class Shape:
     @cached_property
     def fields(self) -> struct.Struct:
         """Addresses, then ports or what ICMP has, of the original and then of the reply, from the first tuple on."""
-        layout, at = "=", HEADER
-        for begin, end in (*self._places("original"), *self._places("reply")):
-            layout += f"{begin - at}x{end - begin}s"
-            at = end
-        return struct.Struct(f"{layout}{self.reply_end - at}x")
+        return picking([*self._places("original"), *self._places("reply")], HEADER)
+
+    @cached_property
+    def updated(self) -> Cut:
+        """What an update says beside tuples, status and timeout."""
+        return self._cut(_UPDATED)
+
+    @cached_property
+    def orphaned(self) -> Cut:
+        """What a creation without a master says."""
+        return self._cut(_ORPHANED)
+
+    @cached_property
+    def created(self) -> Cut:
+        return self._cut(_CREATED)
 
     def reply_pattern(self, raw: bytes) -> bytes:
         """The reply tuple of a message of this shape, for `%`, with its values left open in the order of `fields`."""
@@ -124,13 +144,19 @@ class Shape:
         span = self.found.attributes.get(name)
         return slice(*span) if span else None
 
-    def _info(self) -> tuple[slice, int, slice, int, slice] | None:
-        """The protocol's attribute, cut where TCP has its flags."""
-        begin, end = self.found.attributes.get("info", (0, 0))
+    def _cut(self, names: Sequence[str]) -> Cut:
+        pieces: list[Span] = []
+        attributes = merged([self.found.attributes[each] for each in names if each in self.found.attributes])
         first, second = self._place("info/tcp/flags_original"), self._place("info/tcp/flags_reply")
-        if not begin < first < second:
-            return None
-        return slice(begin, first), first, slice(first + 2, second), second, slice(second + 2, end)
+        flags = 0
+        for span in attributes[1:]:
+            begin, end = span.start, span.stop
+            if begin < first < second < end:
+                flags = len(pieces) + 1
+                pieces += [(begin, first), (first, first + 1), (first + 2, second), (second, second + 1)]
+                begin = second + 2
+            pieces.append((begin, end))
+        return Cut(picking(pieces), flags)
 
     def _content(self) -> tuple[struct.Struct, Reorder | None]:
         """What two kernels must agree on, apart from status: identity, mark, TCP state and scales, labels, helper.
@@ -141,14 +167,10 @@ class Shape:
         spans = [(HEADER, self.reply_end)] + [self.found.values[each] for each in names if each in self.found.values]
         if "zone" in self.found.attributes:
             spans.append(self.found.attributes["zone"])
-        layout, at = "=", 0
         standing = sorted(spans)
-        for begin, end in standing:
-            layout += f"{begin - at}x{end - begin}s"
-            at = end
         places = [standing.index(each) for each in spans]
         order: Reorder = itemgetter(*places)
-        return struct.Struct(layout), order if standing != spans else None
+        return picking(standing), order if standing != spans else None
 
 
 def check_tuple(raw: bytes, found: Found, path: str) -> None:
@@ -181,6 +203,15 @@ def merged(spans: list[Span]) -> tuple[slice, ...]:
         else:
             joined.append((begin, end))
     return tuple(slice(*each) for each in joined)
+
+
+def picking(spans: Sequence[Span], at: int = 0) -> struct.Struct:
+    """Takes these parts of a message, which are in order, from `at` on."""
+    layout = "="
+    for begin, end in spans:
+        layout += f"{begin - at}x{end - begin}s"
+        at = end
+    return struct.Struct(layout)
 
 
 class _Memory:
