@@ -10,11 +10,9 @@ that cache, which only a commit brings into the kernel.
 import contextlib
 import json
 import os
-import select
 import signal
-import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +22,13 @@ import lag
 import state
 from contenders import Contender
 from summary import Row
+from witness import first_answer
 
 from understudy.adapters.scheduling import ask_for_real_time
 from understudy.config.plan import Plan
 from understudy.drill import control, stage
 from understudy.drill.flowtable import Flow
-from understudy.drill.frames import sight
 from understudy.drill.processes import ProbeProcess
-from understudy.drill.sockets import clock_offset, drain
 from understudy.errors import EnvironmentFailure
 from understudy.lab import syscalls
 from understudy.lab.build import Lab
@@ -315,7 +312,7 @@ def _watch_promotion(bed: Bed, entries: int) -> tuple[int | None, int | None, in
     taps = [stage.tap(bed.lab, bed.standby, network) for network in networks]
     syscalls.setns(bed.lab.namespaces[bed.standby].fd, syscalls.CLONE_NEWNET)
     ask_for_real_time(40)
-    answered = _first_answer(taps, addresses)
+    answered = first_answer(taps, addresses, PROMOTED_S)
     if answered is None:
         return None, None, None
     first = count = state.count_here()
@@ -324,22 +321,6 @@ def _watch_promotion(bed: Bed, entries: int) -> tuple[int | None, int | None, in
         time.sleep(0.001)
         count = state.count_here()
     return answered, time.monotonic_ns() if count >= entries else None, first
-
-
-def _first_answer(taps: Sequence[socket.socket], addresses: set[str], timeout_s: float = 10) -> int | None:
-    poll = select.poll()
-    for tap in taps:
-        poll.register(tap, select.POLLIN)
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        poll.poll(100)
-        offset = clock_offset()
-        for tap in taps:
-            for instant, frame in drain(tap, 128, offset):
-                seen = sight(frame)
-                if seen is not None and seen[0] != "advertisement" and seen[1] in addresses:
-                    return instant
-    return None
 
 
 def gate_ms(journal: Path, since: int) -> float | None:

@@ -8,6 +8,7 @@ import commands
 from conntrackd import STATEFUL
 from summary import Row
 
+import sessions
 from understudy.drill.stage import Population
 from understudy.units import MILLISECOND, Duration
 
@@ -54,10 +55,12 @@ PARTS = (
     ),
     Part(
         "idle",
-        "the same with 10 000 mostly idle connections and 2 000 idle exchanges of UDP",
+        "the same with 10 000 mostly idle connections and 2 000 idle exchanges of UDP: 99.9 % survive, 0 resets",
         30,
         ALL,
-        strike=Strike("node-power-loss", Population(10_000, idle_share=0.9, udp=2_000)),
+        # Seconds after the take-over conntrackd resyncs so many at the highest priority, in calls of 9 ms that a kernel
+        # without preemption does not interrupt: who survived is judged here, milliseconds in `survival`.
+        strike=Strike("node-power-loss", Population(10_000, idle_share=0.9, udp=2_000), late_max=LATE_MAX),
     ),
     Part(
         "switchover",
@@ -88,6 +91,14 @@ PARTS = (
         OURS,
         ("power-loss", "power-loss-idle", "switchover", "return", "copy", "none"),
         command=commands.truth,
+    ),
+    Part(
+        "sessions",
+        "FTP downloads, SSH sessions and WebSockets through six moves of the pair: none lost, every byte right",
+        5,
+        OURS,
+        tuple(sessions.CASES),
+        command=sessions.measure,
     ),
     Part(
         "apply",

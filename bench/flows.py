@@ -48,7 +48,9 @@ FILE = ROOT / "examples/stateful.yaml"
 ADVERTISE_MS = 50
 VOID_RETRIES = 2
 SILENCE_S = 400
-"""No run takes longer without a row."""
+"""No run takes longer without a row, once it is its turn. Others may measure for as long as they need."""
+OUR_TURN: Row = {"turn": "ours"}
+"""Told by the sandbox in place of a row."""
 UNDECIDED_AFTER = 5 * SECOND
 """A connection that has not gone on this long after traffic was whole has stalled."""
 
@@ -140,6 +142,7 @@ class Strikes:
 
     def _measured(self, run: Run, report: Report) -> bool:
         with self._turn.run():
+            report(OUR_TURN)
             return self._measured_alone(run, report)
 
     def _measured_alone(self, run: Run, report: Report) -> bool:
@@ -177,6 +180,7 @@ class BedRun:
 
     def __call__(self, report: Report) -> None:
         with turn():
+            report(OUR_TURN)
             self._measure(report)
         report(None)
 
@@ -228,6 +232,7 @@ SHOWN = (
     "missing", "sustained", "active_cpu_s", "standby_cpu_s", "copied_s", "resync_s", "idle_cpu_percent_active",
     "idle_cpu_percent_standby", "pss_mb_active", "pss_mb_standby", "complete_after_answer_ms", "gate_ms", "agreed_s",
     "events_lost", "change", "connections_lost", "packets", "result",
+    "session", "path", "ended", "longest_ms",
 )  # fmt: skip
 
 
@@ -259,8 +264,11 @@ def measure(part: Part, planned: Sequence[Run], directory: Path, *, quick: bool)
 
 def _in_sandbox(work: Callable[[Report], None], book: Book) -> None:
     with sandbox.start(work) as box:
-        while (row := box.receive(SILENCE_S)) is not None:
-            book.keep(row)
+        patience: float | None = None
+        while (row := box.receive(patience)) is not None:
+            patience = SILENCE_S if row == OUR_TURN else None
+            if row != OUR_TURN:
+                book.keep(row)
 
 
 def main() -> int:

@@ -19,9 +19,11 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests/interop"))
 
-import foreign  # noqa: E402
+from contenders import peers  # noqa: E402
 from lives import Trial, as_json  # noqa: E402
 from speech import Speech  # noqa: E402
+
+from understudy.errors import OperatorError  # noqa: E402
 
 VMAC = "  use_vmac\n"
 VMAC_UNICAST = "  use_vmac\n  vmac_xmit_base\n"
@@ -56,9 +58,10 @@ def main() -> int:
     if options.list:
         print("\n".join(_label(speech) for speech in chosen))
         return 0
-    reason = foreign.missing()
-    if reason:
-        print(reason, file=sys.stderr)
+    try:
+        peers()
+    except OperatorError as missing:
+        print(missing, file=sys.stderr)
         return 1
     options.into.mkdir(parents=True, exist_ok=True)
     kept = options.into / "interop.jsonl"

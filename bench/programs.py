@@ -18,6 +18,7 @@ PROGRAMS = {
     "flows-return": "The node returns and takes over again",
     "flows-gate": "No address before its state",
     "flows-truth": "Both kernels' flows in the drill",
+    "flows-sessions": "FTP, SSH and WebSocket through six moves of the pair",
     "flows-apply": "Change without downtime",
     "flows-lag": "Replication lag",
     "flows-rate": "Sustained events and their CPU",
@@ -40,6 +41,10 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "flows-return": _STRUCK,
     "flows-gate": _DRILLED,
     "flows-truth": _DRILLED,
+    "flows-sessions": (
+        "whole", "resets", "stalls", "wrong", "power_loss_ms", "node_returns_ms", "agent_kill_ms", "agent_returns_ms",
+        "switchover_ms", "link_down_ms",
+    ),
     "flows-apply": ("packets", "connections_lost", "took_ms"),
     "flows-lag": ("flows", "missing", "p50_ms", "p99_ms", "max_ms"),
     "flows-rate": ("sustained", "cpu_rate", "active_cpu_s", "standby_cpu_s"),
@@ -55,6 +60,7 @@ KINDS = {
     "coverage-500": ("fault",),
     "flows-apply": ("contender", "change", "result"),
     "flows-gate": ("contender", "case"),
+    "flows-sessions": ("case", "session", "path"),
     "flows-truth": ("contender", "case"),
 }
 """What tells a part's rows apart, where it is not simply the contender."""

@@ -22,9 +22,10 @@ from summary import Row, beyond_protocol_ms
 from understudy.config.plan import Plan
 from understudy.drill import journal, stage, waits
 from understudy.drill.board import Board, Cell
-from understudy.drill.evaluate import Occasion, evaluate, void_reason
+from understudy.drill.evaluate import evaluate, void_reason
 from understudy.drill.faults import timing_of
 from understudy.drill.flowprobe import EXCHANGES_MAX
+from understudy.drill.occasion import Occasion
 from understudy.drill.processes import ProbeProcess
 from understudy.drill.record import Connection, Sighting, WireRecord
 from understudy.drill.result import RunJson

@@ -9,8 +9,9 @@ into the kernel meanwhile counts as there: in favour of whoever is late.
 import contextlib
 import os
 import select
+import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from injections import Scene
 from state import dump_here, flows_in, raw_dump, steady
@@ -22,6 +23,7 @@ from understudy.drill.flowtable import open_table
 from understudy.drill.frames import sight
 from understudy.drill.processes import ProbeProcess
 from understudy.drill.sockets import clock_offset, drain
+from understudy.units import Instant
 
 APART_S = 0.25
 WAIT_S = 15.0
@@ -45,19 +47,26 @@ def _watch(scene: Scene) -> Row:
     time.sleep(APART_S)
     before &= steady(flows_in(lab.namespaces[scene.active].run(dump_here)))
     ask_for_real_time(_PRIORITY)
+    if first_answer(taps, addresses, WAIT_S) is None:
+        return {"flows_before": len(before), "missing_at_answer": None}
+    parts = raw_dump(new)
+    os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+    there = steady(flows_in(parts))
+    return {"flows_before": len(before), "missing_at_answer": len(before - there)}
+
+
+def first_answer(taps: Sequence[socket.socket], addresses: Collection[str], timeout_s: float) -> Instant | None:
+    """When a frame that answers for or announces one of the addresses was first seen at a tap; None if none came."""
     poll = select.poll()
     for tap in taps:
         poll.register(tap, select.POLLIN)
-    deadline = time.monotonic() + WAIT_S
+    deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         poll.poll(100)
         offset = clock_offset()
         for tap in taps:
-            for _, frame in drain(tap, 128, offset):
+            for instant, frame in drain(tap, 128, offset):
                 seen = sight(frame)
                 if seen is not None and seen[0] != "advertisement" and seen[1] in addresses:
-                    parts = raw_dump(new)
-                    os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
-                    there = steady(flows_in(parts))
-                    return {"flows_before": len(before), "missing_at_answer": len(before - there)}
-    return {"flows_before": len(before), "missing_at_answer": None}
+                    return instant
+    return None

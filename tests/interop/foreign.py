@@ -19,19 +19,12 @@ from understudy.lab.build import Lab
 from understudy.wire.vrrp import virtual_mac
 
 ROOT = Path(__file__).resolve().parents[2]
-PEERS = ROOT / ".peers"
-FILES = PEERS / "root"
+FILES = ROOT / ".peers/root"
 MS_BIND = 0x1000
 PATIENCE_S = 5.0
 
 Start = Callable[["Node"], list[list[str]]]
 """Writes the configuration and returns the commands, in the order to start them."""
-
-
-def missing() -> str:
-    """Why the daemons are not here, after an attempt to fetch them; empty if they are."""
-    done = subprocess.run([ROOT / "scripts/peers"], capture_output=True, text=True, check=False)
-    return "" if done.returncode == 0 else done.stderr.strip() or f"scripts/peers ended with {done.returncode}"
 
 
 @dataclass

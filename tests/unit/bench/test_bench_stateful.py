@@ -1,20 +1,17 @@
 """keepalived with conntrackd on real daemons: it elects, replicates, commits; without it connections are lost."""
 
-import os
 import tempfile
 from pathlib import Path
 
 import flows
 import pytest
 from conntrackd import STATEFUL
-from contenders import peers
 from injections import FAULTS
 from strikes import Stand
 from summary import Row
 from witness import witness
 
 from understudy.drill.stage import Population
-from understudy.errors import OperatorError
 from understudy.lab import sandbox
 
 CONNECTIONS = 20
@@ -33,15 +30,9 @@ def strike_each() -> dict[str, Row]:
     return rows
 
 
+@pytest.mark.usefixtures("peers")
 def test_conntrackd_saves_connections_and_its_absence_does_not() -> None:
     """The one has them in the new kernel at its first answer, the other brings them there later; the control never."""
-    try:
-        peers()
-    except OperatorError as missing:
-        # Only an ordinary user on a machine without a package mirror may go without them.
-        if os.geteuid() == 0:
-            raise
-        pytest.skip(f"{missing}")
     rows = sandbox.run(strike_each)
     assert all(row["tcp_established"] == CONNECTIONS for row in rows.values())
     assert {name: row["tcp_survived"] for name, row in rows.items()} == {

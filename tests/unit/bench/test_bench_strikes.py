@@ -1,18 +1,16 @@
 """The comparison on real daemons: each contender comes up, carries the probes, and is struck."""
 
-import os
 import tempfile
 from pathlib import Path
 
 import compare
 import pytest
-from contenders import CONTENDERS, peers
+from contenders import CONTENDERS
 from injections import FAULTS
 from strikes import Stand
 from summary import Row
 
 from understudy.config import load_plan
-from understudy.errors import OperatorError
 from understudy.lab import sandbox
 from understudy.units import MILLISECOND
 
@@ -31,15 +29,9 @@ def freeze_each() -> dict[str, Row]:
     return rows
 
 
+@pytest.mark.usefixtures("peers")
 def test_only_understudy_falls_silent_when_it_is_frozen() -> None:
     """The others' kernels go on answering beside the node that took over: the observation can convict."""
-    try:
-        peers()
-    except OperatorError as missing:
-        # Only an ordinary user on a machine without a package mirror may go without them.
-        if os.geteuid() == 0:
-            raise
-        pytest.skip(f"{missing}")
     rows = sandbox.run(freeze_each)
     assert all(row["speaker_changes"] >= 1 for row in rows.values())
     assert {name: row["dual_answer_ms"] > 0 for name, row in rows.items()} == {
