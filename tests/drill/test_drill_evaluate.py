@@ -2,8 +2,9 @@
 
 from dataclasses import replace
 
-from understudy.drill.evaluate import Occasion, evaluate, void_reason
+from understudy.drill.evaluate import evaluate, void_reason
 from understudy.drill.journal import Event
+from understudy.drill.occasion import Occasion
 from understudy.drill.record import Connect, Connection, FlowRecord, Sighting, Stream, WireRecord
 from understudy.drill.result import RunJson
 from understudy.units import MILLISECOND, Instant

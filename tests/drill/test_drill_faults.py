@@ -15,9 +15,11 @@ from understudy.config.drills import DRILLS
 from understudy.config.plan import Group
 from understudy.config.problems import Problems
 from understudy.drill import flood
+from understudy.drill.agreement import AGREED_MAX
 from understudy.drill.fault import Strike, timing_of
 from understudy.drill.faults import FAULTS, configure, settle_time
 from understudy.drill.phrases import speaker
+from understudy.drill.tablefaults import CARRIED_RATE, copied_within
 from understudy.errors import DecodeError, OperatorError
 from understudy.lab.build import Lab
 from understudy.units import MILLISECOND, SECOND, NetworkName, NodeName
@@ -99,6 +101,25 @@ def test_both_may_answer_while_a_partition_lasts_and_not_longer() -> None:
     """Two nodes without a path between them: the overlap is the fault's own length, less the detection."""
     assert broken("partition", {"dual_answer_ms": 2800.0}) == []
     assert broken("partition", {"dual_answer_ms": 2800.0}, duration=SECOND) != []
+
+
+def test_a_late_probe_is_not_the_pairs_outage_where_it_may_be_late() -> None:
+    """Where milliseconds are judged such a run is void, and nothing is taken off."""
+    late = {"outage_ms": 2400.0, "sender_stall_ms": 45.0}
+    worst = configure("standby-stale", {}).bound(timing_of(group())).outage_max
+    assert worst is not None
+    assert broken("standby-stale", {**late, "outage_ms": worst / MS + 40}) == []
+    assert "late" in broken("standby-stale", {**late, "outage_ms": worst / MS + 50})[0]
+    assert broken("agent-kill", {**late, "outage_ms": 370.0}) != []
+
+
+def test_an_overrun_has_time_for_what_it_lost_and_for_what_it_did_not() -> None:
+    """Both at the rates that a pair is held to elsewhere; more cannot be lost than there was."""
+    assert copied_within(0, 0, CARRIED_RATE) == AGREED_MAX
+    assert copied_within(120_000, 0, CARRIED_RATE) == AGREED_MAX + 2 * SECOND
+    assert copied_within(120_000, 60_000, 2 * CARRIED_RATE) == AGREED_MAX + 4 * SECOND
+    assert copied_within(20_000, 50_000, CARRIED_RATE) == AGREED_MAX + SECOND
+    assert copied_within(120_000, 60_000, CARRIED_RATE / 2) == AGREED_MAX + 8 * SECOND
 
 
 def test_what_is_set_reaches_the_fault() -> None:

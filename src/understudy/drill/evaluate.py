@@ -1,65 +1,21 @@
 """One run's records, journals and instants -> one row of the result. Pure: every figure is tested without a lab."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from understudy.drill import measure
-from understudy.drill.journal import Event, is_active, role_changes
+from understudy.drill.journal import Event, role_changes
+from understudy.drill.lanes import trace
 from understudy.drill.measure import Gap, Spell
 from understudy.drill.narrate import narrate
+from understudy.drill.occasion import Occasion, milliseconds
 from understudy.drill.record import FlowRecord, Sighting, WireRecord
-from understudy.drill.result import BandJson, EventJson, LaneJson, PhasesJson, RunJson, StripJson, TraceJson
+from understudy.drill.result import EventJson, PhasesJson, RunJson
 from understudy.units import MILLISECOND, Duration, Instant
 
-LEAD: Duration = 100 * MILLISECOND
-"""The measured window begins this long before the fault: the stream must have been whole."""
 HAND_OVER_MAX: Duration = 20 * MILLISECOND
 """A hand-over whose end nobody wrote down is taken to last this long."""
 _KNOWING = frozenset({"expired", "heard_lost", "handover"})
 _EVENTS_MAX = 200
-
-
-@dataclass(frozen=True, slots=True)
-class Occasion:
-    """What the drill itself knows about a run."""
-
-    number: int
-    phase: float
-    group: str
-    nodes: tuple[str, ...]
-    struck: str
-    addresses: frozenset[str]
-    """The group's: an answer for a node's own address is nobody's business."""
-    network: str | None
-    """The LAN that was struck."""
-    lane_network: str
-    """The LAN whose advertisements the timeline shows."""
-    sentence: str
-    """What the fault is."""
-    downed: Mapping[str, str]
-    """What the fault made of whom: node -> `off`, `killed` or `frozen`. Such a node cannot write it down itself."""
-    interval: Duration
-    fault: Instant
-    healed: Instant | None
-    """If that was within the measurement."""
-    mark: Instant
-    """When the drill saw that traffic was whole again (or gave up waiting)."""
-    stop: Instant
-    recovered: bool
-    load_average: float
-    injected: Duration | None = None
-
-    @property
-    def window(self) -> Spell:
-        return Instant(self.fault - LEAD), self.stop
-
-    def after(self, instant: int) -> float:
-        """Milliseconds after the fault."""
-        return _ms(instant - self.fault)
-
-
-def _ms(duration: int) -> float:
-    return round(duration / MILLISECOND, 3)
 
 
 def void_reason(occasion: Occasion, wire: WireRecord, late_max: Duration | None = None) -> str:
@@ -119,7 +75,7 @@ def evaluate(
         "struck": occasion.struck,
         "network": occasion.network,
         "recovered": occasion.recovered and worst.recovered,
-        "outage_ms": _ms(worst.outage),
+        "outage_ms": milliseconds(worst.outage),
         "outage_bound_ms": [None, None],
         "phases_ms": _phases(occasion, worst if lost else None, during, changes, wire.sightings),
         "packets_sent": sum(count.sent for count in counts.values()),
@@ -135,9 +91,9 @@ def evaluate(
         "connects": len(connects),
         "refused_connects": sum(connect.outcome == "refused" for connect in connects),
         "timed_out_connects": sum(connect.outcome == "timeout" for connect in connects),
-        "connect_ms_max": _ms(max((c.answered - c.scheduled for c in connects if c.answered), default=0)),
-        "dual_answer_ms": _ms(max((outside for outside, _ in both), default=0)),
-        "overlap_ms": _ms(max((inside for _, inside in both), default=0)),
+        "connect_ms_max": milliseconds(max((c.answered - c.scheduled for c in connects if c.answered), default=0)),
+        "dual_answer_ms": milliseconds(max((outside for outside, _ in both), default=0)),
+        "overlap_ms": milliseconds(max((inside for _, inside in both), default=0)),
         "silent_after_ms": occasion.after(max(struck_answers)) if struck_answers else None,
         "role_changes": sum(len(moves) for moves in changes.values()),
         "role_changes_by_node": {node: len(moves) for node, moves in changes.items()},
@@ -148,11 +104,11 @@ def evaluate(
         "load_average": occasion.load_average,
         "prober_cpu": round(wire.cpu_share + flows.cpu_share, 4),
         "prober_realtime": wire.realtime,
-        "sender_stall_ms": _ms(_longest_stall(wire, window)),
-        "flow_stall_ms": _ms(flows.stall_max),
-        "injected_ms": None if occasion.injected is None else _ms(occasion.injected),
+        "sender_stall_ms": milliseconds(_longest_stall(wire, window)),
+        "flow_stall_ms": milliseconds(flows.stall_max),
+        "injected_ms": None if occasion.injected is None else milliseconds(occasion.injected),
         "events": _events(occasion, during, worst if lost else None),
-        "trace": _trace(occasion, wire, journal, found, counts),
+        "trace": trace(occasion, wire, journal, found, counts),
     }
 
 
@@ -237,10 +193,10 @@ def _phases(
         moved = _announced(takeover, sightings)
     phases = measure.divide(occasion.fault, worst.after, known, begun, moved)
     return {
-        "detect": _ms(phases.detect),
-        "decide": _ms(phases.decide),
-        "move": _ms(phases.move),
-        "resume": _ms(phases.resume),
+        "detect": milliseconds(phases.detect),
+        "decide": milliseconds(phases.decide),
+        "move": milliseconds(phases.move),
+        "resume": milliseconds(phases.resume),
     }
 
 
@@ -284,7 +240,7 @@ def _events(occasion: Occasion, during: Sequence[Event], worst: Gap | None) -> l
     if worst is not None:
         told.append(_own(occasion.after(worst.before), "", "silence", "the last datagram before the gap arrives"))
         if worst.recovered:
-            text = f"datagrams arrive again: {_ms(worst.outage):.1f} ms without"
+            text = f"datagrams arrive again: {milliseconds(worst.outage):.1f} ms without"
             told.append(_own(occasion.after(worst.after), "", "resumed", text))
     if occasion.healed is not None:
         told.append(_own(occasion.after(occasion.healed), occasion.struck, "healed", "the drill heals the fault"))
@@ -293,93 +249,3 @@ def _events(occasion: Occasion, during: Sequence[Event], worst: Gap | None) -> l
 
 def _own(t_ms: float, node: str, kind: str, text: str) -> EventJson:
     return {"t_ms": t_ms, "node": node, "kind": kind, "text": text, "details": {}}
-
-
-def _trace(
-    occasion: Occasion,
-    wire: WireRecord,
-    journal: Sequence[Event],
-    found: Mapping[str, Gap],
-    counts: Mapping[str, measure.Count],
-) -> TraceJson:
-    margin = max(3 * occasion.interval, LEAD)
-    resumed = max((found[name].after for name, count in counts.items() if count.lost), default=occasion.fault)
-    window = Instant(occasion.fault - margin), Instant(min(resumed + margin, occasion.stop))
-    strips: list[StripJson] = [
-        {
-            "direction": stream.name,
-            "silences": [
-                _band(occasion, gap.before, gap.after, "")
-                for gap in measure.gaps((at for at, _ in stream.arrivals), window, measure.STALL_LIMIT)
-            ],
-            "outage_ms": _ms(found[stream.name].outage),
-            "packets_sent": counts[stream.name].sent,
-            "packets_lost": counts[stream.name].lost,
-        }
-        for stream in wire.streams
-    ]
-    return {
-        "start_ms": occasion.after(window[0]),
-        "end_ms": occasion.after(window[1]),
-        "lanes": {node: _lane(occasion, node, wire.sightings, journal, window) for node in occasion.nodes},
-        "strips": strips,
-    }
-
-
-def _lane(
-    occasion: Occasion, node: str, sightings: Sequence[Sighting], journal: Sequence[Event], window: Spell
-) -> LaneJson:
-    own = [s for s in sightings if s.node == node and window[0] <= s.instant <= window[1]]
-    events = [event for event in journal if event.node == node and event.details.get("group") == occasion.group]
-    moves = [(e.instant, _role(e.details.get("new"))) for e in events if e.kind == "moved"]
-    if node in occasion.downed:
-        moves = sorted([*moves, (occasion.fault, occasion.downed[node])])
-    lease = [(e.instant, str(e.details.get("state"))) for e in events if e.kind == "lease"]
-    # An agent that starts cold holds no lease; its predecessor may have died without a word about its own.
-    cold = [e.instant for e in journal if e.node == node and e.kind == "started" and e.details.get("generation") == 1]
-    lease = sorted([*lease, *((instant, "lapsed") for instant in cold)])
-    if node in occasion.downed:
-        lease = sorted([*lease, (_lease_end(occasion, node, events, sightings), "lapsed")])
-    return {
-        "roles": _bands(occasion, moves, "active" if node == occasion.struck else "standby", window),
-        "lease": _bands(occasion, lease, "", window),
-        "advertisements_ms": [
-            occasion.after(s.instant) for s in own if s.kind == "advertisement" and s.network == occasion.lane_network
-        ],
-        "announcements_ms": [occasion.after(s.instant) for s in own if s.kind == "announcement"],
-        "answers": [
-            _band(occasion, start, end, "")
-            for start, end in measure.spells(s.instant for s in own if s.kind == "answer")
-        ],
-    }
-
-
-def _lease_end(occasion: Occasion, node: str, events: Sequence[Event], sightings: Sequence[Sighting]) -> Instant:
-    """When the kernel let go of a node whose agent could not: a lease's length after its last advertisement."""
-    lengths = [e.details.get("length_ns") for e in events if e.kind == "lease" and e.instant <= occasion.fault]
-    refreshed = [s.instant for s in sightings if s.node == node and s.kind == "advertisement"]
-    length = lengths[-1] if lengths else None
-    if occasion.downed[node] == "off" or not refreshed or not isinstance(length, int):
-        return occasion.fault
-    return Instant(max((at for at in refreshed if at <= occasion.fault), default=occasion.fault) + length)
-
-
-def _role(role: object) -> str:
-    return "active" if is_active(role) else "standby" if str(role).lower() in ("standby", "backup") else str(role)
-
-
-def _bands(occasion: Occasion, changes: Sequence[tuple[Instant, str]], initial: str, window: Spell) -> list[BandJson]:
-    """Values that hold from one change to the next, cut to the window; the last change before tells how it begins."""
-    before = [value for at, value in changes if at < window[0]]
-    value, since = (before[-1] if before else initial), window[0]
-    bands = []
-    for at, new in [c for c in changes if window[0] <= c[0] <= window[1]]:
-        if new != value:
-            bands.append(_band(occasion, since, at, value))
-            value, since = new, at
-    bands.append(_band(occasion, since, window[1], value))
-    return [band for band in bands if band["value"] and band["end_ms"] > band["start_ms"]]
-
-
-def _band(occasion: Occasion, start: int, end: int, value: str) -> BandJson:
-    return {"start_ms": occasion.after(start), "end_ms": occasion.after(end), "value": value}

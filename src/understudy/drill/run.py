@@ -17,12 +17,13 @@ from understudy.config.keeping import is_stateful
 from understudy.config.plan import Group, Plan
 from understudy.drill import control, faults, journal, keeping, stage, statejudge, waits
 from understudy.drill.board import Board, Cell
-from understudy.drill.evaluate import Occasion, evaluate, void_reason
+from understudy.drill.evaluate import evaluate, void_reason
 from understudy.drill.fault import NotSettled
 from understudy.drill.faults import Fault, Strike, Timing
 from understudy.drill.flowprobe import CONNECT_RATE, EXCHANGES_MAX
 from understudy.drill.gapcontrol import INJECTED
 from understudy.drill.measure import stratified_phases
+from understudy.drill.occasion import Occasion
 from understudy.drill.processes import ProbeProcess
 from understudy.drill.record import Connection, WireRecord
 from understudy.drill.result import DecisionJson, EventJson, RunJson, Void
@@ -322,7 +323,8 @@ class Drill:
         """Wait until all effects of the fault had their time and traffic is whole; tell when, and whether it is."""
         timing = faults.timing_of(self._group)
         earliest = struck + faults.settle_time(self._fault, timing)
-        deadline = earliest + 10 * timing.interval + RECOVERY_TIMEOUT
+        # What a fault does after its strike may have taken longer than that already.
+        deadline = max(earliest, time.monotonic_ns()) + 10 * timing.interval + RECOVERY_TIMEOUT
         return waits.wait_for_clean_traffic(board, self._streams, earliest, deadline)
 
     @property

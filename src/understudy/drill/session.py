@@ -176,9 +176,9 @@ def _assemble(
     timing = faults.timing_of(group)
     bound = keeping.held_back(fault.bound(timing), request.sync_delay)
     objectives = [] if fault.control else judge.compare([(o.service, o.outage) for o in plan.objectives], runs)
-    verdict = judge.decide(
-        bound, runs, len(void), objectives, request.runs, objectives_count=not fault.double and not request.sync_delay
-    )
+    # What users may feel when a gateway dies: promised where nothing else has failed, nor is slow on purpose.
+    alone = not (fault.double or fault.waives or request.sync_delay)
+    verdict = judge.decide(bound, runs, len(void), objectives, request.runs, objectives_count=alone)
     if not request.lease:
         verdict["passed"] = False
         found = [run["dual_answer_ms"] for run in runs]
