@@ -214,6 +214,83 @@ def test_a_change_that_needs_a_restart_hands_over_in_between(world: World) -> No
     restore(world)
 
 
+RESTARTS = {
+    "a network's prefix": ("outside: 203.0.113.0/24", "outside: 203.0.113.0/25"),
+    "a node's own address": ("gw2: {outside: 203.0.113.2, inside: 10.9.0.2, sync: 192.168.250.2}",
+                             "gw2: {outside: 203.0.113.2, inside: 10.9.0.2, sync: 192.168.250.5}"),
+    "a network more of a group": ("inside: 10.9.0.254}", "inside: 10.9.0.254, sync: 192.168.250.6}"),
+    "how a group speaks": ("vrid: 7", "vrid: 7\n    vrrp: {unicast: true}"),
+    "without virtual MAC": ("vrid: 7", "vrid: 7\n    vrrp: {virtual_mac: false}"),
+}  # fmt: skip
+"""Changes for which every agent begins anew."""
+
+
+def changes_by_restart(world: World, what: str) -> None:
+    """There with everything counted, and back: who stood by begins anew first, and no connection is lost."""
+    old, new = RESTARTS[what]
+    assert old in TEXT
+    for node in NODES if "own address" in what else ():
+        port = next(p for p in world.lab.topology.host(node).ports if p.network == "sync")
+        world.run(node, f"ip address replace 192.168.250.5/29 dev {port.interface}" if node == "gw2" else "true")
+    active, text = world.active(), TEXT.replace(old, new)
+    with measurable(world):
+        file = world.lab.state / "new.yaml"
+        file.write_text(text)
+        done = CliRunner().invoke(app, ["apply", str(file), "--run-dir", str(world.lab.state), "--json", "--yes"])
+    assert done.exit_code == 0, done.output[-2500:]
+    document = json.loads(done.stdout)
+    standby = other(active)
+    assert actions(document) == [
+        f"restart {standby} ok", f"switchover edge {active} ok", f"restart {active} ok",
+        f"confirm {standby} ok", f"confirm {active} ok",
+    ], what  # fmt: skip
+    assert document["findings"] == []
+    assert sum(step["connections_lost"] for step in document["steps"]) == 0, document["steps"]
+    assert sum(step["packets_lost"] for step in document["steps"]) <= SWITCHOVER_LOSS_MAX, document["steps"]
+    assert world.get(ADDRESS) in ("web1", "web2")
+    restore(world)
+
+
+@in_lab
+def test_another_prefix_of_a_network_is_a_hand_over(world: World) -> None:
+    changes_by_restart(world, "a network's prefix")
+
+
+@in_lab
+def test_another_own_address_of_a_node_is_a_hand_over(world: World) -> None:
+    """Found at its port by both addresses; the way through the changed network is the channel's again."""
+    changes_by_restart(world, "a node's own address")
+
+
+@in_lab
+def test_a_network_more_of_a_group_is_a_hand_over(world: World) -> None:
+    changes_by_restart(world, "a network more of a group")
+
+
+@in_lab
+def test_another_way_of_speaking_is_a_hand_over(world: World) -> None:
+    """For a while one node sends to all and the other to one, and each hears the other."""
+    changes_by_restart(world, "how a group speaks")
+
+
+@in_lab
+def test_without_virtual_mac_is_a_hand_over(world: World) -> None:
+    changes_by_restart(world, "without virtual MAC")
+
+
+@in_lab
+def test_a_group_comes_and_goes_by_restarts(world: World) -> None:
+    """Its way back would need one; the address of the other one answers all the while."""
+    text = TEXT.replace("services:", "  more: {nodes: [gw1, gw2], addresses: {outside: 203.0.113.30}}\nservices:", 1)
+    document = apply(world, text)
+    assert {step["action"] for step in document["steps"]} >= {"restart", "confirm"}
+    world.until(lambda: len(world.answers("203.0.113.30")) == 1)
+    document = apply(world, TEXT)
+    assert {step["action"] for step in document["steps"]} >= {"restart", "confirm"}
+    assert not world.answers("203.0.113.30")
+    settled(world, TEXT)
+
+
 @in_lab
 def test_an_upgrade_restarts_both_agents_from_the_installed_code(world: World) -> None:
     """One after the other with the same file; nothing is on trial afterwards."""

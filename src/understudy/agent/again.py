@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from understudy.agent.trial import Trial
 
 SIZE_MAX = 64 << 20
+_APART = {"plan", "draining"}
+"""Values of options that are told otherwise: the plan as a text or a pickle, what drains by the node's store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,7 @@ class Again:
 
 
 def _plain(options: AgentOptions) -> dict[str, Any]:
-    values = {field.name: getattr(options, field.name) for field in fields(options) if field.name != "plan"}
+    values = {field.name: getattr(options, field.name) for field in fields(options) if field.name not in _APART}
     return {**values, "node": str(options.node), "plan": pickle.dumps(options.plan)}
 
 
@@ -82,7 +84,7 @@ def _options(values: dict[str, Any], text: bytes = b"") -> AgentOptions:
     from understudy.config import load_plan
 
     plan = load_plan(text) if text else pickle.loads(values["plan"])  # noqa: S301 -- as above
-    known = {field.name for field in fields(AgentOptions)} - {"plan"}
+    known = {field.name for field in fields(AgentOptions)} - _APART
     return AgentOptions(plan=plan, **{name: value for name, value in values.items() if name in known})
 
 

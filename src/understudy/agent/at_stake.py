@@ -2,24 +2,31 @@
 
 an address of a group goes          its flows end: nobody answers for it any more
 a service or a server goes          its flows go on, since their translation is in conntrack, not in the file
-a translation goes, or another      the same
-    address takes its place
+a translation goes, or would make   its flows go on too, and drain (agent.draining): the line that decides is told
+    the flow otherwise
 """
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any, Final
 
 from understudy.adapters.conntrack import FlowTable
+from understudy.agent.drain_look import given_here
+from understudy.agent.draining import translations
+from understudy.agent.nat_standing import Standing
 from understudy.config.plan import Group, Plan, Service
 from understudy.errors import DecodeError, EnvironmentFailure
+from understudy.ios.translations import Given
 from understudy.units import Address, NodeName
 from understudy.wire.conntrack import decode, describe
+from understudy.wire.conntrack.flow import Flow
 from understudy.wire.marks import GROUP_MAX
 
 EXAMPLES_MAX: Final = 3
+STAKES_MAX: Final = 50
+"""Lines that are told apart; flows of all others are counted together."""
 Endpoint = tuple[Address, int | None]
 """No port: any."""
 
@@ -32,6 +39,7 @@ class Tuples:
     destination: tuple[Address, int]
     answers_from: tuple[Address, int]
     answers_to: tuple[Address, int]
+    entry: Flow | None = None
 
 
 @dataclass(slots=True)
@@ -41,6 +49,10 @@ class Stake:
     what: str
     ends: bool
     """Whether its flows end with the change."""
+    drains: bool = False
+    """They may be ended in time: translations that the new file does not make."""
+    decides: bool = False
+    """It does not go: it is what decides by the new file."""
     destination: Endpoint | None = None
     answers_from: Endpoint | None = None
     answers_to: Endpoint | None = None
@@ -56,44 +68,99 @@ class Stake:
         )
         if not all(_meets(wanted, held) for wanted, held in pairs):
             return False
+        self.note(flow)
+        return True
+
+    def note(self, flow: "Tuples") -> None:
         self.flows += 1
         if len(self.examples) < EXAMPLES_MAX:
             self.examples.append(flow.words)
-        return True
 
 
 def _meets(wanted: Endpoint | None, held: tuple[Address, int]) -> bool:
     return wanted is None or (wanted[0] == held[0] and wanted[1] in (None, held[1]))
 
 
+@dataclass(slots=True)
+class Translated:
+    """Flows that the translations of the old file made and those of the new one would not, by the line that decides."""
+
+    old: Standing
+    new: Standing
+    said: frozenset[str]
+    """What the new file says of translating."""
+    found: dict[tuple[str, bool], Stake] = field(default_factory=dict)
+
+    def take(self, flow: Tuples) -> None:
+        if flow.entry is None:
+            return
+        after = self.new.judge(flow.entry)
+        if after is None or after.stands:
+            return
+        before = self.old.judge(flow.entry)
+        if before is None or not before.stands:
+            return  # of a file before that one, and draining already
+        # The most telling of what went; where nothing did, what decides by the new file.
+        gone = [
+            text for text in (before.line, before.other, before.entry, before.pool) if text and text not in self.said
+        ]
+        what, decides = (gone[0], False) if gone else (after.entry or after.line or before.line, True)
+        if len(self.found) >= STAKES_MAX and (what, decides) not in self.found:
+            what, decides = "other lines", False
+        # Its routing rule goes with the line.
+        ends = before.detour
+        stake = Stake(what, ends, drains=not ends, decides=decides)
+        self.found.setdefault((what, decides), stake).note(flow)
+
+
 def stakes(old: Plan, new: Plan, node: NodeName) -> list[Stake]:
-    """What goes, the worst first: a flow counts once, for the first that it meets."""
-    return [*_addresses(old, new, node), *_services(old.services, new.services), *_translations(old, new)]
+    """What goes but for translations, the worst first: a flow counts once, for the first that it meets."""
+    return [*_addresses(old, new, node), *_services(old.services, new.services)]
 
 
-def count(found: list[Stake], flows: Iterable[Tuples]) -> None:
+def translated(old: Plan, new: Plan, given: Callable[[], Sequence[Given]] = tuple) -> Translated | None:
+    """None: both translate alike. `given`: what the pools have handed out."""
+    before, after = translations(old), translations(new)
+    if before == after:
+        return None
+    held = given()
+    return Translated(Standing.of(old, held), Standing.of(new, held), after)
+
+
+def count(found: list[Stake], flows: Iterable[Tuples], by_line: Translated | None = None) -> None:
     for flow in flows:
         for stake in found:
             if stake.take(flow):
                 break
+        else:
+            if by_line is not None:
+                by_line.take(flow)
 
 
 def at_stake(old: Plan, new: Plan, node: NodeName) -> dict[str, Any]:
-    """`ends`, `goes_on`: numbers of live flows, None if nobody knows; `by`: for each thing that goes."""
+    """`ends`, `goes_on`: numbers of live flows, None if nobody knows; `by`: for each thing that goes.
+
+    Of what goes on, `drains` are those whose translation goes: they may be given a bound.
+    """
     found = stakes(old, new, node)
     known = True
     try:
-        if found:
-            count(found, _living(found))
+        by_line = translated(old, new, lambda: given_here(old))
+        if found or by_line is not None:
+            count(found, _living(found, everything=by_line is not None), by_line)
+            found += by_line.found.values() if by_line is not None else ()
     except (EnvironmentFailure, OSError):
         known = False
     return {
         "ends": sum(stake.flows for stake in found if stake.ends) if known else None,
         "goes_on": sum(stake.flows for stake in found if not stake.ends) if known else None,
+        "drains": sum(stake.flows for stake in found if stake.drains) if known else None,
         "by": [
             {
                 "what": stake.what,
                 "ends": stake.ends,
+                "drains": stake.drains,
+                "decides": stake.decides,
                 "flows": stake.flows if known else None,
                 "examples": stake.examples,
             }
@@ -137,15 +204,7 @@ def _services(old: Iterable[Service], new: Iterable[Service]) -> Iterator[Stake]
                         )
 
 
-def _translations(old: Plan, new: Plan) -> Iterator[Stake]:
-    kept = {(each.source, each.to, address) for each in new.source_nat for address in each.addresses}
-    for each in old.source_nat:
-        for address in each.addresses:
-            if (each.source, each.to, address) not in kept:
-                yield Stake(f"nat {each.source} to {each.to} as {address}", False, answers_to=(address, None))
-
-
-def _living(found: list[Stake]) -> Iterator[Tuples]:
+def _living(found: list[Stake], *, everything: bool) -> Iterator[Tuples]:
     """The flows of groups in this kernel that may be among them. Raises EnvironmentFailure or OSError."""
     ends = [end for stake in found for end in (stake.destination, stake.answers_from, stake.answers_to) if end]
     needles = frozenset(address.packed for address, _ in ends)
@@ -154,7 +213,7 @@ def _living(found: list[Stake]) -> Iterator[Tuples]:
         for part in table.list(range(1, GROUP_MAX + 1)):
             for raw in part:
                 # Most are not: to look for the addresses as bytes costs a hundredth of reading an entry.
-                if any(needle in raw for needle in needles):
+                if everything or any(needle in raw for needle in needles):
                     with contextlib.suppress(DecodeError):
                         yield _tuples(raw)
     finally:
@@ -165,5 +224,5 @@ def _tuples(raw: bytes) -> Tuples:
     flow = decode(raw)
     there, back = flow.original, flow.reply
     return Tuples(
-        describe(raw), (there.destination, there.there), (back.source, back.here), (back.destination, back.there)
+        describe(raw), (there.destination, there.there), (back.source, back.here), (back.destination, back.there), flow
     )

@@ -15,7 +15,7 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 
-from understudy.agent.driver import HandsStuckError
+from understudy.agent.hands_link import HandsStuckError
 from understudy.agent.journal import JournalSender
 from understudy.errors import OperatorError
 from understudy.units import Instant
@@ -149,7 +149,8 @@ def prctl(option: int, value: int | bytes) -> None:
 
 def _step_back(role: str) -> None:
     """The core comes first: where the unit gave us a real-time class, a big rule set must not take its turn."""
-    if role.startswith("reload"):
+    late = role.startswith(("reload", "drain"))
+    if late:
         os.nice(10)
     policy = os.sched_getscheduler(0)
     if policy in (os.SCHED_RR, os.SCHED_FIFO):
@@ -158,5 +159,5 @@ def _step_back(role: str) -> None:
             os.sched_setscheduler(0, policy, os.sched_param(priority - 1))
         elif role == "flows" and priority > 2:  # a busy one must not delay a promotion's links and addresses
             os.sched_setscheduler(0, policy, os.sched_param(priority - 2))
-        elif role in ("flows", "checks", "pools") or role.startswith("reload"):
+        elif role in ("flows", "checks", "pools") or late:
             os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))

@@ -32,7 +32,7 @@ def reload(run_dir: Path, name: str, text: bytes, *, dry_run: bool = False) -> d
 
 
 def order(run_dir: Path, command: str, name: str = "", text: bytes = b"", **fields: Any) -> dict[str, Any]:
-    """Any request to the reload socket of an agent: see `agent.loading`. The answer is as that of `reload`."""
+    """Any request to the reload socket of an agent: see `agent.requests`. The answer is as that of `reload`."""
     header = {"command": command, "name": name, "size": len(text), **fields}
     return _exchange(run_dir / RELOAD_SOCKET, json.dumps(header).encode() + b"\n" + text, RELOAD_TIMEOUT_S)
 

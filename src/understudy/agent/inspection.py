@@ -14,8 +14,9 @@ from understudy import __version__
 from understudy.adapters.difference import kernel_difference
 from understudy.adapters.nftables import Nft
 from understudy.agent.at_stake import at_stake
+from understudy.agent.draining import described, joined, read_progress
 from understudy.agent.hands import LOOSE
-from understudy.agent.options import find_interfaces, find_node
+from understudy.agent.options import AgentOptions, find_interfaces, find_node
 from understudy.agent.reload import Change, compare
 from understudy.agent.running import Running, render
 from understudy.agent.trial import Trial
@@ -32,7 +33,7 @@ _SLOT = re.compile(r"[+-]\s*(?:elements = \{ )?0x[0-9a-f]+ : 0x[0-9a-f]+,?(?: \}
 _HEX = re.compile(r"0x0*(?=[0-9a-f])")
 
 
-def inspected(running: Running, plan: Plan, trial: Trial) -> dict[str, Any]:
+def inspected(running: Running, plan: Plan, trial: Trial, *, flows: bool = True) -> dict[str, Any]:
     """The answer. Raises OperatorError if the node could not run the file at all."""
     old = running.options
     changes = compare(old.plan, plan, old.node)
@@ -41,7 +42,8 @@ def inspected(running: Running, plan: Plan, trial: Trial) -> dict[str, Any]:
     wanted = ""
     if plan != old.plan:
         find_interfaces(find_node(plan, old.node))
-        wanted = render(replace(old, plan=plan), running.interfaces, None).ruleset
+        draining = joined(old.draining, old.plan, plan, old.node, None)
+        wanted = render(replace(old, plan=plan, draining=draining), running.interfaces, None).ruleset
     return {
         "ok": True,
         "node": old.node,
@@ -55,8 +57,17 @@ def inspected(running: Running, plan: Plan, trial: Trial) -> dict[str, Any]:
         "kernel": _shortened(text_difference(running.config.ruleset, wanted)) if wanted else [],
         "missing": _shortened(tuple(_missing(running))),
         "trial_s": round(max(0.0, trial.deadline - time.monotonic()), 1) if trial.on else None,
-        "flows": at_stake(old.plan, plan, old.node),
+        "flows": at_stake(old.plan, plan, old.node) if flows else None,
+        "draining": _draining(old),
     }
+
+
+def _draining(options: AgentOptions) -> dict[str, Any]:
+    """What flows of former files are left, as the last look saw them, and what was ended lately."""
+    told = read_progress(options.progress_path) or {}
+    known = {tuple(each["lines"]): each["left"] for each in told.get("draining", ())}
+    left = [known.get(each.lines) for each in options.draining]
+    return {"draining": described(options.draining, left), "ended": told.get("ended", [])}
 
 
 def _plain(change: Change) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from understudy.adapters.links import Links
 from understudy.agent.client import RELOAD_SOCKET
+from understudy.agent.draining import Draining
 from understudy.config.plan import Node, Plan
 from understudy.errors import OperatorError
 from understudy.units import Duration, NetworkName, NodeName
@@ -38,6 +39,8 @@ class AgentOptions:
     """Where the keys came from and are read again with the file; None if they came from nowhere in particular."""
     gate_enabled: bool = True
     sync_delay: Duration = 0
+    draining: Draining = ()
+    """Files before `plan` whose translations live flows still use."""
 
     @property
     def keys(self) -> tuple[bytes, ...]:
@@ -60,6 +63,15 @@ class AgentOptions:
     @property
     def store_path(self) -> Path:
         return (self.state_dir or self.run_dir) / "store.json"
+
+    @property
+    def draining_path(self) -> Path:
+        return self.store_path.with_name("draining.json")
+
+    @property
+    def progress_path(self) -> Path:
+        """How far that is; in memory where the run directory is."""
+        return self.run_dir / "drain-progress.json"
 
     @property
     def core_pid_path(self) -> Path:

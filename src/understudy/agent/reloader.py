@@ -16,36 +16,28 @@ core was never touched. If core or hands die meanwhile, both are started anew wi
 import contextlib
 import gc
 import json
-import os
 import signal
 import socket
 import time
 from collections.abc import Callable
-from enum import Enum
 from pathlib import Path
 
-from understudy.agent import loading, messages
+from understudy.agent import drainer, loading, messages, reload_socket
 from understudy.agent.again import Again
 from understudy.agent.children import Children
+from understudy.agent.drainer import Drainer
 from understudy.agent.journal import JournalSender
+from understudy.agent.loading import Why
 from understudy.agent.newhands import NewHands
+from understudy.agent.refusals import refusal
+from understudy.agent.reload_phase import APPLY_TIMEOUT_S, PREPARE_TIMEOUT_S, UNDO_TIMEOUT_S, Phase
 from understudy.agent.running import Running
 from understudy.agent.trial import Restart, Take, Trial, Word
 from understudy.errors import OperatorError
 from understudy.units import Instant
 
 BUSY = "E5231"
-PREPARE_TIMEOUT_S = 30.0
-APPLY_TIMEOUT_S, UNDO_TIMEOUT_S = 2.5, 1.0
-"""Together less than the four of its seconds after which the core takes hands that say nothing for dead."""
 RECEIVE_MAX = 1 << 20
-
-
-class Phase(Enum):
-    IDLE = "idle"
-    PREPARING = "preparing"
-    APPLYING = "applying"
-    UNDOING = "undoing"
 
 
 class Reloader:
@@ -72,11 +64,12 @@ class Reloader:
         self._adopt = adopt
         self._restart = restart
         self._trial = trial or Trial()
+        self._drainer = Drainer(children, lines, running)
         self._trial_s = 0.0
         self._back = False
         """The file before the one on trial is being put back."""
         self._path = path
-        self._listener = _listen(path)
+        self._listener = reload_socket.listen(path)
         self._phase = Phase.IDLE
         self._deadline = 0.0
         self._begun = 0
@@ -124,7 +117,9 @@ class Reloader:
             else:
                 self._hands_failed("the kernel did not answer in time")
         elif not self.busy and self._trial.due(time.monotonic()):
-            self._begin(None, back=True)
+            self._begin(None, Why.BACK)
+        elif not self.busy and not self._trial.on and self._drainer.tick():
+            self._begin(None, Why.DRAINED)
 
     def read_again(self) -> None:
         """The node's own file."""
@@ -136,6 +131,8 @@ class Reloader:
             self._hands_failed("the process for it ended")
         elif role == self._role and self._phase is Phase.PREPARING:
             self._finish("")
+        elif role == drainer.ROLE:
+            self._drainer.ended()
 
     def abort(self, why: str) -> None:
         """Core or hands are no more, or the node is to end: whoever calls puts the kernel right."""
@@ -160,19 +157,19 @@ class Reloader:
         with connection:
             self._begin(connection)
 
-    def _begin(self, connection: socket.socket | None, *, back: bool = False) -> None:
+    def _begin(self, connection: socket.socket | None, why: Why = Why.ASKED) -> None:
         if self.busy:
             self._refuse(connection, OperatorError(BUSY, "another reload is under way", "wait until it is done"))
             return
         self._phase, self._begun = Phase.PREPARING, time.monotonic_ns()
         self._deadline = time.monotonic() + PREPARE_TIMEOUT_S
         self._number += 1
-        self._result, self._back = bytearray(), back
+        self._result, self._back = bytearray(), why is Why.BACK
         running, trial = self._running(), self._trial
 
         def body() -> None:
             gc.freeze()
-            loading.serve(connection, theirs, running, self._lines, trial, back=back)
+            loading.serve(connection, theirs, running, self._lines, trial, why)
 
         try:
             self._child, theirs = socket.socketpair()
@@ -189,7 +186,7 @@ class Reloader:
             self._note("reload-refused", {"subject": error.code, "detail": error.message})
             return
         with contextlib.suppress(OSError):
-            connection.send(json.dumps(loading.refusal(self._running(), error)).encode() + b"\n")
+            connection.send(json.dumps(refusal(self._running(), error)).encode() + b"\n")
 
     def _hear_child(self) -> None:
         assert self._child is not None
@@ -245,7 +242,9 @@ class Reloader:
         meanwhile, complete = (running.meanwhile, running.announce) if new else ("", True)
 
         def body() -> None:
-            NewHands(running, meanwhile=meanwhile, complete=complete).run(theirs)
+            # What failed may have left anything behind: then all of it is written.
+            before = self._running().config.ruleset if new else ""
+            NewHands(running, meanwhile=meanwhile, complete=complete, before=before).run(theirs)
 
         try:
             self._hands, theirs = messages.pair()
@@ -348,23 +347,3 @@ class Reloader:
 
 def _no_process(error: OSError) -> str:
     return f"no process or socket can be made for it: {error.strerror or error}"
-
-
-def _listen(path: Path) -> socket.socket:
-    """The owner's only. Raises OperatorError."""
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-    with contextlib.suppress(FileNotFoundError):
-        path.unlink()
-    mask = os.umask(0o177)
-    try:
-        listener.bind(str(path))
-    except OSError as error:
-        listener.close()
-        raise OperatorError(
-            "E5206", f"cannot listen at {path}: {error.strerror or error}", "choose a directory with --run-dir"
-        ) from error
-    finally:
-        os.umask(mask)
-    listener.listen(4)
-    listener.setblocking(False)
-    return listener

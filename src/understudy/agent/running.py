@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
+from understudy.agent.draining import still_held
 from understudy.agent.lans import kernel_jiffy
 from understudy.agent.options import AgentOptions
 from understudy.agent.reload import added_addresses
@@ -109,4 +110,12 @@ def _meanwhile(options: AgentOptions, interfaces: dict[NetworkName, str], before
 def render(options: AgentOptions, interfaces: dict[NetworkName, str], up: frozenset[int] | None) -> NodeConfig:
     """What the kernel of the node shall hold while the servers in `up` are up; None: all."""
     jiffy = kernel_jiffy()
-    return render_node(options.plan, options.node, interfaces, up=up, jiffy=jiffy, lease_enabled=options.lease_enabled)
+    return render_node(
+        options.plan,
+        options.node,
+        interfaces,
+        up=up,
+        jiffy=jiffy,
+        lease_enabled=options.lease_enabled,
+        still=still_held(options.draining),
+    )

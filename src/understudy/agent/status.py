@@ -4,6 +4,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
+from understudy.agent.draining import read_progress
 from understudy.agent.options import AgentOptions
 from understudy.units import MILLISECOND
 from understudy.wire.heartbeat import Phase, Role
@@ -30,18 +31,18 @@ def describe_node(driver: "Driver", options: AgentOptions) -> dict[str, Any]:
             {
                 "name": group.settings.name,
                 "role": group.role.name.lower(),
-                "since_ns": group.since,
-                "for_ms": (now - group.since) // MILLISECOND,
-                "reason": group.reason,
-                "cause": group.cause,
-                "decision": group.considering,
-                "row": group.row,
+                "since_ns": group.tenure.since,
+                "for_ms": (now - group.tenure.since) // MILLISECOND,
+                "reason": group.tenure.reason,
+                "cause": group.tenure.cause,
+                "decision": group.record.sentence,
+                "row": group.record.row,
                 "phase": group.phase.name.lower() if group.phase is not Phase.NONE else "",
                 "priority": group.settings.routers[0].priority,
                 "advertise_ms": group.settings.advertise / MILLISECOND,
-                "lease": group.lease.name.lower(),
-                "lease_ms": group.lease_ns / MILLISECOND,
-                "transitions": group.transitions,
+                "lease": group.voice.lease.name.lower(),
+                "lease_ms": group.voice.lease_ns / MILLISECOND,
+                "transitions": group.tenure.transitions,
                 "addresses": [
                     str(address)
                     for router in group.settings.routers
@@ -106,7 +107,8 @@ def describe_node(driver: "Driver", options: AgentOptions) -> dict[str, Any]:
             for binding, (service, name) in names.items()
         ],
         "flows": driver.flows.describe() if driver.flows is not None else None,
-        "drift": driver.drift,
+        "draining": read_progress(options.progress_path) if options.draining else None,
+        "drift": driver.hands.drift,
         "dropped": {**driver.dropped, **(driver.control.refused if driver.control is not None else {})},
         "timer_late_ms_max": driver.sent_late_max_ns / MILLISECOND,
     }

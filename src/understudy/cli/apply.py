@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from understudy.cli import korean
+from understudy.cli.apply_words import change_text, outcome_text, step_line
+from understudy.cli.drain_lines import Say, drain_lines
 from understudy.cli.output import CHANGED, ERROR, OK, emit_json, guarded
+from understudy.cli.trying import require_passed, tried, tried_text
 from understudy.errors import OperatorError
 from understudy.units import MILLISECOND, SECOND
 
@@ -24,10 +27,10 @@ ROLLED_BACK = 3
 """A step failed, and every node runs its old file again."""
 STUCK = 4
 """A step failed, and a node could not be led back: it goes on trying by itself."""
-KERNEL_LINES = 12
-"""Of what changes in a node's kernel: shown to people; a program gets more."""
 LINGER_S = 1.0
 """After the last step, before the losses are counted: what it broke shows by then."""
+ENDED_PATIENCE_S = 15.0
+"""For the nodes to end flows, with --now."""
 
 
 def register(app: typer.Typer) -> None:
@@ -55,18 +58,43 @@ def apply(
         float, typer.Option(min=1, max=600, help="Seconds that a step may need until all is well again.")
     ] = 30.0,
     no_probes: Annotated[bool, typer.Option("--no-probes", help="Measure nothing.")] = False,
+    now: Annotated[
+        bool, typer.Option("--now", help="End the flows of removed translations at once, on both nodes.")
+    ] = False,
+    drain: Annotated[
+        str,
+        typer.Option(help="Let flows of removed translations go on for so long (10m, 2h) and end the rest then."),
+    ] = "",
+    cases: Annotated[
+        Path | None, typer.Option(help="Try these cases first (understudy nat test); if one fails, nothing is applied.")
+    ] = None,
+    despite_cases: Annotated[
+        bool, typer.Option("--despite-cases", help="Apply although a case fails; the nodes' journals say so.")
+    ] = False,
+    lang: Annotated[str | None, typer.Option(help="Language: en or ko (or UNDERSTUDY_LANG).")] = None,
 ) -> None:
     """Change running nodes without downtime: standby first, handed over in between where an agent has to restart.
 
     Shows what changes on every node and which flows would end, asks, and looks at everything after each step. If a step
     fails or this command disappears, the nodes go back to the file before. Exit code 3: they did.
+
+    Flows of translations that the file removes go on until they end by themselves, unless --drain or --now says
+    otherwise: no new flow uses what was removed.
     """
     from understudy.agent import client
     from understudy.config import carried, load_plan
     from understudy.rollout.agents import SocketAgents
     from understudy.rollout.plan import elsewhere, objections, observing, steps
 
+    say = korean.speaker(lang)
+    drain_s = _drain_s(now=now, drain=drain)
     plan = load_plan(file)
+    trial = tried(cases, plan) if cases is not None else None
+    if trial is not None:
+        if not json_output:
+            sys.stdout.write(tried_text(trial, say))
+        if not despite_cases:
+            require_passed(trial)
     found = client.find(run_dir, None, str(plan.cluster))
     silent = [str(status["node"]) for _, status in found if "error" in status]
     if silent:
@@ -74,28 +102,32 @@ def apply(
         raise OperatorError("E5235", f"{', '.join(silent)} does not answer: a pair changes as a whole", hint)
     statuses = {str(status["node"]): status for _, status in found}
     paths = {str(status["node"]): path.parent for path, status in found}
-    agents = SocketAgents(paths, str(file.resolve()), carried(file))
+    agents = SocketAgents(
+        paths, str(file.resolve()), carried(file), drain_s=drain_s, remark=trial.remark if trial is not None else ""
+    )
     inspections = {node: agents.inspect(node) for node in statuses}
     _refuse(inspections)
-    seen = [*_seen(statuses, inspections), *_absent(statuses)]
+    seen = [*_seen(statuses, inspections, plan), *_absent(statuses)]
     if why := objections(seen):
         raise OperatorError("E5240", "; ".join(why), "make the change that a pair can take, or build the pair anew")
     todo = steps(seen, shorter=_shorter(statuses, plan), restart=restart)
     report = {
         "file": str(file),
         "dry_run": dry_run,
+        "drain_s": drain_s,
+        "cases": trial.as_json(despite=despite_cases) if trial is not None else None,
         "nodes": [_described(inspections[node], statuses[node]) for node in statuses],
         "plan": [str(step) for step in todo],
         "elsewhere": list(elsewhere(seen, str(file), restart=restart)),
     }
     if not json_output:
-        sys.stdout.write(_text(report))
+        sys.stdout.write(change_text(report, say))
     if dry_run or not todo:
         if json_output:
             emit_json(SCHEMA, {**report, "steps": [], "result": "nothing" if not todo else "planned"})
         raise typer.Exit(CHANGED if todo and dry_run else OK)
     if not yes:
-        _ask(json_output=json_output)
+        _ask(say, json_output=json_output)
     raise typer.Exit(
         _carry_out(
             plan,
@@ -104,10 +136,30 @@ def apply(
             paths,
             report,
             timing=(confirm_within, step_timeout, observing(seen, plan) / SECOND),
-            json_output=json_output,
+            say=None if json_output else say,
             measure=not no_probes,
         )
     )
+
+
+def _drain_s(*, now: bool, drain: str) -> float | None:
+    """How long flows of removed translations go on; None: until they end. Raises OperatorError."""
+    from understudy.agent.draining import DRAIN_S_MAX
+    from understudy.units import parse_duration
+
+    if now and drain:
+        raise OperatorError("E5243", "--now and --drain say different things", "one of the two")
+    if now or not drain:
+        return 0.0 if now else None
+    try:
+        seconds = parse_duration(drain) / SECOND
+    except ValueError:
+        raise OperatorError("E5243", f"{drain!r} is no duration", "such as 30s, 10m or 2h") from None
+    if not 0 < seconds <= DRAIN_S_MAX:
+        raise OperatorError(
+            "E5243", f"--drain {drain}: at most {DRAIN_S_MAX / 86_400:g} days", "such as 30s, 10m or 2h"
+        )
+    return seconds
 
 
 def _refuse(inspections: Mapping[str, Mapping[str, Any]]) -> None:
@@ -121,9 +173,12 @@ def _refuse(inspections: Mapping[str, Mapping[str, Any]]) -> None:
             raise OperatorError("E5236", f"{node} runs a file on trial", hint)
 
 
-def _seen(statuses: Mapping[str, Mapping[str, Any]], inspections: Mapping[str, Mapping[str, Any]]) -> "list[Seen]":
+def _seen(
+    statuses: Mapping[str, Mapping[str, Any]], inspections: Mapping[str, Mapping[str, Any]], plan: "Plan"
+) -> "list[Seen]":
     from understudy.rollout.plan import Change, Seen
 
+    known = {str(group.name) for group in plan.groups}
     return [
         Seen(
             name=node,
@@ -136,6 +191,7 @@ def _seen(statuses: Mapping[str, Mapping[str, Any]], inspections: Mapping[str, M
             changes=tuple(Change(**each) for each in inspections[node]["changed"]),
             same=inspections[node]["same"],
             way_back=inspections[node]["way_back"],
+            gone=frozenset(group["name"] for group in status["groups"]) - known,
         )
         for node, status in statuses.items()
     ]
@@ -161,20 +217,20 @@ def _shorter(statuses: Mapping[str, Mapping[str, Any]], plan: "Plan") -> bool:
 
 
 def _described(reply: Mapping[str, Any], status: Mapping[str, Any]) -> dict[str, Any]:
-    names = ("node", "version", "changed", "kernel", "missing", "flows", "digest_old", "digest_new", "file")
+    names = ("node", "version", "changed", "kernel", "missing", "flows", "draining", "digest_old", "digest_new", "file")
     return {
         **{name: reply[name] for name in names},
         "active": [group["name"] for group in status["groups"] if group["role"] == "active"],
     }
 
 
-def _ask(*, json_output: bool) -> None:
+def _ask(say: Say, *, json_output: bool) -> None:
     """Raises OperatorError if nobody could answer, typer.Exit if the answer is no."""
     if json_output or not sys.stdin.isatty():
         raise OperatorError(
             "E5241", "nobody is there to confirm it", "give --yes, or --dry-run to see what it would do"
         )
-    if not typer.confirm(_said("Go on?")):
+    if not typer.confirm(say("Go on?")):
         raise typer.Exit(ERROR)
 
 
@@ -186,20 +242,21 @@ def _carry_out(
     report: dict[str, Any],
     *,
     timing: tuple[float, float, float],
-    json_output: bool,
+    say: Say | None,
     measure: bool,
 ) -> int:
+    """`say`: None for JSON."""
     import time
 
     from understudy.rollout.carry import Rollout, Timing
     from understudy.rollout.watch import UNKNOWN, Watch
 
     def told(done: "Done") -> None:
-        if not json_output:
-            sys.stdout.write(f"  {_line(done)}\n")
+        if say is not None:
+            sys.stdout.write(f"  {step_line(done, say)}\n")
             sys.stdout.flush()
 
-    digest = plan.digest.hex()
+    since, digest = time.time(), plan.digest.hex()
     asked: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda number, frame: asked.append(number))
@@ -220,11 +277,42 @@ def _carry_out(
         losses = watch.losses(_windows(outcome)) if measure else [UNKNOWN for _ in outcome.steps]
         findings = watch.findings
     result = "stuck" if outcome.stuck else "rolled back" if outcome.error else "done"
-    if json_output:
-        emit_json(SCHEMA, {**report, **_summary(outcome, losses), "result": result, "findings": findings})
+    drained = _drained(agents, list(paths), since, now=report["drain_s"] == 0) if result == "done" else {}
+    if say is None:
+        ending = {"result": result, "findings": findings, "draining": drained}
+        emit_json(SCHEMA, {**report, **_summary(outcome, losses), **ending})
     else:
-        sys.stdout.write(_outcome_text(outcome, losses, findings, report["elsewhere"]))
+        sys.stdout.write(outcome_text(outcome, losses, findings, report["elsewhere"], say))
+        for node, each in drained.items():
+            ended = sum(one["flows"] for one in each["ended"])
+            lines = [say(f"{ended} flows of removed translations ended")] if ended else []
+            sys.stdout.writelines(f"  {node}: {line}\n" for line in (*lines, *drain_lines(each, say)))
     return {"done": OK, "rolled back": ROLLED_BACK, "stuck": STUCK}[result]
+
+
+def _drained(agents: Any, nodes: "Sequence[str]", since: float, *, now: bool) -> dict[str, Any]:
+    """What drains on each node; with `now`, once that is over. What was ended before `since` is left out."""
+    import time
+
+    deadline = time.monotonic() + ENDED_PATIENCE_S
+    while True:
+        found = {node: _draining(agents, node) for node in nodes}
+        late = any(each["ends_in_s"] == 0 for one in found.values() for each in one["draining"])
+        if not (now and late) or time.monotonic() > deadline:
+            break
+        time.sleep(0.2)
+    return {
+        node: {**each, "ended": [one for one in each["ended"] if one["at"] >= since]} for node, each in found.items()
+    }
+
+
+def _draining(agents: Any, node: str) -> dict[str, Any]:
+    """By the node's word. The change is done: a node that does not answer by now is another command's matter."""
+    try:
+        found = agents.inspect(node, flows=False).get("draining")
+    except OperatorError:
+        found = None
+    return found or {"draining": [], "ended": []}
 
 
 def _lab_of(paths: Mapping[str, Path]) -> Path | None:
@@ -255,72 +343,3 @@ def _summary(outcome: "Outcome", losses: "Sequence[Loss]") -> dict[str, Any]:
         for done, loss in zip(outcome.steps, losses, strict=True)
     ]
     return {"steps": rows, "error": outcome.error, "stuck": outcome.stuck}
-
-
-# --- words
-
-
-def _said(text: str) -> str:
-    return korean.sentence(text) if korean.speaks_korean() else text
-
-
-def _line(done: "Done") -> str:
-    tail = f": {done.detail}" if done.detail else ""
-    return _said(f"{done.node}: {done.action}: {done.result} ({done.took_ms:.0f} ms)") + tail
-
-
-def _text(report: Mapping[str, Any]) -> str:
-    """What changes where, and in which order."""
-    lines = []
-    for node in report["nodes"]:
-        serves = ", ".join(node["active"])
-        lines.append(_said(f"{node['node']} (serves {serves})" if serves else f"{node['node']} (stands by)"))
-        lines += [f"  {each['words']}" for each in node["changed"]] or [f"  {_said('nothing changes')}"]
-        lines += [f"  {line}" for line in node["kernel"][:KERNEL_LINES]]
-        if len(node["kernel"]) > KERNEL_LINES:
-            lines.append("  " + _said(f"... and {len(node['kernel']) - KERNEL_LINES} lines more: --json"))
-        lines += [f"  ! {line}" for line in node["missing"]]
-        lines += [f"  {line}" for line in _flow_lines(node["flows"])]
-    if report["plan"]:
-        lines += [
-            "",
-            _said("In this order:"),
-            *(f"  {number}. {_said(each)}" for number, each in enumerate(report["plan"], 1)),
-        ]
-    if report["elsewhere"]:
-        lines += ["", _said("Where the agent does not answer here:"), *(f"  {e}" for e in report["elsewhere"])]
-    return "".join(f"{line}\n" for line in lines)
-
-
-def _flow_lines(flows: Mapping[str, Any]) -> list[str]:
-    lines = []
-    for each in flows["by"]:
-        if each["flows"] == 0:
-            continue
-        number = "?" if each["flows"] is None else each["flows"]
-        fate = "end" if each["ends"] else "go on"
-        lines.append(_said(f"{number} flows {fate}: {each['what']} is removed"))
-        lines += [f"  {example}" for example in each["examples"]]
-    return lines
-
-
-def _outcome_text(
-    outcome: "Outcome", losses: "Sequence[Loss]", findings: Sequence[str], elsewhere: Sequence[str]
-) -> str:
-    packets = [loss.packets for loss in losses if loss.packets is not None]
-    connections = [loss.connections for loss in losses if loss.connections is not None]
-    lines = [f"! {finding}" for finding in findings]
-    if packets:
-        lines.append(_said(f"packets lost: {sum(packets)}"))
-    if connections:
-        lines.append(_said(f"connections lost: {sum(connections)}"))
-    for done, loss in zip(outcome.steps, losses, strict=True):
-        if loss.packets or loss.connections:
-            lines.append(f"  {done.node}: {done.action}: {loss.packets}, {loss.connections}")
-    if outcome.error:
-        lines.append(_said("taken back") + f": {outcome.error}")
-        lines += [_said(f"{node} could not be led back; it goes on trying by itself") for node in outcome.stuck]
-    else:
-        lines.append(_said("done"))
-        lines += [f"  {each}" for each in elsewhere]
-    return "".join(f"{line}\n" for line in lines)

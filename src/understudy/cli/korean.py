@@ -159,6 +159,17 @@ SENTENCES = (
         "{0} flows end: {1} is removed",
         "흐름 {0}개가 끝남: {1} 제거",
     ),
+    ("{0} flows end: {1} decides now", "흐름 {0}개가 끝남: 이제 {1}이(가) 정함"),
+    ("{0} flows go on until they end: {1} is removed", "흐름 {0}개는 끝날 때까지 계속됨: {1} 제거"),
+    ("{0} flows go on until they end: {1} decides now", "흐름 {0}개는 끝날 때까지 계속됨: 이제 {1}이(가) 정함"),
+    ("{0} flows go on for at most {1}: {2} is removed", "흐름 {0}개는 길어야 {1} 동안 계속됨: {2} 제거"),
+    ("{0} flows go on for at most {1}: {2} decides now", "흐름 {0}개는 길어야 {1} 동안 계속됨: 이제 {2}이(가) 정함"),
+    ("{0} flows drain until they end: {1}", "흐름 {0}개가 끝나기를 기다림: {1}"),
+    ("{0} flows drain for {1}: {2}", "흐름 {0}개가 끝나기를 기다림({1} 남음): {2}"),
+    ("{0} flows of removed translations ended", "없앤 변환의 흐름 {0}개를 끝냄"),
+    ("no live flow is touched", "영향을 받는 흐름 없음"),
+    ("{0} of {1} cases passed", "{1}개 가운데 {0}개 통과"),
+    ("FAILED", "실패"),
     (
         "{0} flows go on: {1} is removed",
         "흐름 {0}개는 계속됨: {1} 제거",
@@ -214,6 +225,27 @@ SENTENCES = (
     (
         "{0} could not be led back; it goes on trying by itself",
         "{0}을(를) 되돌리지 못함; 스스로 계속 시도함",
+    ),
+    ("! nothing is staged", "! 준비된 줄이 없음"),
+    ("! nothing was staged", "! 준비된 줄이 없었음"),
+    ("! staged lines dropped", "! 준비된 줄을 버림"),
+    (
+        "! {0} is written; no agent answers here: `{1}` where they run",
+        "! {0}에 씀; 여기서 응답하는 에이전트가 없음: 에이전트가 있는 곳에서 `{1}`",
+    ),
+    ("% not applied: {0} is as it was", "% 적용되지 않음: {0}은(는) 그대로임"),
+    ("% nothing is changed", "% 바뀐 것 없음"),
+    (
+        "% not committed: a line above was refused. `abort` begins anew",
+        "% 커밋하지 않음: 위에 거부된 줄이 있음. `abort`로 다시 시작",
+    ),
+    (
+        "% lines are staged: `commit` or `abort`; `exit` once more leaves them behind",
+        "% 준비된 줄이 있음: `commit`이나 `abort`; `exit`을 한 번 더 하면 버려짐",
+    ),
+    (
+        "{0} staged lines are left behind: commit applies them",
+        "준비된 줄 {0}개를 두고 나감: commit으로 적용",
     ),
 )
 

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from understudy.cli.keeping import Telling, as_json
+from understudy.cli.live import show_live
 from understudy.cli.output import CHANGED, LANGUAGE_VARIABLE, OK, check_language, emit_json, guarded
+from understudy.cli.trying import passed
 from understudy.errors import OperatorError
 from understudy.units import MILLISECOND, format_duration
 
@@ -35,6 +37,9 @@ def plan(
     lang: str = typer.Option(
         "en", envvar=LANGUAGE_VARIABLE, help="Of the sentences about state and the gate: en or ko."
     ),
+    live: bool = typer.Option(False, "--live", help="Only the live flows of running nodes that the file would touch."),
+    run_dir: Annotated[Path | None, typer.Option(help="Where the agents' sockets are, for --live.")] = None,
+    cases: Annotated[Path | None, typer.Option(help="Try these cases as well (understudy nat test).")] = None,
 ) -> None:
     """Show what a file becomes on every node: addresses, VRRP instances, nftables text, sysctls. Changes nothing."""
     from understudy.config import load_plan
@@ -48,10 +53,15 @@ def plan(
         raise OperatorError("E2705", f"{file} has no node {node!r}", f"known: {known_names}")
     if diff:
         _show_difference(resolved, node, json_output=json_output)
+    trial = passed(cases, resolved, language, quiet=json_output) if cases is not None else None
+    more = {"cases": trial.as_json()} if trial is not None else {}
+    if live:
+        show_live(file, resolved, run_dir, language, more=more if json_output else None)
+        return
     configs = {known.name: render_node(resolved, known.name) for known in chosen}
     if json_output:
         described = [describe_node(resolved, known, configs[known.name]) for known in chosen]
-        emit_json("understudy.plan/1", {**describe_cluster(resolved), "nodes": described})
+        emit_json("understudy.plan/1", {**describe_cluster(resolved), "nodes": described, **more})
         return
     sections = [
         cluster_text(resolved, language),

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from understudy.agent import client
 from understudy.cli import flows_lines
 from understudy.cli import korean as phrases
+from understudy.cli.drain_lines import drain_lines
 from understudy.errors import OperatorError
 
 if TYPE_CHECKING:
@@ -164,6 +165,7 @@ def render(statuses: list[dict[str, Any]], troubles: list[str], *, korean: bool 
         lines += [say(f"cluster {cluster}"), *_rows(of_it, korean=korean)]
     lines += [say(line) for status in statuses for line in flows_lines.lines(status)]
     lines += [say(line) for status in statuses if (line := _drift(status))]
+    lines += [f"{s['node']}: {line}" for s in statuses if s.get("draining") for line in drain_lines(s["draining"], say)]
     if len({status.get("digest") for status in statuses}) > 1:
         lines += [say(_file(status)) for status in statuses if status.get("digest")]
     if any(not status.get("lease_enabled", True) for status in statuses):

@@ -23,7 +23,7 @@ class Agents(Protocol):
     """Every call raises OperatorError if the agent does not answer, and returns `error` if it refuses."""
 
     def status(self, node: str) -> Reply: ...
-    def inspect(self, node: str) -> Reply: ...
+    def inspect(self, node: str, *, flows: bool = True) -> Reply: ...
     def reload(self, node: str, trial_s: float) -> Reply: ...
     def restart(self, node: str, trial_s: float) -> Reply: ...
     def say(self, node: str, word: str, trial_s: float = 0.0) -> Reply: ...
@@ -36,7 +36,11 @@ class SocketAgents:
     Each is told which file it is believed to run: two changes at once must not confirm or undo each other's.
     """
 
-    def __init__(self, paths: Mapping[str, Path], name: str, text: bytes) -> None:
+    def __init__(
+        self, paths: Mapping[str, Path], name: str, text: bytes, *, drain_s: float | None = None, remark: str = ""
+    ) -> None:
+        """`drain_s`: how long flows of removed translations go on. `remark`: what the journals shall say beside it."""
+        self._taking = {"drain_s": drain_s, "remark": remark}
         self._paths = paths
         self._name = name
         self._text = text
@@ -47,18 +51,23 @@ class SocketAgents:
     def status(self, node: str) -> Reply:
         return client.ask(self._paths[node] / client.SOCKET, "status")
 
-    def inspect(self, node: str) -> Reply:
-        reply = self._order(node, "inspect", with_file=True)
+    def inspect(self, node: str, *, flows: bool = True) -> Reply:
+        """`flows`: with those at stake, for which a node reads its whole table."""
+        reply = self._order(node, "inspect", with_file=True, flows=flows)
         if "error" not in reply:
             self._ran.setdefault(node, reply["digest_old"])
             self._ours[node] = reply["digest_new"]
         return reply
 
     def reload(self, node: str, trial_s: float) -> Reply:
-        return self._order(node, "reload", with_file=True, trial_s=trial_s, onto=self._ran.get(node, ""))
+        return self._order(
+            node, "reload", with_file=True, trial_s=trial_s, onto=self._ran.get(node, ""), **self._taking
+        )
 
     def restart(self, node: str, trial_s: float) -> Reply:
-        return self._order(node, "restart", with_file=True, trial_s=trial_s, onto=self._ran.get(node, ""))
+        return self._order(
+            node, "restart", with_file=True, trial_s=trial_s, onto=self._ran.get(node, ""), **self._taking
+        )
 
     def say(self, node: str, word: str, trial_s: float = 0.0) -> Reply:
         return self._order(node, word, with_file=False, trial_s=trial_s, onto=self._ours.get(node, ""))

@@ -119,7 +119,7 @@ class Rollout:
             try:
                 statuses[node] = self._agents.status(node)
                 if kernel:
-                    missing[node] = tuple(self._agents.inspect(node).get("missing", ()))
+                    missing[node] = tuple(self._agents.inspect(node, flows=False).get("missing", ()))
             except OperatorError:
                 statuses.pop(node, None)
         return Sight(statuses, missing, self._answers())

@@ -79,6 +79,8 @@ class Seen:
     """A running node could go back live."""
     here: bool = True
     """Its agent answers here; for another one only words are left."""
+    gone: frozenset[str] = frozenset()
+    """Groups that the file does not have: who has taken it takes none of them over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +139,7 @@ def steps(nodes: Sequence[Seen], *, shorter: bool = False, restart: bool = False
         if ways[node.name] is Way.LIVE:
             found.append(Step("reload", node.name))
             continue
-        for group in sorted(group for group, holder in holders.items() if holder == node.name):
+        for group in sorted(name for name, holder in holders.items() if holder == node.name and name not in node.gone):
             if (to := node.partners.get(group)) is not None:
                 found.append(Step("switchover", node.name, group, to))
                 holders[group] = to

@@ -192,7 +192,8 @@ def _connects(inside: Inside, asked: Sequence[Target]) -> Iterator[Callable[[Seq
 
     def losses(windows: Sequence[Window]) -> list[Loss]:
         ended.set()
-        worker.join(2 * ANSWER_S + 1)
+        if asked:
+            worker.join(2 * ANSWER_S + 1)
         return [Loss(None, sum(start <= at < end for at in failed) if asked else None) for start, end in windows]
 
     worker = threading.Thread(target=work, daemon=True)

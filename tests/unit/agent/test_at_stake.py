@@ -65,7 +65,6 @@ def test_a_removed_address_ends_its_flows() -> None:
         "address 203.0.113.10 of edge": (True, 1),
         "translations to 203.0.113.10 of edge": (True, 1),
         "service api at 203.0.113.10 port 81": (False, 0),
-        "nat inside to outside as 203.0.113.10": (False, 0),
     }
 
 

@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
-from understudy.agent import messages, supervisor
+from understudy.agent import hands_orders, messages
 from understudy.agent.children import Children
 from understudy.agent.journal import JournalSender
-from understudy.agent.reloader import Phase, Reloader
+from understudy.agent.reload_phase import Phase
+from understudy.agent.reloader import Reloader
 from understudy.agent.running import Running
 from understudy.units import NodeName
 
@@ -137,11 +138,11 @@ def test_stopped_hands_do_first_what_the_dead_core_had_ordered(journal: tuple[so
     ordered: list[dict[str, Any]] = [{"op": op, "group": "edge"} for op in ("quiet", "revoke", "role")]
     for message in ordered:
         messages.send(ours, message)
-    supervisor.SETTLE_S, patience = 10, supervisor.SETTLE_S
+    hands_orders.SETTLE_S, patience = 10, hands_orders.SETTLE_S
     try:
-        supervisor.settle(forked, ours)
+        hands_orders.settle(forked, ours)
     finally:
-        supervisor.SETTLE_S = patience
+        hands_orders.SETTLE_S = patience
     assert [journal[0].recv(64) for _ in range(4)] == [b"quiet", b"revoke", b"role", b"rest"]
     forked.kill("hands")
     for end in (ours, theirs):
@@ -152,7 +153,7 @@ def test_hands_that_are_gone_or_silent_hold_nobody_up(journal: tuple[socket.sock
     """Settling is bounded, and a closed end is none to wait for."""
     forked = children(journal[1])
     ours, theirs = messages.pair()
-    supervisor.settle(forked, ours)  # nobody reads
+    hands_orders.settle(forked, ours)  # nobody reads
     theirs.close()
-    supervisor.settle(forked, ours)
+    hands_orders.settle(forked, ours)
     ours.close()

@@ -13,7 +13,7 @@ from understudy.cli.output import LANGUAGE_VARIABLE
 from understudy.cli.status import COLUMNS, judge, quick, render
 
 PAIR = str(Path(__file__).parents[3] / "examples" / "pair.yaml")
-COMMANDS = (["status"], ["flows"], ["switchover"], ["waive"], ["maintenance", "on"], ["reload", PAIR])
+COMMANDS = (["status"], ["flows"], ["switchover"], ["waive"], ["maintenance", "on"], ["reload", PAIR], ["apply", PAIR])
 
 
 def node(name: str, role: str, **changes: Any) -> dict[str, Any]:

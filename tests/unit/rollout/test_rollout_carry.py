@@ -62,7 +62,7 @@ class Pair:
             "servers": [],
         }
 
-    def inspect(self, node: str) -> dict[str, Any]:
+    def inspect(self, node: str, *, flows: bool = True) -> dict[str, Any]:
         return {"missing": self.nodes[node].missing, "trial_s": 1.0 if self.nodes[node].trial else None}
 
     def _take(self, word: str, name: str, trial_s: float) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """Which node takes a file when and how: the standby first, handed over before an agent restarts, or refused."""
 
+from dataclasses import replace
+
 import pytest
 
 from understudy.agent.reload import TABLE
@@ -134,3 +136,15 @@ def test_nodes_are_observed_until_their_checks_would_have_told() -> None:
     assert observing([node("gw1", "", RESTART)], plan) == 0
     slow = load_plan(TEXT.replace("every: 200ms", "every: 1m").encode())
     assert observing([node("gw1", "", LIVE)], slow) == OBSERVING_MAX
+
+
+def test_a_group_that_the_file_does_not_have_is_handed_to_nobody() -> None:
+    """Who has taken the file does not know it; the others are handed over as ever."""
+    removed = Change("group-gone", "group brim removed", False, "")
+    pair = [
+        replace(each, gone=frozenset({"brim"}))
+        for each in (node("gw1", "edge brim", removed), node("gw2", "", removed))
+    ]
+    assert words(steps(pair))[:3] == ["restart gw2", "switchover gw1 edge gw2", "restart gw1"]
+    kept = [replace(each, gone=frozenset()) for each in pair]
+    assert "switchover gw1 brim gw2" in words(steps(kept))

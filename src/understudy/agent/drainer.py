@@ -1,0 +1,81 @@
+"""When a node looks at what drains: the supervisor's part, which never waits.
+
+A look is a process (agent.drain_look) that says in shared memory whether something has ended. Then the node takes the
+same file without it, as any other file. No look while a file is on trial: that may still go back.
+"""
+
+import mmap
+import signal
+import time
+from collections.abc import Callable
+from typing import Final
+
+from understudy.agent.children import Children
+from understudy.agent.drain_look import look, tell
+from understudy.agent.journal import JournalSender
+from understudy.agent.running import Running
+from understudy.units import Instant
+
+ROLE: Final = "drain"
+LOOK_EVERY_MIN_S, LOOK_EVERY_MAX_S = 1.0, 60.0
+SHARE: Final = 20
+"""A look of so many milliseconds is followed by a pause of so many times that."""
+LOOK_PATIENCE_S = 120.0
+"""A look that lasts longer hangs, and is ended."""
+_GOES_ON, _OVER = 1, 2
+
+
+class Drainer:
+    def __init__(self, children: Children, lines: JournalSender, running: Callable[[], Running]) -> None:
+        self._children, self._lines, self._running = children, lines, running
+        self._told = mmap.mmap(-1, 1)
+        self._begun = self._due = 0.0
+        self._looking = self._over = False
+        self._seen: object = ()
+
+    def tick(self) -> bool:
+        """Time has passed, and nothing is on trial or under way. True: something has ended, and shall be left out."""
+        if self._over:
+            self._over = False
+            return True
+        draining = self._running().options.draining
+        if draining is not self._seen:
+            self._seen, self._due = draining, 0.0
+        now = time.monotonic()
+        if self._looking and now > self._begun + LOOK_PATIENCE_S:
+            self._children.signal(ROLE, signal.SIGKILL)
+        late = any(each.until is not None and each.until <= time.time() for each in draining)
+        soon = self._begun + LOOK_EVERY_MIN_S
+        if not draining or self._looking or now < (min(self._due, soon) if late else self._due):
+            return False
+        self._begin(now)
+        return False
+
+    def _begin(self, now: float) -> None:
+        options, told, lines = self._running().options, self._told, self._lines
+
+        def body() -> None:
+            seen = look(options)
+            tell(options, seen)
+            for former, ended in zip(options.draining, seen.ended, strict=True):
+                if ended:
+                    detail = f"{ended} flows ended at their bound: {'; '.join(former.lines[:3])}"
+                    lines.write(Instant(time.monotonic_ns()), {"kind": "drained", "subject": "flows", "detail": detail})
+            told[0] = _OVER if any(seen.over()) else _GOES_ON
+
+        told[0] = 0
+        self._begun, self._looking = now, True
+        self._due = now + LOOK_EVERY_MAX_S  # Should it fail: it says why, and is tried again.
+        try:
+            self._children.spawn(ROLE, body)
+        except OSError:
+            self._looking = False
+
+    def ended(self) -> None:
+        """The process that looked."""
+        self._looking = False
+        if self._told[0]:
+            now = time.monotonic()
+            pause = min(LOOK_EVERY_MAX_S, max(LOOK_EVERY_MIN_S, SHARE * (now - self._begun)))
+            self._due = now + pause
+        self._over = self._told[0] == _OVER
