@@ -77,7 +77,7 @@ class _Translation:
         self._remarks: list[str] = []
 
     def draft(self) -> Draft:
-        cluster = _name(self._wishes.cluster or "pair")
+        cluster = plain_name(self._wishes.cluster or "pair")
         lines = [
             "# Made from keepalived's configuration: read it, fill in what is missing, and try it in the lab.",
             f"cluster: {cluster}",
@@ -113,7 +113,7 @@ class _Translation:
                 group.members.append(member)
         taken: set[str] = set()
         for wanted, group in groups.items():
-            group.name = _free(_name(wanted), taken)
+            group.name = free_name(plain_name(wanted), taken)
             yield group
 
     def _rank(self, node: str) -> tuple[int, int]:
@@ -131,7 +131,7 @@ class _Translation:
                     found.setdefault(instance.device)
         found.update(dict.fromkeys(self._wishes.networks))
         taken: set[str] = set()
-        return {device: _free(_name(device or "lan"), taken) for device in found}
+        return {device: free_name(plain_name(device or "lan"), taken) for device in found}
 
     def _addresses(self, device: str | None = None) -> Iterator[VirtualAddress]:
         for group in self._groups:
@@ -291,7 +291,7 @@ class _Translation:
                 )
                 continue
             shown = f"'[{address}]:{port}'" if ":" in address else f"{address}:{port}"
-            yield f"  {_free(f'service-{port}', taken)}:"
+            yield f"  {free_name(f'service-{port}', taken)}:"
             yield f"    listen: {shown}"
             ends = [
                 f"'[{r.address}]:{r.port}'" if r.address.version == 6 else f"{r.address}:{r.port}"
@@ -308,7 +308,7 @@ def node_names(configurations: Sequence[Configuration]) -> list[str]:
     stems = [Path(configuration.file).stem for configuration in configurations]
     parents = [Path(configuration.file).resolve().parent.name for configuration in configurations]
     for candidates in ([configuration.router_id for configuration in configurations], stems, parents):
-        names = [_name(candidate) for candidate in candidates if candidate and candidate != "keepalived"]
+        names = [plain_name(candidate) for candidate in candidates if candidate and candidate != "keepalived"]
         if len(set(names)) == len(configurations):
             return names
     return [f"gw{number}" for number in range(1, len(configurations) + 1)]
@@ -320,7 +320,7 @@ def _meet(one: Instance, other: Instance) -> bool:
     return bool(mine & theirs) or not mine or not theirs
 
 
-def _name(text: str) -> str:
+def plain_name(text: str) -> str:
     """A name of our language made from any text."""
     plain = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:28].strip("-")
     if not plain or not plain[0].isalpha():
@@ -328,7 +328,7 @@ def _name(text: str) -> str:
     return f"{plain}-0" if plain in _RESERVED else plain
 
 
-def _free(name: str, taken: set[str]) -> str:
+def free_name(name: str, taken: set[str]) -> str:
     for number in count(2):
         if name not in taken:
             taken.add(name)
