@@ -9,7 +9,8 @@ from types import TracebackType
 from nft_bed import Machine
 
 from understudy.adapters.conntrack import FlowEvents, FlowTable
-from understudy.adapters.conntrack_writer import BATCH, CT_NEW, FlowWriter
+from understudy.adapters.conntrack_socket import BATCH, CT_NEW
+from understudy.adapters.conntrack_writer import FlowWriter
 from understudy.adapters.netlink import NLM_F_CREATE, NLM_F_EXCL
 from understudy.core.replication.events import Kind, Record
 from understudy.lab.namespace import write_sysctl

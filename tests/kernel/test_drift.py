@@ -13,7 +13,8 @@ from nft_bed import in_sandbox, shell
 
 from understudy.adapters.links import Links, write_sysctl
 from understudy.adapters.nftables import Nft
-from understudy.agent.drift import MISSING, SYSCTLS_EVERY, TOO_MANY, Drift
+from understudy.agent.drift import SYSCTLS_EVERY, Drift
+from understudy.agent.ruleset_news import MISSING, TOO_MANY
 from understudy.config import load_plan
 from understudy.render import render_node, unquieten
 from understudy.render.diff import canonical

@@ -20,7 +20,7 @@ from understudy.agent.allocator import AllocatorLoop
 from understudy.core.allocation.records import Entry
 from understudy.errors import EnvironmentFailure
 from understudy.ios.reader import read_text
-from understudy.lab.natbed import ruleset
+from understudy.lab.natrules import ruleset
 from understudy.render.ios_first import AGAIN_INSIDE, LOG_GROUP, allocation, entries_text
 from understudy.render.ios_nat import IosNat, render_ios_nat
 from understudy.wire.checksum import checksum, is_intact

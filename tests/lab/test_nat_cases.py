@@ -9,8 +9,9 @@ import yaml
 
 from understudy.errors import OperatorError
 from understudy.lab import sandbox
-from understudy.lab.natbed import Bed, run_cases
+from understudy.lab.natbed import Bed
 from understudy.lab.natcases import Case, Seen, Step, judge, read_cases
+from understudy.lab.natrun import run_cases
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples/nat"
 FILES = sorted(EXAMPLES.glob("*.yaml"))

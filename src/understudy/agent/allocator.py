@@ -6,6 +6,7 @@ transaction and out again in their order. It needs CAP_NET_ADMIN and CAP_NET_RAW
 else; `run` is the whole of a process, `turn` its part for somebody who waits for more than this.
 """
 
+import contextlib
 import select
 import socket
 import time
@@ -13,7 +14,7 @@ from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address
 
 from understudy.adapters.conntrack import FlowTable
-from understudy.adapters.flowuse import addresses_in_use
+from understudy.adapters.flowuse import addresses_in_use, ports_given
 from understudy.adapters.nftables import Nft
 from understudy.adapters.packetlog import LoggedPacket, PacketLog, Resender, flow_of, source_of
 from understudy.core.allocation.effects import Effect, LookForUse, MapEntries, PoolDry, Publish, SendAgain
@@ -69,6 +70,8 @@ class AllocatorLoop:
         """`listening`: first packets are answered here, and not somewhere else."""
         self.machine = Allocator()
         self._ports = Ports()
+        self._counting = False
+        """Numbers go on where the flows that there are leave off; looked at before the first one is given."""
         self._publish, self._alarm = publish, alarm
         self._pools: dict[int, Allocated] = {}
         """Every one there ever was: entries of one that is gone are removed by it."""
@@ -89,6 +92,7 @@ class AllocatorLoop:
     def listen(self, on: bool) -> None:
         """Answer first packets from here on, or no more. Raises EnvironmentFailure if somebody else does."""
         if on and self._log is None:
+            self._ports, self._counting = Ports(), False
             self._log = PacketLog(LOG_GROUP, BUFFER_BYTES)
         elif not on and self._log is not None:
             self._log.close()
@@ -161,6 +165,10 @@ class AllocatorLoop:
                 self._alarm(effect)
 
     def _give_ports(self, flows: Sequence[tuple[tuple[int, FlowKey], LoggedPacket]], aside: bool) -> None:
+        if not self._counting:
+            self._counting = True
+            with contextlib.suppress(EnvironmentFailure):
+                self._ports.resume(ports_given(self._flows))
         ports = self._ports.give(Instant(time.monotonic_ns()), [asked for asked, _ in flows], aside=aside)
         if self._try(ports_text(ports)):
             for _, each in flows:

@@ -7,6 +7,9 @@ the links come up: the table is in the kernel already. What the replicated flows
 entered then. An idle host of which the peer's last word was lost may get another address: nobody can count what was
 never heard, so the journal says how many entries were held and how many were found.
 
+It also knows whose turn it is in each rotary (agent.turns), and which destinations have used up the ports of a pool's
+first address (agent.crowding): who leads counts, and says so to the other.
+
 Its sockets are its own: the channel's third port, sealed as the others are.
 """
 
@@ -23,16 +26,28 @@ from understudy.adapters.datagram import ChannelSocket
 from understudy.adapters.flowuse import translated
 from understudy.adapters.links import Links, LinkWatch
 from understudy.agent.allocator import AllocatorLoop
+from understudy.agent.crowding import Crowding
 from understudy.agent.journal import JournalSender
+from understudy.agent.pool_figures import PoolFigures
 from understudy.agent.pool_orders import PoolOrders
+from understudy.agent.turn_checks import TurnChecks, waited_for
+from understudy.agent.turns import TurnKeeper
 from understudy.core.allocation.effects import PoolDry
 from understudy.core.allocation.forecasts import Forecasts
 from understudy.core.allocation.records import Record
-from understudy.core.allocation.sharing import Follower, Leader
+from understudy.core.allocation.sharing import Follower, Leader, TurnsHeard
 from understudy.errors import DecodeError, EnvironmentFailure
 from understudy.render.model import Link, Pools
 from understudy.units import SECOND, Address, Instant, NetworkName
 
+TURNS_EVERY_S = 0.05
+"""Whose turn it is, is looked at so often, and told: so old is what the other node knows after a death."""
+TURNS_TOLD_S = 1.0
+"""And told again so often where it does not change."""
+TURNS_WRITTEN_S = 0.2
+"""How often the standby's kernel follows; at once when it takes over."""
+LAST_WORD_S = 3.0
+"""For so long after a take-over the last word of the other node still counts."""
 LOOK_EVERY_S = 0.2
 """At whether we lead, where no news of a link says so."""
 DATAGRAMS_MAX = 256
@@ -66,8 +81,16 @@ class PoolKeeper:
         self._follower = Follower()
         self._look_at = 0.0
         self._orders = PoolOrders()
+        self._figures = PoolFigures()
         self._forecasts = Forecasts()
         self.dropped: dict[str, int] = {}
+        self._turns = TurnKeeper(pools.rotaries)
+        self._turns_heard, self._heard = TurnsHeard(), dict[str, int]()
+        self._turns_told: dict[str, int] = {}
+        self._turns_at = self._tell_turns_at = self._led_at = 0.0
+        self._rested = False
+        self._checks = TurnChecks(self._turns.servers, pools.check) if pools.check and pools.rotaries else None
+        self._crowding = Crowding(pools.ladders)
         self.loop = AllocatorLoop(self._publish, self._alarm, listening=False)
         self.loop.configure(pools.allocated, pools.configured)
 
@@ -79,12 +102,16 @@ class PoolKeeper:
         """Wait for something to do, at most `LOOK_EVERY_S`, and do it."""
         by_socket = {path.socket: path for path in self._paths}
         due = self.loop.machine.next_deadline() if self._leader is not None else None
-        wait = LOOK_EVERY_S if due is None else max(0.0, min(LOOK_EVERY_S, (due - time.monotonic_ns()) / SECOND))
-        waited = [*by_socket, self._news.socket, self._orders.socket, *self.loop.sockets]
+        longest = TURNS_EVERY_S if self._pools.rotaries and self._leader is not None else LOOK_EVERY_S
+        wait = longest if due is None else max(0.0, min(longest, (due - time.monotonic_ns()) / SECOND))
+        own = (self._news.socket, self._orders.socket, self._figures.socket)
+        waited = [*by_socket, *own, *self.loop.sockets, *waited_for(self._checks)]
         ready, _, _ = select.select(waited, [], [], wait)
         if self._news.socket in ready or time.monotonic() >= self._look_at:
             self._news.read()
             self._look()
+        if self._figures.socket in ready:
+            self._figures.answer(self.loop.machine, Instant(time.monotonic_ns()), leads=self._leader is not None)
         given_back = self._orders.read() if self._orders.socket in ready else []
         if self._leader is not None:
             for address in given_back:
@@ -93,8 +120,12 @@ class PoolKeeper:
         for each in ready:
             if each in by_socket:
                 self._receive(by_socket[each])
+        if self._checks is not None and self._checks.socket in ready:
+            self._judge(self._checks)
         now = Instant(time.monotonic_ns())
         self._send(self._leader.due(now) if self._leader is not None else self._follower.due(now))
+        if self._pools.rotaries and time.monotonic() >= self._turns_at:
+            self._turn()
 
     @property
     def leads(self) -> bool:
@@ -109,14 +140,26 @@ class PoolKeeper:
             if leads and self._leader is None:
                 self._lead()
             elif not leads and self._leader is not None:
+                self._send(self._leader.turned(self._turns.rest(), last=True))
                 self._leader, self._follower = None, Follower()
                 self.loop.listen(False)
+            elif not leads and not self._rested:
+                self._turns.rest()
+            self._rested = True
         if self._leader is not None:
             for each in self._forecasts.due(Instant(time.monotonic_ns()), self.loop.machine.pools()):
                 left = f"{each.free} addresses left, for {each.left // (60 * SECOND)} min at the present rate"
                 self._tell("pool-forecast", f"pool {each.pool}: {left}")
+            for line in self._crowding.look(time.monotonic()):
+                self._tell("pool-crowded", line)
 
     def _lead(self) -> None:
+        # First of all: connections come already.
+        self._turns.lead()
+        self._turns.follow(self._heard)
+        self._heard, self._turns_told = {}, {}
+        self._crowding.begin()
+        self._led_at = time.monotonic()
         self.loop.listen(True)
         known = len(self.loop.machine.entries())
         found = self._rebuild()
@@ -148,6 +191,37 @@ class PoolKeeper:
         self.loop.follow(records, whole=False)
         return len(records)
 
+    # --- whose turn it is
+
+    def _turn(self) -> None:
+        now = time.monotonic()
+        if self._leader is None:
+            self._turns_at = now + TURNS_WRITTEN_S
+            self._turns.follow(self._heard)
+            self._heard = {}
+            return
+        self._turns_at = now + TURNS_EVERY_S
+        found = self._turns.look()
+        if found != self._turns_told or now >= self._tell_turns_at:
+            self._turns_told, self._tell_turns_at = found, now + TURNS_TOLD_S
+            self._send(self._leader.turned(found))
+
+    def _hear_turns(self, payload: bytes) -> None:
+        turned = self._turns_heard.heard(payload)
+        if turned is None:
+            return
+        if self._leader is None:
+            self._heard = dict(turned.turns)
+        elif turned.last and time.monotonic() < self._led_at + LAST_WORD_S:
+            self._turns.correct(turned.turns)
+
+    def _judge(self, checks: TurnChecks) -> None:
+        ill, reasons = checks.read()
+        for reason in reasons:
+            self._tell("rotary-check", reason)
+        for line in self._turns.leave_out(ill) if ill is not None else ():
+            self._tell("rotary-skip", line)
+
     # --- the peer
 
     def _publish(self, records: Sequence[Record]) -> None:
@@ -170,6 +244,7 @@ class PoolKeeper:
                 return
             try:
                 _, payload = self._channel.open(datagram, path.network)
+                self._hear_turns(payload)
                 if self._leader is not None:
                     now = Instant(time.monotonic_ns())
                     self._send(self._leader.asked(now, payload, self.loop.machine.snapshot(now)))

@@ -118,14 +118,17 @@ RULES: dict[str, Rule] = {
         Rule(
             "overload-classic", _P,
             ("the source port is kept while it is free, else one of its group is taken; which one of them is not "
-             "IOS's choice, and one port may serve several destinations at once"),
+             "IOS's choice, one port may serve several destinations at once, and a pool's next address is taken where "
+             "the ports of one are nearly used up towards a destination"),
             ("비어 있으면 출발지 포트를 유지하고 아니면 같은 그룹에서 고릅니다; 그룹 안의 선택은 IOS와 다르며 한 "
-             "포트가 여러 목적지에 쓰일 수 있습니다"),
+             "포트가 여러 목적지에 쓰일 수 있고, 풀의 다음 주소는 한 목적지로 가는 포트가 거의 다 쓰였을 때 씁니다"),
         ),
         Rule(
-            "overload-counted", _D,
-            "this profile counts ports up from a fixed start; the Linux kernel keeps the source port",
-            "이 프로파일은 포트를 정해진 값부터 세지만 리눅스 커널은 출발지 포트를 유지합니다",
+            "overload-counted", _P,
+            ("ports are counted as this profile does, by an allocator that each such flow asks once; a number that "
+             "comes round serves again, towards another destination"),
+            ("이 프로파일대로 할당기가 포트를 세며 그런 흐름은 한 번씩 할당기에 묻습니다; 한 바퀴 돌아온 번호는 다른 "
+             "목적지에 다시 쓰입니다"),
         ),
         Rule(
             "overload-extended", _S,
@@ -146,6 +149,11 @@ RULES: dict[str, Rule] = {
             "egress", _S,
             "asked after routing: the flow must leave by that interface",
             "라우팅 뒤에 확인합니다: 그 인터페이스로 나가는 흐름만입니다",
+        ),
+        Rule(
+            "static-egress", _D,
+            "the entry counts for every outside interface, not for that one alone",
+            "그 인터페이스뿐 아니라 모든 outside 인터페이스에 적용됩니다",
         ),
         Rule(
             "reversible", _D,
@@ -169,8 +177,8 @@ RULES: dict[str, Rule] = {
         ),
         Rule(
             "rotary", _S,
-            "new TCP connections go round the servers, exactly in turn",
-            "새 TCP 연결을 서버에 차례대로 정확히 나눕니다",
+            "new TCP connections go round the servers, exactly in turn, also after a change of the lines",
+            "새 TCP 연결을 서버에 차례대로 정확히 나누며 설정을 바꿔도 차례가 이어집니다",
         ),
         Rule(
             "destination-generic", _D,
@@ -179,8 +187,9 @@ RULES: dict[str, Rule] = {
         ),
         Rule(
             "vrf", _D,
-            "needs VRF devices of the kernel, which not every kernel has; tables are one a VRF",
-            "커널의 VRF 장치가 필요하며 없는 커널도 있습니다; 표는 VRF마다 따로입니다",
+            ("kept apart by zone and packet mark, without VRF devices: overload and static hosts and ports, nothing "
+             "else"),
+            "VRF 장치 없이 conntrack zone과 패킷 마크로 나눕니다: overload와 정적 호스트·포트만 됩니다",
         ),
         Rule(
             "redundancy", _D,
@@ -284,8 +293,8 @@ RULES: dict[str, Rule] = {
         ),
         Rule(
             "route-vrf", _D,
-            "a route from a VRF to the global table needs VRF devices",
-            "VRF에서 전역 표로 가는 경로에는 VRF 장치가 필요합니다",
+            "what is not inside the VRF is looked up in the common table, whether a route says so or not",
+            "VRF 안에 없는 목적지는 경로 설정과 관계없이 공통 표에서 찾습니다",
         ),
         Rule(
             "log", _D,

@@ -3,10 +3,21 @@
 A list is asked once, with the addresses that the flow's first packet had when it came in.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
+from understudy.ios.matching import (
+    ALL_BITS,
+    EVERY,
+    ICMP_TYPES,
+    TCP_AND_UDP,
+    Addresses,
+    Masked,
+    Range,
+    group_addresses,
+    protocol_number,
+)
 from understudy.ios.model import (
     AccessList,
     Clause,
@@ -21,17 +32,7 @@ from understudy.ios.model import (
 )
 from understudy.ios.names import interface_name
 
-NUMBERS = {
-    "icmp": 1, "igmp": 2, "ipinip": 4, "tcp": 6, "igrp": 9, "udp": 17, "ipv6": 41, "gre": 47, "esp": 50, "ah": 51,
-    "ahp": 51, "eigrp": 88, "ospf": 89, "nos": 94, "pim": 103, "pcp": 108, "vrrp": 112, "sctp": 132,
-}  # fmt: skip
-_EVERY = ("ip", "ipv4", None)
 _PORTED = frozenset((6, 17, 33, 132, 136))
-_ICMP = {
-    "echo": 8, "echo-reply": 0, "unreachable": 3, "time-exceeded": 11, "redirect": 5, "source-quench": 4,
-    "parameter-problem": 12, "timestamp-request": 13, "timestamp-reply": 14,
-}  # fmt: skip
-_DEPTH_MAX = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,23 +150,22 @@ def _conditions(clause: Clause, leaving: str) -> tuple[list[str], bool, str]:
 def _strange(access_list: AccessList) -> str:
     """A protocol of a list that has no number."""
     for each in access_list.entries:
-        known = each.protocol in (*_EVERY, "tcp-udp") or each.protocol in NUMBERS or str(each.protocol).isdecimal()
-        if not known:
+        if each.protocol not in (*EVERY, TCP_AND_UDP) and protocol_number(each.protocol) is None:
             return f"protocol {each.protocol}"
     return ""
 
 
 def _protocol(entry: Entry, packet: Packet) -> bool:
     protocol = entry.protocol
-    if protocol in _EVERY:
+    if protocol in EVERY:
         return True
-    if protocol == "tcp-udp":
+    if protocol == TCP_AND_UDP:
         return packet.protocol in (6, 17)
-    number = NUMBERS.get(str(protocol), int(protocol) if str(protocol).isdecimal() else None)
+    number = protocol_number(protocol)
     if number != packet.protocol:
         return False
-    if number == 1 and entry.qualifiers and entry.qualifiers[0] in _ICMP:
-        return packet.icmp == _ICMP[entry.qualifiers[0]]
+    if number == 1 and entry.qualifiers and entry.qualifiers[0] in ICMP_TYPES:
+        return packet.icmp == ICMP_TYPES[entry.qualifiers[0]]
     return True
 
 
@@ -191,32 +191,13 @@ def _ports(ports: Ports | None, packet: Packet, port: int) -> bool:
 
 def _host(host: Host, address: IPv4Address, groups: Mapping[str, ObjectGroup]) -> bool:
     if host.group is not None:
-        return any(_line(line, address) for line in _lines(groups, host.group, 0))
-    fixed = ~int(host.wildcard) & 0xFFFFFFFF
-    return int(address) & fixed == int(host.address) & fixed
+        return any(_among(int(address), each) for each in group_addresses(groups, host.group))
+    return _among(int(address), Masked(int(host.address), ~int(host.wildcard) & ALL_BITS))
 
 
-def _lines(groups: Mapping[str, ObjectGroup], name: str, depth: int) -> Iterator[str]:
-    if name not in groups or depth > _DEPTH_MAX:
-        return
-    for line in groups[name].lines:
-        words = line.split()
-        if words[:1] == ["group-object"] and len(words) == 2:
-            yield from _lines(groups, words[1], depth + 1)
-        else:
-            yield line
-
-
-def _line(line: str, address: IPv4Address) -> bool:
-    match line.split():
-        case ["any"]:
-            return True
-        case ["host", host]:
-            return address == IPv4Address(host)
-        case ["range", first, last]:
-            return IPv4Address(first) <= address <= IPv4Address(last)
-        case [network, mask]:
-            told = mask.removeprefix("/")
-            bits = int(IPv4Address(told)) if "." in told else 0xFFFFFFFF << (32 - int(told)) & 0xFFFFFFFF
-            return int(address) & bits == int(IPv4Address(network)) & bits
-    return False
+def _among(address: int, these: Addresses) -> bool:
+    match these:
+        case Range(first, last):
+            return first <= address <= last
+        case Masked(other, mask):
+            return address & mask == other & mask

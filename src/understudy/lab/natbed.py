@@ -12,31 +12,33 @@ import socket
 import struct
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from ipaddress import IPv4Address
 from itertools import count
+from typing import Any, TypeVar
 
 from understudy.adapters.nftables import Nft
 from understudy.agent.allocator import AllocatorLoop
 from understudy.agent.nat_view import Cleared, View, clear, given_of, view
-from understudy.errors import DecodeError, EnvironmentFailure, OperatorError
+from understudy.agent.turns import TurnKeeper
+from understudy.errors import EnvironmentFailure, OperatorError
 from understudy.ios.asking import Clearing
-from understudy.ios.layout import words_of
 from understudy.ios.model import Configuration, Role
-from understudy.ios.profiles import DEFAULT, PROFILES
+from understudy.ios.profiles import DEFAULT
 from understudy.ios.reader import read_text
 from understudy.ios.translations import Given
-from understudy.lab import sandbox
 from understudy.lab.namespace import Namespace, write_sysctl
-from understudy.lab.natcases import Case, Seen, Step, judge
+from understudy.lab.natcases import Seen, Step
+from understudy.lab.natrules import ruleset
+from understudy.lab.natwire import NUMBERS, fields_of, payload, resolved, sides
 from understudy.render.ios_first import AGAIN_MASK, allocation
 from understudy.render.ios_nat import IosNat, render_ios_nat
+from understudy.render.ios_scene import Wishes
 from understudy.render.ios_vrf import MARK_MASK, Vrf
-from understudy.render.text import FAMILY_INET, TABLE, Chain, chain_text, elements_text, preamble
 from understudy.units import MILLISECOND
-from understudy.wire.checksum import checksum, pseudo_header_sum
-from understudy.wire.frame import ETHERTYPE_IPV4, ethernet_frame, ip_packet, parse_frame
+from understudy.wire.frame import ETHERTYPE_IPV4, ethernet_frame, ip_packet
+
+T = TypeVar("T")
 
 WAIT = 1_000 * MILLISECOND
 """For a packet that is expected to come out."""
@@ -48,80 +50,16 @@ VRF_TABLE = 30_000
 _ETH_P_IP = socket.htons(ETHERTYPE_IPV4)
 _OUTGOING = 4
 _SIOCGIFFLAGS, _IFF_RUNNING = 0x8913, 0x40
-_NUMBERS = {"icmp": 1, "tcp": 6, "udp": 17, "gre": 47, "esp": 50}
-_ICMP = {"echo-reply": 0, "echo-request": 8}
-_FAILURES = (EnvironmentFailure, OperatorError, OSError, ValueError, LookupError, struct.error)
 _BEDS = count()
-_ANY_PORT = 33_000
-"""Where a case says nothing of a port or an ICMP identifier."""
-_PORTS = struct.Struct("!HH")
-_SYN, _SYN_ACK, _ACK = 0x02, 0x12, 0x10
-
-
-@dataclass(frozen=True, slots=True)
-class StepResult:
-    expected: dict[str, object]
-    seen: dict[str, object]
-    wrong: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class CaseResult:
-    id: str
-    title: str
-    passed: bool
-    expected_to_differ: bool
-    steps: tuple[StepResult, ...]
-    left_out: tuple[str, ...]
-    """Parts of the configuration that have no counterpart."""
-    error: str = ""
-    table: tuple[str, ...] = ()
-    """Rows of `show ip nat translations` after the last step, each in five words."""
-    missing: tuple[str, ...] = ()
-    """Rows of the case's `table_after` that are not there."""
-
-
-def run_cases(cases: Sequence[Case]) -> list[CaseResult]:
-    """All of them, each on a router of its own. Raises OperatorError where namespaces are forbidden."""
-    return sandbox.run(lambda: [_run(case) for case in cases])
-
-
-def _run(case: Case) -> CaseResult:
-    steps: list[StepResult] = []
-    left_out: tuple[str, ...] = ()
-    try:
-        bed = Bed(case.config, case.steps, profile=_profile(case))
-    except _FAILURES as error:
-        return CaseResult(case.id, case.title, False, case.differs, (), (), str(error))
-    try:
-        seen: list[Seen | None] = []
-        for step in case.steps:
-            if step.lines:
-                bed.enter(step.lines)
-                seen.append(None)
-                steps.append(StepResult({}, {}, ()))
-                continue
-            found = bed.send(step, seen)
-            seen.append(found)
-            wrong = judge(step, found, seen)
-            steps.append(StepResult(dict(step.expected), {"verdict": found.verdict, **found.fields}, wrong))
-        left_out = bed.left_out
-        table = tuple(" ".join(words_of(row)) for row in bed.view().rows)
-    except _FAILURES as error:
-        return CaseResult(case.id, case.title, False, case.differs, tuple(steps), left_out, str(error))
-    finally:
-        bed.close()
-    missing = tuple(row for row in case.table_after if row not in table)
-    # What is expected to differ is told and not held against it: rows may tell of a past that the case does not have.
-    passed = not any(step.wrong for step in steps) and (case.differs or not missing)
-    return CaseResult(case.id, case.title, passed, case.differs, tuple(steps), left_out, table=table, missing=missing)
 
 
 class Bed:
     """A router that holds a configuration. Raises OperatorError for lines that are refused."""
 
-    def __init__(self, config: str, steps: Sequence[Step], profile: str = DEFAULT) -> None:
-        self._profile = profile
+    def __init__(
+        self, config: str, steps: Sequence[Step], profile: str = DEFAULT, *, wishes: Wishes | None = None
+    ) -> None:
+        self._wishes = wishes or Wishes(profile=profile)
         self._text = config
         self._configuration = _read(config)
         self._interfaces = self._configuration.interfaces[:INTERFACES_MAX]
@@ -129,6 +67,7 @@ class Bed:
         self._router = Namespace.create("router", _forwarding)
         self._nft = self._router.run(Nft)
         self._allocator = self._router.run(AllocatorLoop)
+        self._turns: TurnKeeper | None = None
         self._wires: dict[str, socket.socket] = {}
         self._inputs: list[socket.socket] = []
         self._macs: dict[str, bytes] = {}
@@ -148,6 +87,8 @@ class Bed:
         for each in (*self._wires.values(), *self._inputs):
             each.close()
         self._allocator.close()
+        if self._turns is not None:
+            self._turns.close()
         self._nft.close()
         self._router.close()
 
@@ -156,6 +97,19 @@ class Bed:
         self._text += "\n" + "\n".join(lines) + "\n"
         self._configuration = _read(self._text)
         self._load()
+
+    def run(self, body: Callable[..., T], *arguments: Any) -> T:
+        """Carry out something in the router's namespace."""
+        return self._router.run(body, *arguments)
+
+    @property
+    def nft(self) -> Nft:
+        return self._nft
+
+    @property
+    def nat(self) -> IosNat:
+        """What the router holds now."""
+        return self._nat
 
     # --- the table
 
@@ -187,7 +141,7 @@ class Bed:
             wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
             wire.bind((outer, ETHERTYPE_IPV4))
             self._wires[name] = wire
-        self._inputs = [self._router.socket(socket.AF_INET, socket.SOCK_RAW, each) for each in _NUMBERS.values()]
+        self._inputs = [self._router.socket(socket.AF_INET, socket.SOCK_RAW, each) for each in NUMBERS.values()]
 
     def _address(self, steps: Sequence[Step]) -> None:
         lines = []
@@ -200,7 +154,7 @@ class Bed:
         # The kernel is done with a link's coming up when the next request is answered.
         lines = ["link set lo up"]
         lines += [f"route replace {host}/32 dev {port}" for host, port in self._hosts(steps)]
-        nat = render_ios_nat(self._configuration, self._ports, {}, self._profile)
+        nat = self._rendered()
         lines += [line for vrf in nat.vrfs for line in self._vrf_routes(vrf, steps)]
         self._router.run(_batch, lines)
         for port in self._ports.values():
@@ -217,7 +171,7 @@ class Bed:
                     f"route replace {i.network} dev {self._ports[each.name]} table {table}" for i in each.addresses
                 )
         for step in steps:
-            coming, going = _sides(step.direction) if not step.lines else (None, None)
+            coming, going = sides(step.direction) if not step.lines else (None, None)
             told = step.expected.get("dst") if step.direction == "out>in" else step.sent.get("src")
             if step.vrf == vrf.name and Role.INSIDE in (coming, going) and isinstance(told, str):
                 yield f"route replace {told}/32 dev {vrf.inside[0]} table {table}"
@@ -239,7 +193,7 @@ class Bed:
         for step in steps:
             if step.lines:
                 continue
-            coming, going = _sides(step.direction)
+            coming, going = sides(step.direction)
             told = step.expected.get("dst", "any")
             dst = told if isinstance(told, str) and told != "any" else step.sent["dst"]
             for text, role, named in ((step.sent["src"], coming, None), (dst, going, step.egress)):
@@ -267,9 +221,12 @@ class Bed:
         return next((self._ports[each.name] for each in self._interfaces if role in each.roles), None)
 
     def _load(self) -> None:
-        self._nat = nat = render_ios_nat(self._configuration, self._ports, {}, self._profile)
+        self._nat = nat = self._rendered()
         self.left_out = nat.left_out
-        self._nft.run(ruleset(nat))
+        self._nft.apply(ruleset(nat))
+        if self._turns is not None:
+            self._turns.close()
+        self._turns = self._router.run(TurnKeeper, nat.rotaries)
         for path, value in nat.sysctls:
             self._router.run(write_sysctl, path, value)
         self._allocator.configure(nat.allocated, allocation(nat.allocated, nat.reserved, self._configuration.timeouts))
@@ -282,22 +239,27 @@ class Bed:
             ]
         self._router.run(_batch, lines)
 
+    def _rendered(self) -> IosNat:
+        wishes = self._wishes
+        return render_ios_nat(self._configuration, self._ports, {}, wishes.profile, wishes=wishes)
+
     # --- packets
 
     def send(self, step: Step, before: Sequence[Seen | None]) -> Seen:
         """Send a step's packet in, and see what becomes of it."""
         self._words += 1
         word = struct.pack("!4sI", b"Pkt!", self._words)
-        fields = _resolved(step, before)
-        number = _NUMBERS.get(step.protocol)
+        fields = resolved(step, before)
+        number = NUMBERS.get(step.protocol)
         if number is None:
             return Seen("dropped")  # a payload that would have to be rewritten
         source, target = IPv4Address(str(fields["src"])), IPv4Address(str(fields["dst"]))
         # Of a flow that nobody answered yet more than its first packet again would be a lie.
-        answered = step.same_flow_as is not None and step.same_flow_as in self._answered
+        established = step.same_flow_as is not None and step.same_flow_as in self._answered
+        stage = "answer" if step.reply_to is not None else "forth" if established else "begin"
         if step.reply_to is not None:
             self._answered.add(step.reply_to)
-        packet = ip_packet(source, target, number, _payload(step, fields, source, target, word, answered))
+        packet = ip_packet(source, target, number, payload(step.protocol, fields, source, target, word, stage))
         for socket_ in (*self._wires.values(), *self._inputs):
             _empty(socket_)
         if step.direction == "local>out":
@@ -311,7 +273,7 @@ class Bed:
         return self._look(word, fields, step)
 
     def _arrival(self, source: IPv4Address, step: Step) -> str:
-        role, _ = _sides(step.direction)
+        role, _ = sides(step.direction)
         of = [each for each in self._interfaces if role in each.roles]
         # A VRF may share the outside with others.
         of = [each for each in of if each.vrf == step.vrf] or (of if role is Role.OUTSIDE or step.vrf is None else [])
@@ -339,37 +301,11 @@ class Bed:
                     continue
                 if each not in names:
                     frame = bytes(12) + b"\x08\x00" + frame
-                found = _fields(frame, step.protocol)
+                found = fields_of(frame, step.protocol)
                 if found is not None:
                     changed = any(str(found.get(name)) != str(sent[name]) for name in found)
                     return Seen("translated" if changed else "untranslated", found, names.get(each, ""))
         return Seen("dropped")
-
-
-def ruleset(nat: IosNat) -> str:
-    """The whole table of a router that does nothing but this NAT, as one transaction."""
-    chains = (
-        *nat.chains,
-        Chain("zoning", nat.zoning, hook="type filter hook prerouting priority raw; policy accept;"),
-        Chain("zoning_again", nat.zoning_again, hook="type filter hook output priority raw; policy accept;"),
-        Chain("marking", nat.marking, hook="type filter hook prerouting priority dstnat - 10; policy accept;"),
-        Chain("prerouting", nat.prerouting, hook="type nat hook prerouting priority dstnat; policy accept;"),
-        Chain("output", nat.output, hook="type nat hook output priority -100; policy accept;"),
-        Chain("postrouting", nat.postrouting, hook="type nat hook postrouting priority srcnat; policy accept;"),
-        Chain("anchor", ("ct state invalid counter",), hook="type filter hook forward priority 0; policy accept;"),
-    )
-    flushes = "".join(
-        f"add {each.kind} {FAMILY_INET} {TABLE} {each.name} {{ {each.declaration} }}\n"
-        f"flush {each.kind} {FAMILY_INET} {TABLE} {each.name}\n"
-        for each in nat.declared
-    )
-    body = "\n\n".join((nat.objects, *map(elements_text, (*nat.declared, *nat.kept)), *map(chain_text, chains)))
-    return f"{preamble(FAMILY_INET)}{flushes}table {FAMILY_INET} {TABLE} {{\n{body}\n}}\n"
-
-
-def _profile(case: Case) -> str:
-    """A case's profile is ours, or one of `any` and names that mean the default."""
-    return case.profile if case.profile in PROFILES else DEFAULT
 
 
 def _read(text: str) -> Configuration:
@@ -402,77 +338,6 @@ def _batch(lines: Sequence[str]) -> None:
     done = subprocess.run(["ip", "-batch", "-"], input="\n".join(lines), capture_output=True, text=True, check=False)
     if done.returncode:
         raise EnvironmentFailure("ip", "-batch", done.stderr.strip()[:300])
-
-
-def _sides(direction: str) -> tuple[Role | None, Role]:
-    roles = {"in": Role.INSIDE, "out": Role.OUTSIDE}
-    coming, _, going = direction.partition(">")
-    return roles.get(coming), roles[going]
-
-
-_SWAPPED = {"src": "dst", "dst": "src", "sport": "dport", "dport": "sport", "id": "id"}
-
-
-def _resolved(step: Step, before: Sequence[Seen | None]) -> dict[str, str | int]:
-    """The fields to send: `any` in an answer is what the packet that it answers showed."""
-    answered = before[step.reply_to] if step.reply_to is not None else None
-    fields: dict[str, str | int] = {}
-    for name, value in step.sent.items():
-        if value == "any" and answered is not None and name in _SWAPPED:
-            fields[name] = answered.fields.get(_SWAPPED[name], 0)
-        elif value is None or value == "any":
-            fields[name] = _ANY_PORT
-        elif not isinstance(value, Mapping):
-            fields[name] = value if isinstance(value, int) else str(value)
-    return fields
-
-
-def _payload(
-    step: Step,
-    fields: dict[str, str | int],
-    source: IPv4Address,
-    target: IPv4Address,
-    word: bytes,
-    answered: bool,
-) -> bytes:
-    number = _NUMBERS[step.protocol]
-    sport, dport = int(fields.get("sport", 0)), int(fields.get("dport", 0))
-    match step.protocol:
-        case "tcp":
-            flags = _SYN_ACK if step.reply_to is not None else _ACK if answered else _SYN
-            acknowledged = 1 if flags != _SYN else 0
-            data = struct.pack("!HHIIBBHHH", sport, dport, 1000, acknowledged, 0x50, flags, 8192, 0, 0) + word
-            at = 16
-        case "udp":
-            data = struct.pack("!HHHH", sport, dport, 8 + len(word), 0) + word
-            at = 6
-        case "icmp":
-            kind = _ICMP.get(str(fields.get("icmp", "echo-request")), 8)
-            data = struct.pack("!BBHHH", kind, 0, 0, int(fields.get("id", 0)), 1) + word
-            summed = checksum(data)
-            return data[:2] + summed.to_bytes(2, "big") + data[4:]
-        case "gre":
-            return b"\0\0\x08\0" + word
-        case _:
-            return struct.pack("!II", 0x1234, 1) + word
-    summed = checksum(data, pseudo_header_sum(source, target, number, len(data)))
-    return data[:at] + summed.to_bytes(2, "big") + data[at + 2 :]
-
-
-def _fields(frame: bytes, protocol: str) -> dict[str, str | int] | None:
-    """What of a packet NAT may change; None if it is another protocol's."""
-    try:
-        packet = parse_frame(frame)
-    except DecodeError:
-        return None
-    if packet.protocol != _NUMBERS[protocol]:
-        return None
-    fields: dict[str, str | int] = {"src": str(packet.source), "dst": str(packet.destination)}
-    if protocol in ("tcp", "udp"):
-        fields["sport"], fields["dport"] = _PORTS.unpack_from(packet.payload)
-    elif protocol == "icmp":
-        (fields["id"],) = struct.unpack_from("!H", packet.payload, 4)
-    return fields
 
 
 def _running(there: socket.socket, name: str) -> bool:

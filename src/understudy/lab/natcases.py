@@ -12,8 +12,10 @@
       - action: config     more lines, entered between two packets
         lines: [...]
 
+A case without `config` is about the lines of a file that are given beside it.
 A value is exact, or one of `any`, `{range: [1, 511], not: [300]}`, `{pool: [FIRST, LAST]}`, `{same_as: N}` and
 `{not_same_as: N}`.
+`strict` and `rotary_udp` beside `config` are wishes as in a file of ours (docs/reference/file.md).
 `reply_to` and `same_flow_as` name the step whose flow a packet belongs to. `table_after` names rows that must stand in
 the table of translations after the last step: five words each, the protocol and the four addresses.
 """
@@ -75,10 +77,14 @@ class Case:
     profile: str
     note: str
     table_after: tuple[str, ...] = ()
+    strict: bool = False
+    rotary_udp: bool = False
 
 
-def read_cases(path: Path) -> tuple[Case, ...]:
-    """Raises OperatorError E7110 for a file that cannot be read, E7111 for one that holds no cases."""
+def read_cases(path: Path, own: tuple[str, str] | None = None) -> tuple[Case, ...]:
+    """`own`: lines and profile for a case without a `config`.
+
+    Raises OperatorError E7110 for a file that cannot be read, E7111 for one that holds no cases."""
     try:
         with path.open("rb") as stream:
             data = stream.read(SIZE_MAX + 1)
@@ -95,11 +101,18 @@ def read_cases(path: Path) -> tuple[Case, ...]:
         raise _wrong(path, "there is no list `cases`")
     if len(listed) > CASES_MAX:
         raise _wrong(path, f"more than {CASES_MAX} cases")
-    cases = tuple(_case(path, number, each) for number, each in enumerate(listed))
+    cases = tuple(_case(path, number, _completed(each, own)) for number, each in enumerate(listed))
     names = [case.id for case in cases]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise _wrong(path, f"two cases are called {twice}")
     return cases
+
+
+def _completed(case: Any, own: tuple[str, str] | None) -> Any:
+    if own is None or not isinstance(case, dict) or "config" in case:
+        return case
+    config, profile = own
+    return {"profile": profile, **case, "config": config}
 
 
 def _wrong(path: Path, what: str) -> OperatorError:
@@ -128,6 +141,8 @@ def _case(path: Path, number: int, case: Any) -> Case:
         profile=str(case.get("profile", "any"))[:40],
         note=str(case.get("note", ""))[:1000],
         table_after=tuple(" ".join(str(row).split()) for row in rows),
+        strict=case.get("strict") is True,
+        rotary_udp=case.get("rotary_udp") is True,
     )
 
 

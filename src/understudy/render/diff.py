@@ -2,13 +2,15 @@
 
 The wanted text is loaded into a scratch namespace and listed there, so that both sides were written by the same front
 end. What is left to even out: the order of chains and sets, which is that of their making; the order of elements, which
-a hash decides; and what belongs to the moment and not to the file (leases, and which servers the pairs point at).
+a hash decides; and what belongs to the moment and not to the file (leases, which servers the pairs point at, whose turn
+it is in a rotary).
 """
 
 import difflib
 import re
 
-from understudy.render.lease import LEASE_SET, QUIET_SET
+from understudy.render.leaseset import LEASE_SET, QUIET_SET
+from understudy.render.text import TURN_CHAIN
 
 _BLOCK = re.compile(r"\t(?:set|map|chain) (\S+) \{")
 _INLINE = re.compile(r"\{ ([^{}\n]+) \}")
@@ -36,6 +38,8 @@ def canonical(listing: str) -> str:
 def _block(lines: list[str]) -> list[str]:
     """One set, map or chain with its elements in order."""
     found = _BLOCK.match(lines[0])
+    if found is not None and found[1].startswith(TURN_CHAIN):
+        return [lines[0], lines[-1]]  # whose turn it is
     text = "\n".join(lines)
     head, opening, rest = text.partition(_ELEMENTS)
     plain = [_INLINE.sub(lambda each: "{ " + ", ".join(_ordered(each[1])) + " }", line) for line in head.splitlines()]

@@ -6,7 +6,7 @@ virtual routers' advertisements: here they end, before macvlan copies them and c
 Datagrams to the channel's port come from the peer's address and from that same port; all others share one small budget.
 Not the peer's: what pretends to be it cannot be told apart here, and the socket's own filter thins it
 (adapters.datagram). The budget also bounds what a flood from ever new ports can leave in the table of flows. The stream
-of kept flows has a port of its own, with a budget of its own.
+of kept flows and the table of NAT's pools have a port each, with a budget of its own.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,6 +19,8 @@ from understudy.units import Address, NetworkName, NodeName
 CHANNEL_PORT = 4112
 FLOWS_PORT = 4113
 """Of the stream of kept flows, sealed as the channel is."""
+POOLS_PORT = 4114
+"""Of the table of NAT's pools, likewise."""
 STRANGERS_A_SECOND = 500
 _PRIORITY = -510
 """Before the lease's gates."""
@@ -38,7 +40,7 @@ def with_flood(
             vrids.setdefault(interfaces[router.network], []).append(str(router.vrid))
         for device, numbers in vrids.items():
             rules.setdefault(device, []).append(f"{expression} @th,8,8 {{ {', '.join(dict.fromkeys(numbers))} }} drop")
-    ports = (CHANNEL_PORT, FLOWS_PORT) if flow_settings(plan, groups).kept else (CHANNEL_PORT,)
+    ports = channel_ports(plan, groups)
     for network, addresses in _members(plan, node).items():
         for ip, version in (("ip", 4), ("ip6", 6)):
             members = ", ".join(str(address) for address in addresses if address.version == version)
@@ -59,6 +61,14 @@ def with_flood(
         for device, lines in rules.items()
     ]
     return lease.removesuffix("}\n") + "\n" + "\n\n".join(chains) + "\n}\n" if chains else lease
+
+
+def channel_ports(plan: Plan, groups: Sequence[Group]) -> tuple[int, ...]:
+    """On which the nodes of these groups talk to each other."""
+    kept = (FLOWS_PORT,) if flow_settings(plan, groups).kept else ()
+    lines = plan.ios
+    pooled = (POOLS_PORT,) if lines is not None and any(group.name == lines.group for group in groups) else ()
+    return (CHANNEL_PORT, *kept, *pooled)
 
 
 def _members(plan: Plan, node: NodeName) -> dict[NetworkName, list[Address]]:

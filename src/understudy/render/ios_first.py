@@ -39,8 +39,8 @@ ASIDE_PREFIX = "understudy-aside-"
 OWN_PORTS = (500, 4500)
 """UDP ports that `ios-xe-15.5` never uses for others: the router's ISAKMP."""
 PORT_MAP = "ios_port_out"
-KEPT = re.compile(r"ios_(?:entry|far|flow[0-9a-f]{8})_(?:in|out)|" + PORT_MAP)
-"""Names of the allocator's maps."""
+KEPT = re.compile(r"ios_(?:entry|far|flow[0-9a-f]{8})_(?:in|out)|ios_crowded_[0-9a-f]{8}|" + PORT_MAP)
+"""Names of the maps that the allocator's process fills."""
 AGAIN_MASK = 0x8800_0000
 """Bits of the packet mark; the rest stays what it was."""
 AGAIN_INSIDE = 0x8000_0000
@@ -129,10 +129,13 @@ def count_ports(address: IPv4Address) -> tuple[str, ...]:
     )
 
 
-def keep_aside(address: IPv4Address) -> tuple[str, ...]:
-    """Chains cannot branch here: rules that count flows from the router's own ports, before others are translated."""
+def keep_aside(address: IPv4Address, first: Sequence[str] = ()) -> tuple[str, ...]:
+    """Chains cannot branch here: rules that count flows from the router's own ports, before others are translated.
+
+    `first` is asked before the allocator is.
+    """
     own = f"udp sport {{ {', '.join(map(str, OWN_PORTS))} }}"
-    asking = (f"{own} {rule}" for rule in _log(f"{ASIDE_PREFIX}{address}"))
+    asking = (f"{own} {rule}" for rule in (*first, *_log(f"{ASIDE_PREFIX}{address}")))
     return (f"{own} snat ip to {_FLOW} map @{PORT_MAP}", *asking)
 
 

@@ -8,7 +8,6 @@ kernel, which is near to what IOS counts.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from understudy.core.allocation.ports import beyond
 from understudy.ios.model import NEVER, Configuration, Dynamic, MaxEntries, Side
 from understudy.render.ios_match import Uncompiled, selection
 from understudy.render.text import Chain, Elements
@@ -47,7 +46,7 @@ class Limits:
     declared: tuple[Elements, ...]
     chains: tuple[Chain, ...]
     rules: tuple[str, ...]
-    """For the beginning of the chains that see first packets."""
+    """For a chain behind the translation: addresses are asked for as they came."""
     left_out: tuple[str, ...]
 
 
@@ -106,10 +105,10 @@ def limits(configuration: Configuration, ports: Mapping[str, str]) -> Limits:
             case MaxEntries(count=0):
                 continue
             case MaxEntries(scope="host", of=str(host)):
-                rules.append(f"ip saddr {host} {over}")
+                rules.append(f"ct original ip saddr {host} {over}")
             case MaxEntries(scope="all-host"):
                 declared.append(Elements("set", _HOSTS, "type ipv4_addr; size 65535; flags dynamic;", ()))
-                rules.append(f"add @{_HOSTS} {{ ip saddr ct count over {each.count} }} counter drop")
+                rules.append(f"add @{_HOSTS} {{ ct original ip saddr ct count over {each.count} }} counter drop")
             case MaxEntries(scope="list", of=str(name)):
                 here, then = f"ios_cap{number}x", f"ios_cap{number}_do"
                 rule = Dynamic(Side.INSIDE, access_list=name)
@@ -124,20 +123,6 @@ def limits(configuration: Configuration, ports: Mapping[str, str]) -> Limits:
             case _:
                 left_out.append(f"max-entries {each.scope} {each.of or ''}: not counted here".replace(" :", ":"))
     return Limits(tuple(declared), tuple(chains), tuple(rules), tuple(left_out))
-
-
-def overload_rules(configuration: Configuration, address: str, *, interface: bool) -> tuple[str, ...]:
-    """Translate to one address, shared by port; on an interface's address without the ports that are set aside."""
-    rules: list[str] = []
-    for words in (each.words for each in configuration.directives if interface and not each.negated):
-        match words:
-            case ("settings", "interface-overload", "block", "port", ("tcp" | "udp") as protocol, number):
-                rules.append(f"{protocol} sport {number} snat ip to {address}:{beyond(int(number))}-65535")
-            case ("settings", "interface-overload", "port", "range", first_port, last_port):
-                span = f"{int(first_port)}-{int(last_port)}"
-                rules.append(f"meta l4proto {{ tcp, udp }} snat ip to {address}:{span}")
-    # What names single ports before what names all.
-    return (*sorted(rules, key=lambda rule: rule.startswith("meta")), f"snat ip to {address}")
 
 
 def _seconds(seconds: int) -> int:

@@ -13,6 +13,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 
+from understudy.ios.matching import (
+    ALL_BITS,
+    EVERY,
+    ICMP_TYPES,
+    TCP_AND_UDP,
+    Addresses,
+    Masked,
+    Range,
+    group_addresses,
+    protocol_number,
+)
 from understudy.ios.model import (
     AccessList,
     Configuration,
@@ -28,19 +39,6 @@ from understudy.ios.model import (
 from understudy.ios.names import interface_name
 from understudy.render.text import Chain
 
-PROTOCOL_NUMBERS = {
-    "icmp": 1, "igmp": 2, "ipinip": 4, "tcp": 6, "igrp": 9, "udp": 17, "ipv6": 41, "gre": 47, "esp": 50, "ah": 51,
-    "ahp": 51, "eigrp": 88, "ospf": 89, "nos": 94, "pim": 103, "pcp": 108, "vrrp": 112, "sctp": 132,
-}  # fmt: skip
-_EVERY = ("ip", "ipv4", None)
-_ICMP = {
-    "echo": "echo-request", "echo-reply": "echo-reply", "unreachable": "destination-unreachable",
-    "time-exceeded": "time-exceeded", "redirect": "redirect", "source-quench": "source-quench",
-    "parameter-problem": "parameter-problem", "timestamp-request": "timestamp-request",
-    "timestamp-reply": "timestamp-reply",
-}  # fmt: skip
-GROUP_DEPTH_MAX = 8
-"""Of object-groups within object-groups."""
 ALTERNATIVES_MAX = 4096
 """Matches that one entry of a list may unfold to."""
 
@@ -56,48 +54,25 @@ def addresses(host: Host, direction: str, groups: Mapping[str, ObjectGroup]) -> 
     """nft matches, of which one must hold, for `saddr` or `daddr` of the flow's original tuple; one empty for `any`."""
     field = f"ct original ip {direction}"
     if host.group is not None:
-        for line in _lines(groups, host.group, 0):
-            yield from _group_line(field, line)
+        for each in group_addresses(groups, host.group):
+            yield _match(field, each)
     elif host.any:
         yield ""
     else:
-        yield _masked(field, host.address, ~int(host.wildcard) & 0xFFFFFFFF)
+        yield _match(field, Masked(int(host.address), ~int(host.wildcard) & ALL_BITS))
 
 
-def _masked(field: str, address: IPv4Address, mask: int) -> str:
-    kept = int(address) & mask
-    inverse = ~mask & 0xFFFFFFFF
-    if inverse & (inverse + 1) == 0:
-        return f"{field} {IPv4Network((kept, mask.bit_count()))}"
-    return f"{field} & {IPv4Address(mask)} == {IPv4Address(kept)}"
-
-
-def _lines(groups: Mapping[str, ObjectGroup], name: str, depth: int) -> Iterator[str]:
-    if name not in groups or depth > GROUP_DEPTH_MAX:
-        return
-    for line in groups[name].lines:
-        words = line.split()
-        if words[:1] == ["group-object"] and len(words) == 2:
-            yield from _lines(groups, words[1], depth + 1)
-        else:
-            yield line
-
-
-def _group_line(field: str, line: str) -> Iterator[str]:
-    match line.split():
-        case ["any"]:
-            yield ""
-        case ["host", address]:
-            yield f"{field} {IPv4Address(address)}"
-        case ["range", first, last]:
-            yield f"{field} {IPv4Address(first)}-{IPv4Address(last)}"
-        case [address, mask]:
-            bits = int(IPv4Address(mask.removeprefix("/"))) if "." in mask else _bits(int(mask.removeprefix("/")))
-            yield _masked(field, IPv4Address(address), bits)
-
-
-def _bits(length: int) -> int:
-    return 0xFFFFFFFF << (32 - length) & 0xFFFFFFFF
+def _match(field: str, these: Addresses) -> str:
+    match these:
+        case Range(first, last):
+            return f"{field} {IPv4Address(first)}-{IPv4Address(last)}"
+        case Masked(_, 0):
+            return ""
+        case Masked(address, mask):
+            kept, inverse = address & mask, ~mask & ALL_BITS
+            if inverse & (inverse + 1) == 0:
+                return f"{field} {IPv4Network((kept, mask.bit_count()))}"
+            return f"{field} & {IPv4Address(mask)} == {IPv4Address(kept)}"
 
 
 def _ports(ports: Ports | None, direction: str) -> str:
@@ -121,11 +96,11 @@ def _ports(ports: Ports | None, direction: str) -> str:
 
 def _protocol(entry: Entry) -> str:
     protocol = entry.protocol
-    if protocol in _EVERY:
+    if protocol in EVERY:
         return ""
-    if protocol == "tcp-udp":
+    if protocol == TCP_AND_UDP:
         return "meta l4proto { 6, 17 }"
-    number = PROTOCOL_NUMBERS.get(str(protocol), int(protocol) if str(protocol).isdecimal() else None)
+    number = protocol_number(protocol)
     if number is None:
         raise Uncompiled(f"protocol {protocol}")
     return f"meta l4proto {number}"
@@ -133,8 +108,8 @@ def _protocol(entry: Entry) -> str:
 
 def _qualifiers(entry: Entry) -> str:
     """Of what stands after the addresses only ICMP's type can be told of a flow."""
-    if entry.protocol == "icmp" and entry.qualifiers and entry.qualifiers[0] in _ICMP:
-        return f"icmp type {_ICMP[entry.qualifiers[0]]}"
+    if entry.protocol == "icmp" and entry.qualifiers and entry.qualifiers[0] in ICMP_TYPES:
+        return f"icmp type {ICMP_TYPES[entry.qualifiers[0]]}"
     return ""
 
 

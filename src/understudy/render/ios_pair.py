@@ -2,6 +2,7 @@
 
     ios_post        from `postrouting`: inside and outside, and never what this node says in its own name (a list that
                     permits `any` must not catch the heartbeat)
+    ios_began       which side began a flow, in its `ct mark`: `nat show` could not tell it otherwise
     ios_marking     detours of overlapping networks, before routing
     ios_again       first packets that the allocator sends again
     ios_helped      control connections that conntrack reads, where that is asked for
@@ -15,16 +16,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network, collapse_addresses
 
-from understudy.config.plan import Group, Plan
+from understudy.config.plan import Check, Group, Plan
 from understudy.core.allocation.events import Configured
-from understudy.ios.model import Configuration, Role, Side
+from understudy.ios.model import Configuration, Side
 from understudy.render.ios_first import AGAIN_MASK, allocation
 from understudy.render.ios_nat import IosNat, render_ios_nat
+from understudy.render.ios_scene import Port, Wishes
 from understudy.render.keeping import HELPERS
 from understudy.render.model import Pools
 from understudy.render.names import link_name
 from understudy.render.text import Chain, Elements
-from understudy.units import NetworkName
+from understudy.units import GroupName, NetworkName
 from understudy.wire.marks import GROUP_MASK, GROUP_SHIFT
 
 EPHEMERAL_PORTS = (32_768, 65_534)
@@ -33,6 +35,16 @@ DETOUR_TABLE = 11_700
 HELD_MAX = 4096
 """Prefixes of addresses for which the Active is asked; neighbouring ones count as one."""
 _INVALID = "ct state invalid drop"
+_HELD_SET = "held4"
+_HELD_DROP = (f"ip daddr @{_HELD_SET} drop",)
+
+
+@dataclass(frozen=True, slots=True)
+class StillHeld:
+    """Addresses that no line translates any more, and that live flows still have."""
+
+    group: GroupName
+    held: Mapping[NetworkName, tuple[IPv4Network, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,23 +66,42 @@ class PairNat:
     held: Mapping[NetworkName, tuple[IPv4Network, ...]]
     """Prefixes that the group answers for on a network of its own."""
     asking: bool
-    """First packets wait for an allocator."""
+    """The maps and turns of the lines are somebody's to tend: an allocator hands out, rotaries turn."""
     configured: Configured
+    check: Check | None = None
+    """Of the rotaries' servers."""
+    last: tuple[str, ...] = ()
+    """For the end of `postrouting`."""
 
     @property
     def pools(self) -> Pools | None:
         """What an allocator must know, if anything asks for one."""
-        return Pools(self.group.name, self.nat.allocated, self.configured) if self.asking else None
+        if not self.asking:
+            return None
+        nat = self.nat
+        return Pools(self.group.name, nat.allocated, self.configured, nat.ladders, nat.rotaries, self.check)
 
 
-def render_pair(plan: Plan, groups: Sequence[Group], interfaces: Mapping[NetworkName, str]) -> PairNat | None:
-    """For a node that is in `groups`; None if the lines are not theirs."""
+def render_pair(
+    plan: Plan, groups: Sequence[Group], interfaces: Mapping[NetworkName, str], still: StillHeld | None = None
+) -> PairNat | None:
+    """For a node that is in `groups`; None if the lines are not theirs, and no former ones are either."""
+    pair = _render_lines(plan, groups, interfaces)
+    if still is None or not any(still.held.values()):
+        return pair
+    if pair is None:
+        group = next((each for each in groups if each.name == still.group), None)
+        return _holding(_nothing(group), still) if group is not None else None
+    return _holding(pair, still) if pair.group.name == still.group else pair
+
+
+def _render_lines(plan: Plan, groups: Sequence[Group], interfaces: Mapping[NetworkName, str]) -> PairNat | None:
     lines = plan.ios
     group = next((each for each in groups if lines is not None and each.name == lines.group), None)
     if lines is None or group is None:
         return None
     networks = dict(lines.networks)
-    configuration = _without_vrfs(lines.configuration)
+    configuration = lines.configuration
     ports = {each: interfaces[network] for each, network in networks.items()}
     arrivals = {
         each: (link_name(plan, group, router),)
@@ -78,51 +109,89 @@ def render_pair(plan: Plan, groups: Sequence[Group], interfaces: Mapping[Network
         for router in group.routers
         if router.network == network and router.family == 4 and group.virtual_mac
     }
-    nat = render_ios_nat(configuration, ports, {}, lines.profile, arrivals)
+    wishes = Wishes(strict=lines.strict, rotary_udp=lines.rotary_udp, own_ports=_listening(plan))
+    nat = render_ios_nat(configuration, ports, {}, lines.profile, arrivals, wishes)
     prefixes = {network.name: network.prefixes for network in plan.networks}
     held = _held(nat, configuration, lines.reserved, {name: prefixes[name] for name in networks.values()})
-    inside, outside = (_quoted(configuration, role, ports, arrivals) for role in (Role.INSIDE, Role.OUTSIDE))
+    inside, outside = nat.inside, nat.outside
     used = bool(inside and outside)
     mark = f"ct mark set ct mark and {~GROUP_MASK & 0xFFFFFFFF:#x} or {group.number << GROUP_SHIFT:#x}"
     chains = [*nat.chains]
     if used:
+        shared = ", ".join(str(i.ip) for each in group.routers if each.family == 4 for i in each.addresses)
         post = (
-            "meta iif 0 fib saddr type local return",
-            f"oifname {outside} meta iif != 0 {mark}",
+            # From the group's address it speaks as the router that the lines mean.
+            f"meta iif 0 fib saddr type local ip saddr != {{ {shared} }} return",
+            "meta iif 0 meta nfproto != ipv4 return",
+            f"oifname {outside} {mark}",
             f"oifname {inside} iifname {outside} {mark}",
             *nat.postrouting,
         )
         chains.append(Chain("ios_post", post))
+        hook = "type filter hook postrouting priority srcnat - 10; policy accept;"
+        chains.append(Chain("ios_began", nat.began, hook=hook))
     if nat.marking:
         hook = "type filter hook prerouting priority dstnat - 10; policy accept;"
         chains.append(Chain("ios_marking", nat.marking, hook=hook))
     asking = bool(nat.allocated) or lines.profile != "classic"
+    tended = asking or bool(nat.ladders or nat.rotaries)
     if asking:
         again = (f"meta mark & {AGAIN_MASK:#x} != 0x0 {mark}", *nat.output)
         chains.append(Chain("ios_again", again, hook="type nat hook output priority -100; policy accept;"))
     reserved = (*nat.reserved, *((address, address) for address in lines.reserved))
-    everything = tuple(collapse_addresses(net for nets in held.values() for net in nets))
-    declared = [*nat.declared]
-    if everything:
-        elements = tuple(str(net) for net in everything)
-        declared.append(Elements("set", "held4", "type ipv4_addr; flags interval;", elements))
+    declared = (*nat.declared, *_held_set(held))
     return PairNat(
         group=group,
         configuration=configuration,
         nat=nat,
         helpers=lines.helpers if used else (),
         chains=tuple(chains),
-        declared=tuple(declared),
+        declared=declared,
         helped=_helped(lines.helpers, inside, outside) if used else (),
         prerouting=nat.prerouting,
         postrouting=("jump ios_post",) if used else (),
         # NAT does not see what conntrack calls invalid: it would leave with its inside address.
-        forward=(f"iifname {inside} oifname {outside} meta nfproto ipv4 {_INVALID}",) if used else (),
-        input=("ip daddr @held4 drop",) if everything else (),
+        forward=(f"iifname {inside} oifname {outside} meta nfproto ipv4 {_INVALID}", *_apart(nat, outside))
+        if used
+        else (),
+        input=_HELD_DROP if held else (),
         held=held,
-        asking=asking,
+        asking=tended,
         configured=allocation(nat.allocated, reserved, configuration.timeouts),
+        check=lines.rotary_check,
+        last=nat.last,
     )
+
+
+def _listening(plan: Plan) -> dict[IPv4Address, list[Port]]:
+    """Where services are asked for: `overload` gives nobody else these ports."""
+    found: dict[IPv4Address, list[Port]] = {}
+    for service in plan.services:
+        for listen in service.listen:
+            if isinstance(listen.address, IPv4Address):
+                found.setdefault(listen.address, []).append((service.protocol, listen.port))
+    return found
+
+
+def _nothing(group: Group) -> PairNat:
+    """Of a file without lines."""
+    nat = replace(render_ios_nat(Configuration(), {}, {}), objects="", chains=(), declared=(), sysctls=())
+    return PairNat(group, Configuration(), nat, (), (), (), (), (), (), (), (), {}, False, allocation((), (), ()))
+
+
+def _holding(pair: PairNat, still: StillHeld) -> PairNat:
+    """Addresses that former lines translated as well."""
+    held = {
+        name: tuple(collapse_addresses((*pair.held.get(name, ()), *still.held.get(name, ()))))[:HELD_MAX]
+        for name in (*pair.held, *(name for name in still.held if name not in pair.held))
+    }
+    declared = tuple(each for each in pair.declared if each.name != _HELD_SET)
+    return replace(pair, held=held, declared=(*declared, *_held_set(held)), input=_HELD_DROP)
+
+
+def _held_set(held: Mapping[NetworkName, tuple[IPv4Network, ...]]) -> tuple[Elements, ...]:
+    elements = tuple(map(str, collapse_addresses(net for nets in held.values() for net in nets)))
+    return (Elements("set", _HELD_SET, "type ipv4_addr; flags interval;", elements),) if elements else ()
 
 
 def held_prefixes(pair: PairNat | None, group: Group, network: NetworkName) -> tuple[IPv4Network, ...]:
@@ -205,16 +274,17 @@ def _net(each: IPv4Address | IPv4Network) -> IPv4Network:
     return each if isinstance(each, IPv4Network) else IPv4Network(each)
 
 
-def _quoted(
-    configuration: Configuration, role: Role, ports: Mapping[str, str], arrivals: Mapping[str, Sequence[str]]
-) -> str:
-    of = [each.name for each in configuration.interfaces if role in each.roles]
-    names = dict.fromkeys(name for each in of for name in (ports[each], *arrivals.get(each, ())))
-    return f"{{ {', '.join(f'{chr(34)}{name}{chr(34)}' for name in names)} }}" if names else ""
+def _apart(nat: IosNat, outside: str) -> tuple[str, ...]:
+    """Hosts of a VRF begin nothing towards inside networks beyond it, nor anybody there towards them.
 
-
-def _without_vrfs(configuration: Configuration) -> Configuration:
-    return replace(configuration, interfaces=tuple(replace(each, vrf=None) for each in configuration.interfaces))
+    Networks of one file never overlap: so a VRF needs no table of its own here, only that its hosts keep to themselves.
+    """
+    rules = []
+    for vrf in nat.vrfs:
+        own = vrf.entering
+        rules.append(f"meta nfproto ipv4 iifname {own} oifname != {own} oifname != {outside} drop")
+        rules.append(f"meta nfproto ipv4 iifname {nat.inside} iifname != {own} oifname {own} drop")
+    return tuple(rules)
 
 
 def _helped(names: Sequence[str], inside: str, outside: str) -> tuple[str, ...]:

@@ -5,16 +5,17 @@ other direction is in the common one, where answers come in and are told apart b
 marked by their flow's zone, flows from outside by the static entry that they ask for.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from understudy.ios.model import Static
+from understudy.ios.model import Configuration, Role, Static
 from understudy.render.ios_first import AGAIN_MASK
 
 VRF_MARK = 0x7573_3000
 """Packet mark, plus the VRF's zone."""
 MARK_MASK = 0xFFFF_FFFF & ~AGAIN_MASK
 VRFS_MAX = 4000
+LIMIT = "in a VRF with inside interfaces of its own, static hosts and ports and overload are done, nothing else"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +35,14 @@ class Vrf:
         return f"meta mark & {MARK_MASK:#x} == {self.mark:#x}"
 
     @property
-    def _entering(self) -> str:
-        return f"iifname {{ {', '.join(f'{chr(34)}{name}{chr(34)}' for name in self.inside)} }}"
+    def entering(self) -> str:
+        """Its inside interfaces as a set of nft."""
+        return f"{{ {', '.join(f'{chr(34)}{name}{chr(34)}' for name in self.inside)} }}"
 
     @property
     def zoning(self) -> str:
         """Before conntrack, of what comes in."""
-        return f"{self._entering} ct original zone set {self.zone}"
+        return f"iifname {self.entering} ct original zone set {self.zone}"
 
     @property
     def zoning_again(self) -> str:
@@ -49,7 +51,7 @@ class Vrf:
 
     def marking(self, outside: str, statics: Sequence[Static]) -> tuple[str, ...]:
         """After conntrack, before routing. `outside`: the set of outside interfaces."""
-        rules = [f"{self._entering} meta mark set {self.mark:#x}"]
+        rules = [f"iifname {self.entering} meta mark set {self.mark:#x}"]
         for each in statics:
             port = f" {each.protocol} dport {each.global_port}" if each.global_port is not None else ""
             rules.append(f"iifname {outside} ip daddr {each.global_}{port} meta mark set {self.mark:#x}")
@@ -62,3 +64,15 @@ class Vrf:
             port = f" {static.protocol} sport {static.local_port}"
             return f"{self.is_it} ip saddr {static.local}{port} snat ip to {static.global_}:{static.global_port}"
         return f"{self.is_it} ip saddr {static.local} snat ip to {static.global_}"
+
+
+def found_vrfs(
+    configuration: Configuration, ports: Mapping[str, str], arrivals: Mapping[str, Sequence[str]]
+) -> dict[str, Vrf]:
+    """Those with inside interfaces of their own, by name."""
+    inside: dict[str, list[str]] = {}
+    for each in configuration.interfaces:
+        if each.vrf is not None and Role.INSIDE in each.roles:
+            inside.setdefault(each.vrf, []).extend((ports[each.name], *arrivals.get(each.name, ())))
+    named = list(inside.items())[:VRFS_MAX]
+    return {name: Vrf(name, zone, tuple(names)) for zone, (name, names) in enumerate(named, start=1)}

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from understudy.config.keeping import flow_settings, group_keeping
 from understudy.config.plan import Group, Plan, SourceNat
-from understudy.render.flood import CHANNEL_PORT, FLOWS_PORT
+from understudy.render.flood import channel_ports
 from understudy.render.names import link_name
 from understudy.render.text import Chain
 from understudy.units import Family, NetworkName
@@ -87,6 +87,7 @@ def untracked_chains(plan: Plan, groups: Sequence[Group]) -> list[Chain]:
         return []
     members = {name for group in groups if not group.plain for name in group.nodes}
     rules = ["meta l4proto 112 notrack"]
+    ports = ", ".join(map(str, channel_ports(plan, groups)))
     for family in _FAMILIES:
         addresses = ", ".join(
             str(interface.ip)
@@ -99,7 +100,7 @@ def untracked_chains(plan: Plan, groups: Sequence[Group]) -> list[Chain]:
         if addresses:
             ip = "ip" if family == 4 else "ip6"
             between = f"{ip} saddr {{ {addresses} }} {ip} daddr {{ {addresses} }}"
-            rules.append(f"udp dport {{ {CHANNEL_PORT}, {FLOWS_PORT} }} {between} notrack")
+            rules.append(f"udp dport {{ {ports} }} {between} notrack")
     return [
         Chain(name, tuple(rules), hook=f"type filter hook {hook} priority raw; policy accept;")
         for name, hook in (("untracked_in", "prerouting"), ("untracked_out", "output"))

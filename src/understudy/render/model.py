@@ -4,8 +4,11 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from typing import Literal
 
+from understudy.config.plan import Check
 from understudy.core.allocation.events import Configured
 from understudy.render.ios_first import Allocated
+from understudy.render.ios_overload import Ladder
+from understudy.render.ios_turns import Rotary
 from understudy.units import Address, Family, GroupName, Interface, NetworkName, NodeName
 
 Sysctl = tuple[str, str]
@@ -112,11 +115,17 @@ class RoutingRule:
 
 @dataclass(frozen=True, slots=True)
 class Pools:
-    """Addresses that only an allocator can hand out (`agent.pools`)."""
+    """What of NAT a process of its own tends (`agent.pools`): addresses that only an allocator can hand out, pools of
+    `overload` whose next address is taken in its turn, and rotaries.
+    """
 
     group: GroupName
     allocated: tuple[Allocated, ...]
     configured: Configured
+    ladders: tuple[Ladder, ...] = ()
+    rotaries: tuple[Rotary, ...] = ()
+    check: Check | None = None
+    """Of the rotaries' servers; None: whoever is listed gets its turn."""
 
 
 @dataclass(frozen=True, slots=True)

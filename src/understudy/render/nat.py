@@ -59,7 +59,9 @@ def render_nat(
         *(pair.chains if pair else ()),
         _prerouting(balancer, pair.prerouting if pair else ()),
         *helper_chain(translations, pair.helped if pair else ()),
-        _postrouting(plan, groups, translations, interfaces, pair.postrouting if pair else ()),
+        _postrouting(
+            plan, groups, translations, interfaces, pair.postrouting if pair else (), pair.last if pair else ()
+        ),
         _forward(
             translations,
             interfaces,
@@ -116,6 +118,7 @@ def _postrouting(
     translations: Sequence[SourceNat],
     interfaces: Mapping[NetworkName, str],
     ios: Sequence[str],
+    last: Sequence[str],
 ) -> Chain:
     rules = [*ios]
     numbers = {group.name: group.number for group in groups}
@@ -130,7 +133,7 @@ def _postrouting(
                     rules.append(f"{out} {mark} snat {ip} to {address}")
     return Chain(
         "postrouting",
-        (*_hairpins(plan, groups, interfaces), *rules),
+        (*_hairpins(plan, groups, interfaces), *rules, *last),
         hook="type nat hook postrouting priority srcnat; policy accept;",
     )
 

@@ -6,8 +6,9 @@ from understudy.config.keeping import flow_settings
 from understudy.config.plan import Plan
 from understudy.render.flood import with_flood
 from understudy.render.guard import render_guard
-from understudy.render.ios_pair import render_pair
-from understudy.render.lease import JIFFY, render_lease
+from understudy.render.ios_pair import StillHeld, render_pair
+from understudy.render.lease import render_lease
+from understudy.render.leaseset import JIFFY
 from understudy.render.links import render_addresses, render_links
 from understudy.render.model import NodeConfig
 from understudy.render.nat import render_nat
@@ -24,12 +25,13 @@ def render_node(
     up: frozenset[int] | None = None,
     jiffy: Duration = JIFFY,
     lease_enabled: bool = True,
+    still: StillHeld | None = None,
 ) -> NodeConfig:
     """What the kernel of `node` shall hold. Raises KeyError if there is no such node, or a group's network has no port.
 
     `interfaces` names the node's port on each network; what it leaves out is called as the file says, or like the
     network. `up` holds the bindings of the servers that are up (None: all). `lease_enabled=False` is a drill's control:
-    gates open.
+    gates open. `still`: what is answered for besides.
     """
     ports = {**default_interfaces(plan, node), **(interfaces or {})}
     groups = [group for group in plan.groups if node in group.nodes]
@@ -38,7 +40,7 @@ def render_node(
     routers = [router for group in groups for router in group.routers]
     families = tuple(sorted({router.family for router in routers}))
     parents = tuple(dict.fromkeys(ports[router.network] for router in routers))
-    pair = render_pair(plan, groups, ports)
+    pair = render_pair(plan, groups, ports, still)
     lease = render_lease(groups, ports, jiffy=jiffy, enabled=lease_enabled, pair=pair)
     lease = with_flood(lease, plan, node, groups, ports)
     return NodeConfig(

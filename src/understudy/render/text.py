@@ -12,6 +12,8 @@ from typing import Literal
 TABLE = "understudy"
 FAMILY_NETDEV = "netdev"
 FAMILY_INET = "inet"
+TURN_CHAIN = "ios_turn_"
+"""Chains whose names begin so hold their own state: they are made once and never written again (render.ios_turns)."""
 
 _TABLE_LINE = re.compile(rf"table (\w+) {TABLE} \{{$")
 _BLOCK_LINE = re.compile(r"\t(set|map|chain) (\S+) \{")
@@ -79,7 +81,7 @@ def in_parts(text: str, elements_max: int) -> tuple[str, ...]:
                 head.append(f"add chain {family} {TABLE} {block}")
         elif line.startswith("\t\ttype ") and " hook " in line:
             head.pop()
-        if line.startswith("flush table "):
+        if line.startswith(("flush table ", "flush chain ")):
             tail.append(line)
         elif line.startswith(("add ", "flush ")):
             head.append(line)

@@ -11,6 +11,7 @@ from understudy.config.plan import Plan
 from understudy.render import NodeConfig, render_node
 from understudy.render.ios_first import AGAIN_MASK, KEPT
 from understudy.render.ios_pair import render_pair
+from understudy.render.text import TURN_CHAIN
 from understudy.units import NodeName
 from understudy.wire.marks import GROUP_MASK
 
@@ -52,8 +53,10 @@ def test_every_translation_sets_the_groups_bits_and_no_other() -> None:
 
 
 def test_what_the_node_says_in_its_own_name_is_passed_over_first() -> None:
+    """But for what it sends from the group's address: there it is the router that the lines mean."""
     post = chains(config().ruleset)["ios_post"].split("\n")
-    assert post[0].strip() == "meta iif 0 fib saddr type local return"
+    own = "meta iif 0 fib saddr type local"
+    assert post[0].strip() == f"{own} ip saddr != {{ 203.0.113.10, 10.9.0.254 }} return"
 
 
 def test_services_come_before_lines_and_rules_after_them() -> None:
@@ -93,10 +96,59 @@ def test_both_nodes_hold_the_same_and_have_the_same_pools() -> None:
 
 
 def test_without_pools_nobody_has_to_hand_out() -> None:
+    text = (ROOT / "examples" / "cisco.yaml").read_text()
+    text = text.replace("    - ip nat inside source list 1 pool STAFF\n", "")
+    made = render_node(load_plan(text.encode()), GW1)
+    assert made.pools is not None, "somebody tends the rotary"
+    assert not made.pools.allocated
+    assert "ios_again" not in chains(made.ruleset)
+    made = render_node(load_plan(text.replace("    - ip nat inside destination list 3 pool FARM\n", "").encode()), GW1)
+    assert made.pools is None
+
+
+def test_a_pool_of_overload_with_several_addresses_is_a_ladder() -> None:
     text = (ROOT / "examples" / "cisco.yaml").read_text().replace("pool STAFF\n", "pool STAFF overload\n")
     made = render_node(load_plan(text.encode()), GW1)
-    assert made.pools is None
-    assert "ios_again" not in chains(made.ruleset)
+    assert made.pools is not None
+    ((ladder),) = made.pools.ladders
+    assert len(ladder.addresses) == 30
+    assert KEPT.fullmatch(ladder.map)
+    source = chains(made.ruleset)["ios_source0_do"]
+    assert source.index(f"map @{ladder.map}") < source.index("snat ip to 203.0.113.193\n")
+    assert f"flush map inet understudy {ladder.map}" not in made.ruleset
+
+
+def test_overload_leaves_the_ports_of_others_alone() -> None:
+    """Of a static entry and of a service on that address: the widest gap of the group is left."""
+    more = "    - ip nat inside source static tcp 10.9.0.12 200 interface outside 200\nservices:\n"
+    more += "  web: {listen: '203.0.113.10:40000', servers: ['web1:80'], check: none}\n"
+    source = chains(config(more).ruleset)["ios_source1_do"].split("\n")
+    assert [line.strip() for line in source[:3]] == [
+        "tcp sport { 200 } snat ip to 203.0.113.10:201-511",
+        "tcp sport { 8080, 40000 } snat ip to 203.0.113.10:8081-39999",
+        "snat ip to 203.0.113.10",
+    ]
+
+
+def test_strict_is_the_last_word() -> None:
+    """After all that translates, of packets from inside to outside alone; without the wish it is not there."""
+    text = (ROOT / "examples" / "cisco.yaml").read_text()
+    strict = chains(render_node(load_plan((text + "  strict: true\n").encode()), GW1).ruleset)["postrouting"]
+    last = [line.strip() for line in strict.splitlines() if line.strip()][-1]
+    assert re.fullmatch(r'meta nfproto ipv4 oifname \{ "outside", .*\} iifname \{ "inside", .*\} counter drop', last)
+    assert "drop" not in chains(config().ruleset)["postrouting"]
+
+
+def test_a_chain_of_turns_has_the_name_that_the_text_gives_its_rotary() -> None:
+    """Whatever its servers are: the kernel's goes on."""
+    text = (ROOT / "examples" / "cisco.yaml").read_text()
+    other = text.replace("FARM 10.9.0.11 10.9.0.12", "FARM 10.9.0.11 10.9.0.15")
+    names = [
+        [name for name in chains(render_node(load_plan(each.encode()), GW1).ruleset) if name.startswith(TURN_CHAIN)]
+        for each in (text, other, text + "  rotary_udp: true\n")
+    ]
+    assert names[0] == names[1] == names[2][:1]
+    assert len(names[2]) == 2
 
 
 def test_overlapping_networks_leave_by_a_table_of_their_own() -> None:

@@ -73,6 +73,8 @@ class Counts:
     """The kernel did not take the mapping."""
     ignored: int = 0
     """Records of the peer that contradict what is held here, or speak of pools that are not here."""
+    released: int = 0
+    """Entries that nobody used for their pool's timeout."""
 
 
 @dataclass(slots=True)
@@ -242,6 +244,7 @@ class Allocator:
                 holder.used = now
             elif timeout is not None and now - holder.used >= timeout:
                 ended.append(holder.entry)
+        self.counts.released += len(ended)
         effects = self._release(now, ended)
         self._schedule(now)
         return effects

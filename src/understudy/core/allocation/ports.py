@@ -5,7 +5,8 @@ ports, or in the last one from the next port (500 becomes 512 and 513, 4500 beco
 
 One counter for each global address and protocol, from 1024 up and round again, across all inside hosts (docs/reference/
 nat.md). A number that comes round while its flow still lives is no harm: towards another destination the kernel takes
-it, towards the same one it drops the packet, and the next try has the next number.
+it, towards the same one it drops the packet, and the next try has the next number. A node that takes over goes on
+behind the highest number that a flow has.
 """
 
 from collections import OrderedDict
@@ -41,6 +42,14 @@ class Ports:
         self._next: dict[tuple[int, int, int], int] = {}
         """By address, protocol and where counting begins."""
         self._given: OrderedDict[tuple[int, FlowKey], tuple[int, Instant]] = OrderedDict()
+
+    def resume(self, used: Iterable[tuple[int, int, int, int]]) -> None:
+        """Go on behind what another node gave. `used`, of each flow: address, protocol, own port, given port."""
+        for address, protocol, own, port in used:
+            for first in {FIRST, beyond(own)}:
+                counter = address, protocol, first
+                if port >= first:
+                    self._next[counter] = max(self._next.get(counter, first), port + 1 if port < LAST else first)
 
     def give(
         self, now: Instant, asked: Iterable[tuple[int, FlowKey]], *, aside: bool = False

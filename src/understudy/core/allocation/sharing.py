@@ -5,11 +5,14 @@ found as well. Who follows applies what is next, and asks for the whole table af
 is sent in parts; what changed meanwhile is kept and applied on top. Payloads go in sealed datagrams (adapters.channel).
 
     kind 1 | part 2 | parts 2 | stream 8 | number 8 | records (codec)
+
+Whose turn it is in the rotaries is no part of the table: the last word counts, and each says all of them. A record's
+pool is the rotary then, and its host the server that is next. Part 1 of 2 is the last word of who leads no more.
 """
 
 import struct
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from understudy.core.allocation.codec import decode, encode
@@ -18,7 +21,7 @@ from understudy.core.allocation.records import Record
 from understudy.errors import DecodeError
 from understudy.units import SECOND, Duration, Instant
 
-CHANGED, BEACON, ASK, WHOLE = 1, 2, 3, 4
+CHANGED, BEACON, ASK, WHOLE, TURNS = 1, 2, 3, 4, 5
 BEACON_EVERY: Duration = SECOND
 ASK_EVERY: Duration = SECOND
 """At most so often, and the whole is sent at most so often."""
@@ -51,6 +54,7 @@ class Leader:
     _number: int = 0
     _beacon_at: Instant = _AT_ONCE
     _whole_at: Instant = _AT_ONCE
+    _turns_number: int = 0
 
     def changed(self, records: Sequence[Record]) -> list[bytes]:
         payloads = []
@@ -65,6 +69,12 @@ class Leader:
         self._beacon_at = Instant(now + BEACON_EVERY)
         return [_HEAD.pack(BEACON, 0, 1, self.stream, self._number)]
 
+    def turned(self, turns: Mapping[str, int], *, last: bool = False) -> list[bytes]:
+        """Whose turn it is now, in as many rotaries as fit a payload."""
+        self._turns_number += 1
+        body = split([Record(name, server, 0) for name, server in turns.items()])[0]
+        return [_HEAD.pack(TURNS, int(last), 2, self.stream, self._turns_number) + body]
+
     def asked(self, now: Instant, payload: bytes, table: Sequence[Record]) -> list[bytes]:
         """Answer whoever follows; silent to anything else."""
         if len(payload) != _HEAD.size or payload[0] != ASK or now < self._whole_at:
@@ -74,6 +84,34 @@ class Leader:
         return [
             _HEAD.pack(WHOLE, part, len(pieces), self.stream, self._number) + piece for part, piece in enumerate(pieces)
         ]
+
+
+@dataclass(frozen=True, slots=True)
+class Turned:
+    """Whose turn it is, by rotary."""
+
+    turns: Mapping[str, int]
+    last: bool
+    """Said by who leads no more."""
+
+
+@dataclass(slots=True)
+class TurnsHeard:
+    """The peer's word about turns; an older one counts for nothing."""
+
+    _stream: bytes = b""
+    _number: int = 0
+
+    def heard(self, payload: bytes) -> Turned | None:
+        """None for what is older, or says nothing of turns. Raises DecodeError."""
+        if len(payload) < _HEAD.size or payload[0] != TURNS:
+            return None
+        _, last, _, stream, number = _HEAD.unpack_from(payload)
+        if stream == self._stream and number <= self._number:
+            return None
+        records = decode(payload[_HEAD.size :])
+        self._stream, self._number = stream, number
+        return Turned({each.pool: each.host for each in records}, bool(last))
 
 
 @dataclass(slots=True)

@@ -1,0 +1,255 @@
+"""What a pair of real agents says of its translations: figures, ages, the operator's own lines, a history on both."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import struct
+import time
+from collections.abc import Iterator
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any
+
+from agent_worlds import NODES, ROOT, World, in_lab, other
+
+from understudy.adapters.channel import MAGIC, POOLS_PORT, Channel, key_id
+from understudy.agent.nat_history import HistoryFile, follow
+from understudy.cli.nat_node import ask_node
+from understudy.errors import OperatorError
+from understudy.ios.reader import read_text
+
+TEXT = (ROOT / "examples" / "cisco.yaml").read_text().replace("advertise: 100ms", "advertise: 400ms")
+# web2 is in the pool.
+TEXT = TEXT.replace("access-list 1 permit 10.9.0.160 0.0.0.31", "access-list 1 permit host 10.9.0.12")
+OUTSIDE, STATIC, GIVEN = "client-outside", "203.0.113.21", "203.0.113.193"
+COMPLETE_S = 8.0
+
+
+def own(world: World, host: str) -> str:
+    (port, *_) = world.lab.topology.host(host).ports
+    return str(port.addresses[0].ip)
+
+
+@contextlib.contextmanager
+def connection(world: World, host: str, port: int) -> Iterator[tuple[socket.socket, socket.socket, str]]:
+    """From a host inside to the client outside: both ends, and the address that the client sees."""
+    kind = socket.AF_INET, socket.SOCK_STREAM
+    with world.lab.namespaces[OUTSIDE].socket(*kind) as server, world.lab.namespaces[host].socket(*kind) as asking:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        for end in (server, asking):
+            end.settimeout(4)
+        server.bind(("0.0.0.0", port))
+        server.listen(8)
+        asking.connect((own(world, OUTSIDE), port))
+        asked, (seen, _) = server.accept()
+        with asked:
+            asked.settimeout(4)
+            yield asking, asked, seen
+
+
+def talk(one: socket.socket, another: socket.socket) -> None:
+    for here, there in ((one, another), (another, one)):
+        here.sendall(b"word")
+        assert there.recv(16) == b"word"
+
+
+def settle(world: World) -> str:
+    """The Active, once its standby holds everything."""
+    active = world.active()
+    world.until(lambda: bool((world.group(other(active))["flows"] or {}).get("complete")), COMPLETE_S)
+    return active
+
+
+def shown(world: World, node: str, *words: str) -> dict[str, Any]:
+    code, out, error = world.understudy(node, "nat", *words, "--json", "--run-dir", str(world.lab.state))
+    assert code in (0, 2), error
+    document: dict[str, Any] = json.loads(out)
+    return document
+
+
+@in_lab
+def test_statistics_count_what_comes_by_and_verbose_says_since_when(world: World) -> None:
+    """Hits, misses, what has expired, the peak, the allocator's word about the pool; on the standby its own figures."""
+    active = settle(world)
+    with connection(world, "web2", 8201) as (asking, asked, seen):
+        assert seen == GIVEN
+        before = shown(world, active, "show", "statistics")["numbers"]
+        for _ in range(5):
+            talk(asking, asked)
+        with connection(world, "web1", 8202) as (here, there, address):
+            assert address == STATIC
+            talk(here, there)
+            document = shown(world, active, "show", "statistics")
+            after = document["numbers"]
+            assert after["hits"] >= before["hits"] + 10
+            assert after["misses"] >= before["misses"] + 1
+            assert after["peak"] >= after["active"] >= 2
+            (pool,) = [each for each in document["pools"] if each["name"] == "STAFF"]
+            assert (pool["allocated"], pool["misses"]) == (1, 0)
+            assert document["forecasts"]["STAFF"]["free"] == pool["total"] - 1
+            assert shown(world, active, "show", "pool", "STAFF")["forecast"]["misses"] == 0
+            rows = shown(world, active, "show", "translations", "verbose")["rows"]
+            flows = [row for row in rows if row["kind"] == "flow"]
+            assert len(flows) >= 2
+            assert all(row["created_s"] is not None and row["created_s"] < 600 for row in flows), flows
+            assert all(row["left_s"] is not None for row in flows), flows
+            (simple,) = [row for row in rows if row["kind"] == "simple"]
+            assert simple["created_s"] is not None
+            assert simple["left_s"] is not None
+            port = str(here.getsockname()[1])
+            words = ("tcp", "inside", STATIC, port, own(world, "web1"), port)
+            assert shown(world, active, "clear", "translations", *words)["flows"] == 1
+        gone = shown(world, active, "show", "statistics")["numbers"]
+        assert gone["expired"] > before["expired"]
+        assert gone["peak"] >= after["active"]
+        standby = other(active)
+        copies = shown(world, standby, "show", "statistics", "--node", standby)
+        assert copies["node"] == standby
+        assert copies["numbers"]["active"] >= 1
+        assert copies["numbers"]["expired"] == 0
+
+
+@in_lab
+def test_an_explanation_names_the_operators_own_line_and_knows_the_nodes_own_voice(world: World) -> None:
+    """The line of the file, not of the canonical form; what the node says itself is left alone, as in the kernel."""
+    active = settle(world)
+    lines = TEXT.splitlines()
+    number = next(n for n, line in enumerate(lines, 1) if "static 10.9.0.11 203.0.113.21" in line)
+    told = shown(world, active, "explain", "in", "inside", "tcp", "10.9.0.11:4000", "203.0.113.50:80")
+    assert (told["verdict"], told["where"]) == ("translated", f"line {number}")
+    code, out, error = world.understudy(
+        active, "nat", "explain", "in", "inside", "tcp", "10.9.0.11:4000", "203.0.113.50:80",
+        "--run-dir", str(world.lab.state),
+    )  # fmt: skip
+    assert code == 0, error
+    assert f"line {number}: ip nat inside source static 10.9.0.11 203.0.113.21" in out
+    told = shown(world, active, "explain", "local", "-", "tcp", "203.0.113.10:4000", "203.0.113.50:80")
+    assert (told["verdict"], told["reason"]) == ("untranslated", "own-voice")
+    kind = socket.AF_INET, socket.SOCK_STREAM
+    with world.lab.namespaces[OUTSIDE].socket(*kind) as server, world.lab.namespaces[active].socket(*kind) as asking:
+        server.bind(("0.0.0.0", 8204))
+        server.listen(1)
+        asking.settimeout(4)
+        asking.connect((own(world, OUTSIDE), 8204))
+        server.settimeout(4)
+        end, (seen, _) = server.accept()
+        end.close()
+        assert seen == asking.getsockname()[0]
+
+
+@in_lab
+def test_both_nodes_know_who_had_an_address_across_a_failover(world: World) -> None:
+    """Also the one that was Backup when the connection began; what began before the history is known since it began."""
+    active = settle(world)
+    lines = ask_node({"do": "lines"}, node=None, run_dir=world.lab.state, config=None, here=False)
+    configuration = read_text(lines["config"]).configuration
+    files = {node: world.lab.state / f"history-{node}" for node in NODES}
+    with connection(world, "web2", 8211) as (asking, asked, seen):
+        talk(asking, asked)
+        settle(world)
+        pids = [world.lab.namespaces[node].spawn(follow, file, configuration, 1 << 20) for node, file in files.items()]
+        try:
+            world.until(lambda: all(_knows(file, seen, asking) for file in files.values()))
+            with connection(world, "web1", 8212) as (here, there, address):
+                talk(here, there)
+                world.until(lambda: all(_knows(file, address, here) for file in files.values()))
+                began = time.time_ns() // 1_000_000
+                settle(world)
+                world.lab.kill_agent(active)
+                world.until(lambda: world.role(other(active)) == "active")
+                talk(here, there)
+                talk(asking, asked)
+                port = here.getsockname()[1]
+            late = time.time_ns() // 1_000_000
+            for file in files.values():
+                (past,) = _who(file, address, port, began)
+                assert (str(past.inside_local), past.local_port) == (own(world, "web1"), port)
+                (old,) = _who(file, seen, asking.getsockname()[1], late)
+                assert str(old.inside_local) == own(world, "web2")
+                assert not _who(file, address, port + 1, began)
+                assert not _who(file, address, port, began - 3_600_000)
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+
+
+def _who(file: Path, address: str, port: int, moment: int) -> tuple[Any, ...]:
+    held = HistoryFile(file, write=False)
+    try:
+        return held.ring.who(IPv4Address(address), port, moment)
+    finally:
+        held.close()
+
+
+def _knows(file: Path, address: str, end: socket.socket) -> bool:
+    with contextlib.suppress(OperatorError):  # it is only being made
+        return bool(_who(file, address, end.getsockname()[1], time.time_ns() // 1_000_000))
+    return False
+
+
+@in_lab
+def test_hostile_datagrams_on_the_port_of_pools_change_nothing(world: World) -> None:
+    """Ten thousand, forged, cut, played back, under other keys: no entry, no role, and it goes on."""
+    active = settle(world)
+    standby = other(active)
+    entry = "10.9.0.12 : 203.0.113.193"
+    with connection(world, "web2", 8221) as (asking, asked, seen):
+        assert seen == GIVEN
+        world.until(lambda: entry in _entries(world, standby))
+        before = world.moves(), world.pid(standby, "pools"), _entries(world, standby)
+        world.lab.namespaces[active].run(_flood, world.lab.key, standby)
+        talk(asking, asked)
+        assert (world.moves(), world.pid(standby, "pools"), _entries(world, standby)) == before
+        # Control: the genuine table still comes through.
+        world.understudy(active, "nat", "clear", "translations", "*", "--run-dir", str(world.lab.state))
+        world.until(lambda: entry not in _entries(world, standby))
+    with connection(world, "web2", 8222) as (asking, asked, seen):
+        talk(asking, asked)
+        world.until(lambda: f"10.9.0.12 : {seen}" in _entries(world, standby))
+
+
+def _entries(world: World, node: str) -> str:
+    return world.run(node, "nft list map inet understudy ios_entry_out")
+
+
+def _flood(key: bytes, standby: str) -> None:
+    """From the Active's own address and port: what it said before, and what somebody without the key can make of it."""
+    number, sender = NODES.index(standby) + 1, 2 - NODES.index(standby)
+    target = f"192.168.250.{number}"
+    genuine = _overheard(target)
+    forger = Channel(bytes(32), sender, 1 << 31, frozenset({number}), port=POOLS_PORT)
+    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_UDP) as end:
+        for each in range(10_000):
+            sealed = forger.seal(os.urandom(each % 1200), number, 2)
+            recorded = genuine[each % len(genuine)]
+            kinds = (
+                MAGIC + key_id(key) + sealed[8:],
+                recorded,
+                recorded[:20] + os.urandom(20) + recorded[40:],
+                recorded[: each % len(recorded)],
+                MAGIC + key_id(key) + os.urandom(each % 1392),
+                sealed,
+            )
+            payload = kinds[each % len(kinds)]
+            header = struct.pack("!HHHH", POOLS_PORT, POOLS_PORT, 8 + len(payload), 0)  # 0: no checksum
+            end.sendto(header + payload, (target, 0))
+
+
+def _overheard(target: str) -> list[bytes]:
+    """Some datagrams of the allocator in this namespace, as anybody on the cable has them."""
+    found: list[bytes] = []
+    with socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(3)) as tap:
+        tap.settimeout(5)
+        while len(found) < 3:
+            packet = tap.recv(2048)
+            udp = packet[20:]
+            if (
+                packet[9] == socket.IPPROTO_UDP
+                and packet[16:20] == socket.inet_aton(target)
+                and udp[2:4] == POOLS_PORT.to_bytes(2, "big")
+            ):
+                found.append(udp[8:])
+    return found

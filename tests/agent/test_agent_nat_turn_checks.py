@@ -1,0 +1,47 @@
+"""A rotary whose servers are checked, on a pair of real agents: who fails is passed over, and it is told."""
+
+import contextlib
+import time
+
+from agent_worlds import World, in_lab
+from test_agent_nat_rotary import HOSTS, PORT, Farm, farm, in_turn, listening
+from test_agent_nat_rotary import TEXT as PLAIN
+
+CHECKED = 9100
+CHECK = f"  rotary_check: {{tcp: true, port: {CHECKED}, every: 50ms, rise: 1, fall: 1}}\n"
+TEXT = PLAIN.replace("  lines:\n", CHECK + "  lines:\n")
+
+
+def served(made: Farm, count: int) -> list[str]:
+    made.serve(count)
+    return made.found[-count:]
+
+
+@in_lab
+def test_a_server_whose_check_fails_is_passed_over_and_told(world: World) -> None:
+    active, since = world.active(), time.monotonic_ns()
+
+    def told(kind: str, words: str) -> bool:
+        return any(words in event["detail"] for event in world.events(active, kind, since))
+
+    with contextlib.ExitStack() as held:
+        made = held.enter_context(farm(world))
+        checked = {host: listening(world, host, CHECKED) for host in HOSTS}
+        for number, host in enumerate(HOSTS, start=11):
+            held.enter_context(checked[host])
+            world.until(lambda number=number: told("rotary-check", f"10.9.0.{number} up"))  # type: ignore[misc]
+        assert in_turn(served(made, 4))
+        checked["web2"].__exit__(None, None, None)
+        world.until(lambda: told("rotary-skip", "10.9.0.12 is left out"))
+        assert set(served(made, 4)) == {"web1", "web3"}
+        since = time.monotonic_ns()
+        with listening(world, "web2", CHECKED):
+            world.until(lambda: told("rotary-skip", "10.9.0.12 has its turn again, 2 were passed over"))
+            assert in_turn(served(made, 4))
+
+
+@in_lab
+def test_with_no_server_well_all_have_their_turns(world: World) -> None:
+    """Nobody listens on the port that is checked: it may be the check that is wrong."""
+    with farm(world) as made:
+        assert in_turn(served(made, 4)), PORT
