@@ -1,5 +1,6 @@
 """The table of translations and the explanation of a packet, against real packets on a scratch router."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import IPv4Address
@@ -8,15 +9,21 @@ from typing import Any
 
 import pytest
 
+from understudy.agent.nat_orders import answered
 from understudy.ios.asking import read_clearing
 from understudy.ios.explain import Explanation, explain
 from understudy.ios.layout import print_translations, words_of
+from understudy.ios.matching import NUMBERS
 from understudy.ios.reader import read_text
-from understudy.ios.selecting import NUMBERS, Packet
+from understudy.ios.rows import unpacked
+from understudy.ios.selecting import Packet
 from understudy.ios.show import Translations, read_show
+from understudy.ios.statistics import read_statistics
+from understudy.ios.translations import Kind
 from understudy.lab import sandbox
-from understudy.lab.natbed import Bed, run_cases
+from understudy.lab.natbed import Bed
 from understudy.lab.natcases import Case, Seen, Step, read_cases
+from understudy.lab.natrun import run_cases
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples/nat"
 FILES = sorted(EXAMPLES.glob("*.yaml"))
@@ -230,3 +237,40 @@ def test_entries_are_taken_away(words: str, gone: tuple[int, int], left: tuple[s
     """What is named goes, the rest and what the configuration says stays, and the pool serves on."""
     done, rows, after = _cleared(words)
     assert (done, set(rows), after) == (gone, set(left), then)
+
+
+def test_statistics_and_ages_are_what_the_kernel_counted() -> None:
+    """The first packet of a flow is a miss, the next a hit; what ended has expired; a text loaded again counts on."""
+    first, asked = STEPS[0], dict.fromkeys(("src", "dst", "sport", "dport"), "any")
+    back = Step(direction="out>in", protocol="tcp", sent=asked, expected={"verdict": "translated"}, reply_to=0)
+    more = replace(first, same_flow_as=0)
+
+    def story() -> tuple[list[dict[str, int]], list[int | None]]:
+        bed = Bed(STATICS, STEPS)
+        found = []
+
+        def look() -> None:
+            reply = bed.run(answered, json.dumps({"do": "statistics", "config": STATICS}).encode(), None)
+            found.append(read_statistics(reply["text"].splitlines()).numbers)
+
+        try:
+            seen: list[Seen | None] = []
+            look()
+            for step in (first, back, more):
+                seen.append(bed.send(step, seen))
+            look()
+            bed.enter(["ip nat inside source static 10.9.0.8 203.0.113.8"])
+            bed.clear(read_clearing(["tcp", "inside", "203.0.113.5", "4000", "10.9.0.5", "4000"]))
+            look()
+            bed.send(STEPS[1], [])
+            wanted = {"do": "translations", "words": ["verbose"], "config": STATICS}
+            rows = bed.run(answered, json.dumps(wanted).encode(), None)["rows"]
+        finally:
+            bed.close()
+        return found, [unpacked(row).age_s for row in rows if unpacked(row).kind is Kind.FLOW]
+
+    (none, some, gone), ages = sandbox.run(story)
+    names = ("hits", "misses", "expired")
+    assert [[each[name] for name in names] for each in (none, some, gone)] == [[0, 0, 0], [2, 1, 0], [2, 1, 1]]
+    assert ages
+    assert all(age is not None and 0 <= age < 600 for age in ages)

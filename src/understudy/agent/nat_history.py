@@ -18,11 +18,11 @@ from understudy.adapters.conntrack import FlowEvents, FlowTable
 from understudy.agent.nat_view import flow_of
 from understudy.core.replication.events import Kind, Record
 from understudy.errors import DecodeError, OperatorError
-from understudy.ios.history import SIZE_MAX, SIZE_MIN, Past, Ring, past_of
+from understudy.ios.history import HEADER, SIZE_MAX, SIZE_MIN, Past, Ring, past_of
 from understudy.ios.model import Configuration
 from understudy.ios.translations import Flow, row_of, rules_of
 from understudy.units import MILLISECOND
-from understudy.wire.conntrack.flow import decode
+from understudy.wire.conntrack.flow import decode, started_ns
 from understudy.wire.marks import GROUP_MAX
 
 DEFAULT_SIZE = 64 << 20
@@ -58,7 +58,11 @@ class HistoryFile:
                     # Blocks now: a disk that is full later would end the writer with a signal.
                     os.posix_fallocate(self._fd, 0, size)
             # The size that it was made with stays.
-            return mmap.mmap(self._fd, 0, access=mmap.ACCESS_WRITE if write else mmap.ACCESS_READ)
+            mapped = mmap.mmap(self._fd, 0, access=mmap.ACCESS_WRITE if write else mmap.ACCESS_READ)
+            if not write and not any(mapped[:HEADER]):
+                mapped.close()
+                raise ValueError  # it is only being made
+            return mapped
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is empty"
             raise OperatorError("E7130", f"cannot use {path}: {reason}", "one process writes it at a time") from error
@@ -101,10 +105,13 @@ class NatHistory:
         for raw in raws:
             try:
                 flow: Flow | None = flow_of(decode(raw))
+                began_ns = started_ns(raw)
             except DecodeError:
                 continue
             if flow is not None and flow.changed:
-                past = past_of(row_of(self._rules, flow), now_ms)
+                # A listing says when the kernel made an entry; news come at once.
+                begin_ms = now_ms if began_ns is None else min(now_ms, began_ns // MILLISECOND)
+                past = past_of(row_of(self._rules, flow), begin_ms)
                 if past is not None:
                     yield past
 

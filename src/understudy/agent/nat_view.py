@@ -4,8 +4,9 @@ Belongs to the network namespace of the caller. Reading changes nothing; it list
 process that may take its time.
 """
 
+import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from typing import Final
 
@@ -18,8 +19,9 @@ from understudy.ios.translations import ICMP, UDP, Began, Flow, Given, Half, Kin
 from understudy.render.ios_first import Allocated, map_listings, parse_maps
 from understudy.render.ios_limits import TimeoutPolicy, timeouts
 from understudy.render.ios_nat import IosNat
+from understudy.units import SECOND
 from understudy.wire.conntrack import UNTOUCHED_S
-from understudy.wire.conntrack.flow import TCP_STATES, decode
+from understudy.wire.conntrack.flow import TCP_STATES, decode, started_ns
 from understudy.wire.conntrack.flow import Flow as Entry
 from understudy.wire.conntrack.flow import Tuple as Direction
 from understudy.wire.marks import BINDING_MASK, DIRECTION_INSIDE, DIRECTION_MASK, DIRECTION_OUTSIDE, GROUP_MAX
@@ -44,8 +46,11 @@ class View:
     unread: int
 
 
-def view(configuration: Configuration, nat: IosNat, given: Sequence[Given] | None = None) -> View:
-    """Read this namespace. `given`: the allocator's own word; without it the kernel's maps are asked.
+def view(
+    configuration: Configuration, nat: IosNat, given: Sequence[Given] | None = None, *, ages: bool = False
+) -> View:
+    """Read this namespace. `given`: the allocator's own word; without it the kernel's maps are asked. `ages`: when each
+    flow began, too.
 
     Raises EnvironmentFailure if the kernel does not list its flows.
     """
@@ -56,6 +61,9 @@ def view(configuration: Configuration, nat: IosNat, given: Sequence[Given] | Non
         raws, flows, unread = _flows(table, timeouts(configuration), zones)
     finally:
         table.close()
+    if ages:
+        now = time.time_ns()
+        flows = tuple(replace(flow, age_s=_age(raw, now)) for raw, flow in zip(raws, flows, strict=True))
     return View(configuration, table_of(configuration, flows, held), held, raws, flows, unread)
 
 
@@ -76,6 +84,12 @@ def _flows(
                 raws.append(raw)
                 flows.append(flow)
     return tuple(raws), tuple(flows), unread + table.unread
+
+
+def _age(raw: bytes, now_ns: int) -> int | None:
+    """Since this kernel has the flow; a copy has the age of the copy."""
+    started = started_ns(raw)
+    return max(0, now_ns - started) // SECOND if started is not None else None
 
 
 def flow_of(entry: Entry, policies: Sequence[TimeoutPolicy] = (), zones: dict[int, str] | None = None) -> Flow | None:

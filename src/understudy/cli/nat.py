@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from understudy.cli import nat_explain, nat_show, nat_who
+from understudy.cli import nat_explain, nat_import, nat_shell, nat_show, nat_who
+from understudy.cli.nat_node import read_given
 from understudy.cli.output import CHANGED, ERROR, LANGUAGE_VARIABLE, check_language, emit_json, guarded
 from understudy.errors import OperatorError
 
@@ -30,17 +31,9 @@ def register(app: typer.Typer) -> None:
     nat_show.register(nat)
     nat_explain.register(nat)
     nat_who.register(nat)
+    nat_import.register(nat)
+    nat_shell.register(nat)
     app.add_typer(nat, name="nat")
-
-
-def _bytes(file: Path) -> bytes:
-    from understudy.ios.reader import TEXT_MAX
-
-    try:
-        with sys.stdin.buffer if str(file) == "-" else file.open("rb") as stream:
-            return stream.read(TEXT_MAX + 1)
-    except OSError as error:
-        raise OperatorError("E7106", f"cannot read {file}: {error.strerror}") from error
 
 
 @guarded
@@ -62,7 +55,7 @@ def check(
     from understudy.ios.reader import read_bytes
 
     check_language(lang)
-    report = judging.check(read_bytes(_bytes(file), str(file)), profile_named(profile))
+    report = judging.check(read_bytes(read_given(file), str(file)), profile_named(profile))
     if json_output:
         emit_json("understudy.nat.check/1", {"file": str(file), **judging.as_json(report, lang)})
     else:
@@ -109,7 +102,7 @@ def print_(file: _File) -> None:
     from understudy.ios.printer import print_configuration
     from understudy.ios.reader import read_bytes
 
-    reading = read_bytes(_bytes(file), str(file))
+    reading = read_bytes(read_given(file), str(file))
     if reading.refused:
         for line in reading.refused:
             if line.refusal is not None:
@@ -123,7 +116,7 @@ def parse_show(file: _File, *, json_output: _Json = False) -> None:
     """Read an output of `show ip nat translations`, `show ip nat statistics` or a relative of theirs."""
     from understudy.ios.show import as_json, read_show, tell
 
-    shown = read_show(_bytes(file), str(file))
+    shown = read_show(read_given(file), str(file))
     if json_output:
         emit_json("understudy.nat.show/1", {"file": str(file), **as_json(shown)})
     else:
@@ -135,6 +128,9 @@ def try_cases(
     file: Annotated[Path, typer.Argument(help="Cases: YAML with configuration, packets in, packets expected out.")],
     *,
     only: Annotated[list[str] | None, typer.Option(help="Only the case with this id; repeatable.")] = None,
+    failover: Annotated[
+        bool, typer.Option("--failover", help="On a pair of agents, one of which dies between the packets.")
+    ] = False,
     json_to: Annotated[
         Path | None, typer.Option("--json", help="Write the results there; - is standard output.")
     ] = None,
@@ -145,8 +141,8 @@ def try_cases(
     """
     from dataclasses import asdict
 
-    from understudy.lab.natbed import run_cases
     from understudy.lab.natcases import read_cases
+    from understudy.lab.natrun import run_cases
 
     cases = read_cases(file)
     if only:
@@ -154,7 +150,12 @@ def try_cases(
         if unknown:
             raise OperatorError("E7114", f"{file} has no case {unknown[0]!r}", "--only takes the `id` of a case")
         cases = tuple(case for case in cases if case.id in only)
-    results = run_cases(cases)
+    if failover:
+        from understudy.lab.natpair import run_on_a_pair
+
+        results = [run_on_a_pair(case) for case in cases]
+    else:
+        results = run_cases(cases)
     failed = [each for each in results if not each.passed and not each.expected_to_differ]
     if str(json_to) == "-":
         emit_json("understudy.nat.test/1", {"file": str(file), "cases": [asdict(each) for each in results]})

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from understudy.cli.nat_node import ask_node
+from understudy.cli.nat_node import ask_node, read_given
 from understudy.cli.output import LANGUAGE_VARIABLE, check_language, emit_json, guarded
 from understudy.errors import OperatorError
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from understudy.ios.lines import Reading
     from understudy.ios.selecting import Packet
 
+Places = dict[int, tuple[str, str]]
 _HINT = "understudy nat explain in Gi0/0 tcp 10.9.0.5:40123 198.51.100.9:443"
 
 
@@ -61,36 +62,36 @@ def explain(
     if direction not in DIRECTIONS:
         raise OperatorError("E7127", f"no direction {direction!r}", f"in, out or local: {_HINT}")
     packet = _packet(protocol, source, destination)
-    reading, more = _known(config, profile, node, run_dir)
+    reading, more, places = _known(config, profile, node, run_dir)
     _check_interface(reading, direction, interface)
-    told = evaluate(reading, direction, interface, packet, leaving=leaving, strict=strict, **more)
+    more["strict"] = strict or more.get("strict", False)
+    told = evaluate(reading, direction, interface, packet, leaving=leaving, **more)
     if json_output:
-        emit_json("understudy.nat.explain/1", as_json(told, lang))
+        emit_json("understudy.nat.explain/1", as_json(told, lang, places))
     else:
-        sys.stdout.writelines(f"{line}\n" for line in lines(told, lang))
+        sys.stdout.writelines(f"{line}\n" for line in lines(told, lang, places))
     if told.verdict == "dropped":
         sys.exit(2)
 
 
 def _known(
     config: Path | None, profile: str, node: str | None, run_dir: Path | None
-) -> tuple["Reading", dict[str, Any]]:
+) -> tuple["Reading", dict[str, Any], Places]:
     from understudy.ios.profiles import profile_named
     from understudy.ios.reader import read_bytes, read_text
 
     if config is not None:
-        try:
-            data = config.read_bytes()
-        except OSError as error:
-            raise OperatorError("E7106", f"cannot read {config}: {error.strerror}") from error
-        return read_bytes(data, str(config)), {"profile": profile_named(profile).name}
+        return read_bytes(read_given(config), str(config)), {"profile": profile_named(profile).name}, {}
     from understudy.ios.rows import unpacked
     from understudy.ios.translations import Given
 
     reply = ask_node({"do": "table"}, node=node, run_dir=run_dir, config=None, here=False)
     given = [Given(str(e[0]), IPv4Address(e[1]), IPv4Address(e[2]), bool(e[3]), bool(e[4])) for e in reply["given"]]
     table = [unpacked(values) for values in reply["rows"]]
-    return read_text(str(reply["config"])), {"profile": str(reply["profile"]), "given": given, "table": table}
+    more = {"profile": str(reply["profile"]), "given": given, "table": table, "on_pair": True}
+    more["strict"] = bool(reply["strict"])
+    places = {int(line): (str(where), str(text)) for line, where, text in reply["places"]}
+    return read_text(str(reply["config"])), more, places
 
 
 def _check_interface(reading: "Reading", direction: str, interface: str) -> None:
@@ -111,7 +112,8 @@ def _check_interface(reading: "Reading", direction: str, interface: str) -> None
 
 
 def _packet(protocol: str, source: str, destination: str) -> "Packet":
-    from understudy.ios.selecting import NUMBERS, Packet
+    from understudy.ios.matching import NUMBERS
+    from understudy.ios.selecting import Packet
 
     number = NUMBERS.get(protocol.lower(), int(protocol) if protocol.isdecimal() else -1)
     if not 0 <= number <= 255:
@@ -132,17 +134,18 @@ def _end(text: str) -> tuple[IPv4Address, int | None]:
         raise OperatorError("E7127", f"{text!r} is no ADDRESS:PORT", _HINT) from None
 
 
-def lines(told: "Explanation", lang: str = "en") -> list[str]:
-    """For people."""
+def lines(told: "Explanation", lang: str = "en", places: Places | None = None) -> list[str]:
+    """For people. `places`: where the lines of the reading were written."""
     from understudy.ios.layout import print_translations
 
     said = [f"{told.verdict}: {told.said(lang)}"]
     if told.line is not None:
-        said.append(f"  line {told.line}: {told.text}")
+        where, text = (places or {}).get(told.line, (f"line {told.line}", told.text))
+        said.append(f"  {where}: {text}")
     for hook in told.hooks:
         change = f"{hook.before} -> {hook.after}; " if hook.before != hook.after else ""
-        where = f" [line {hook.line}]" if hook.line is not None else ""
-        said.append(f"  {hook.name:12} {change}{hook.said(lang)}{where}")
+        at = "" if hook.line is None else f" [{(places or {}).get(hook.line, (f'line {hook.line}', ''))[0]}]"
+        said.append(f"  {hook.name:12} {change}{hook.said(lang)}{at}")
     if told.rows:
         said += print_translations(told.rows, "A").splitlines()
     said += [f"  {_CHOSEN[what][lang == 'ko']}" for what in sorted(told.chosen)]
@@ -157,9 +160,12 @@ _CHOSEN = {
 }  # fmt: skip
 
 
-def as_json(told: "Explanation", lang: str = "en") -> dict[str, Any]:
-    """Plain values."""
+def as_json(told: "Explanation", lang: str = "en", places: Places | None = None) -> dict[str, Any]:
+    """Plain values. `line` counts in the canonical form where a node was asked; `where` is the operator's own place."""
     from understudy.ios.rows import plain
+
+    def where(line: int | None) -> str | None:
+        return (places or {}).get(line or 0, (None, ""))[0]
 
     sent, seen = told.sent, told.seen
     return {
@@ -167,6 +173,7 @@ def as_json(told: "Explanation", lang: str = "en") -> dict[str, Any]:
         "reason": told.reason,
         "said": told.said(lang),
         "line": told.line,
+        "where": where(told.line),
         "text": told.text or None,
         "in": _fields(sent),
         "out": _fields(seen) if seen is not None else None,
@@ -176,7 +183,7 @@ def as_json(told: "Explanation", lang: str = "en") -> dict[str, Any]:
         "entries": [plain(row) for row in told.rows],
         "hooks": [
             {"hook": hook.name, "before": hook.before or None, "after": hook.after or None, "line": hook.line,
-             "reason": hook.reason, "said": hook.said(lang)}
+             "where": where(hook.line), "reason": hook.reason, "said": hook.said(lang)}
             for hook in told.hooks
         ],
     }  # fmt: skip

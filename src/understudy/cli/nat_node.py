@@ -1,6 +1,7 @@
 """Asking a node about its NAT: which node, and how. Without an agent, this namespace itself (`--here`)."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -51,18 +52,22 @@ def _taken(reply: dict[str, Any]) -> dict[str, Any]:
     return reply
 
 
-def read_lines(path: Path) -> str:
-    """Raises OperatorError E7106."""
+def read_given(path: Path) -> bytes:
+    """A file, or standard input for `-`; a byte more than may be read at most. Raises OperatorError E7106."""
     from understudy.ios.reader import TEXT_MAX
 
     try:
-        with path.open("rb") as stream:
-            data = stream.read(TEXT_MAX + 1)
+        with sys.stdin.buffer if str(path) == "-" else path.open("rb") as stream:
+            return stream.read(TEXT_MAX + 1)
     except OSError as error:
         raise OperatorError("E7106", f"cannot read {path}: {error.strerror}") from error
-    if len(data) > TEXT_MAX:
-        raise OperatorError("E7101", f"{path}: more than {TEXT_MAX >> 20} MiB", "give the running configuration alone")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return data.decode("latin-1")  # descriptions of former times
+
+
+def read_lines(path: Path) -> str:
+    """Lines that were checked, as text. Raises OperatorError E7101, E7102, E7103 or E7106."""
+    from understudy.ios.encoding import decode_text
+    from understudy.ios.reader import read_bytes
+
+    data = read_given(path)
+    read_bytes(data, str(path))
+    return decode_text(data)

@@ -94,9 +94,11 @@ def statistics(
         from understudy.ios.statistics import read_statistics
 
         read = read_statistics(str(reply["text"]).splitlines())
-        emit_json("understudy.nat.statistics/1", {"node": reply["node"], **read.as_json()})
+        document = {"node": reply["node"], **read.as_json(), "forecasts": reply["forecasts"]}
+        emit_json("understudy.nat.statistics/1", document)
         return
     sys.stdout.write(str(reply["text"]))
+    _forecast(reply["forecasts"])
 
 
 @guarded
@@ -118,9 +120,21 @@ def pool(
         used = {
             "_".join(words[:-2]).lower(): {"assigned": int(words[-2]), "available": int(words[-1])} for words in lines
         }
-        emit_json("understudy.nat.pool/1", {"node": reply["node"], "pool": wanted, **used})
+        document = {"node": reply["node"], "pool": wanted, **used, "forecast": reply["forecasts"].get(wanted)}
+        emit_json("understudy.nat.pool/1", document)
         return
     sys.stdout.write(str(reply["text"]))
+    _forecast(reply["forecasts"])
+
+
+def _forecast(forecasts: dict[str, dict[str, int | None]]) -> None:
+    """Beside the router's own output, which knows no such line: how long a pool lasts at its present rate."""
+    for name, told in forecasts.items():
+        left, free, misses = told["left_s"], told["free"], told["misses"]
+        if not free:
+            sys.stderr.write(f"pool {name}: no address left, {misses} packets found none\n")
+        elif left is not None:
+            sys.stderr.write(f"pool {name}: {free} addresses left, for {left // 60} min at the rate of the last hour\n")
 
 
 @guarded

@@ -58,18 +58,26 @@ def who(
 
 @guarded
 def history(
-    config: Annotated[Path, typer.Argument(help="Lines of Cisco IOS by which flows are seen.")],
+    config: Annotated[
+        Path | None, typer.Argument(help="Lines of Cisco IOS by which flows are seen; those of the node if left out.")
+    ] = None,
     *,
     file: Annotated[Path, typer.Option("--history", help="The history's file; made if it is not there.")] = HISTORY,
     size_mb: Annotated[int, typer.Option(help="How large it may become, in megabytes.", min=1, max=4095)] = 64,
+    node: Annotated[str | None, typer.Option(help="Which node's lines; needed where several answer.")] = None,
+    run_dir: Annotated[Path | None, typer.Option(help="Where the agents' sockets are.")] = None,
 ) -> None:
     """Keep the history of this machine's translations, until it is ended. One process a file."""
     from understudy.agent.nat_history import follow
-    from understudy.cli.nat_node import read_lines
+    from understudy.cli.nat_node import ask_node, read_lines
     from understudy.ios.reader import read_text
 
+    if config is None:
+        lines = str(ask_node({"do": "lines"}, node=node, run_dir=run_dir, config=None, here=False)["config"])
+    else:
+        lines = read_lines(config)
     try:
-        follow(file, read_text(read_lines(config), str(config)).configuration, size_mb << 20)
+        follow(file, read_text(lines, str(config)).configuration, size_mb << 20)
     except KeyboardInterrupt:
         sys.exit(0)
 

@@ -16,6 +16,7 @@
     layout        that table as routers print it (counted: statistics and pools; asking: filters; rows: as plain values)
     explain       what becomes of a packet (hooks: of each hook; lookups, selecting: what they ask)
     history       who had which address when
+    shell         the prompt as a machine (shell_grammar: its commands; shell_guide, shell_help: `?` and the tab key)
 
 Printing and parsing again is identity; printing a parsed text is a fixed point. The reference for people is
 `docs/reference/nat.md`.

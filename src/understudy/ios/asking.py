@@ -15,7 +15,7 @@ from understudy.ios.show import Endpoint
 from understudy.ios.translations import Kind, Translation
 
 PROTOCOLS = ("tcp", "udp", "icmp", "gre", "esp", "ah", "sctp")
-_SHOWN = ("verbose", "inside", "outside", "vrf", "filter", "total", *PROTOCOLS)
+SHOWN = ("verbose", "inside", "outside", "vrf", "filter", "total", *PROTOCOLS)
 _HINT_SHOW = "[verbose] [tcp|udp|icmp|...] [inside [A]] [outside [A]] [vrf V] [filter range A B] [total]"
 _HINT_CLEAR = "* | [tcp|udp] inside IG [PORT] IL [PORT] [outside OL [PORT] OG [PORT]] | outside OL OG | vrf V"
 
@@ -64,7 +64,7 @@ def read_asked(words: Sequence[str]) -> Asked:
     asked = Asked()
     rest = list(words)
     while rest:
-        word = _whole(rest.pop(0), _SHOWN, _HINT_SHOW)
+        word = _whole(rest.pop(0), SHOWN, _HINT_SHOW)
         if word == "verbose":
             asked = replace(asked, verbose=True)
         elif word == "total":

@@ -59,7 +59,7 @@ _VRF = ("vrf <vrf:name>", "match-in-vrf")
 _REDUNDANCY = ("redundancy <redundancy:name>", "mapping-id <mapping_id:id>")
 _STATIC_OPTIONS = (
     *_VRF, "route-map <route_map:name>", "reversible", *_REDUNDANCY, "extendable", "no-alias", "no-payload",
-    "stateless",
+    "stateless", "egress-interface <egress_interface:interface>",
 )  # fmt: skip
 _DYNAMIC_OPTIONS = (
     *_REDUNDANCY, *_VRF, "oer", "overload", "extended", "egress-interface <egress_interface:interface>", "pap",
@@ -137,10 +137,13 @@ SERVICES = (
     "h225", "h323", "all-algs", "dns", "dns tcp", "dns udp", "dns-reset-ttl", "dns-v6", "ftp", "gatekeeper",
     "ipsec-esp enable", "ldap", "list <a:list> esp spi-match", "list <a:list> ike preserve-port",
     "list <a:list> ftp tcp port <b:port>", "fullrange tcp port <b:port>", "fullrange udp port <b:port>",
-    "modify-in-progress drop", "msrpc", "msrpc tcp", "multi-wan-link", "netbios-dgm", "netbios-ns", "netbios-ssn",
+    "modify-in-progress drop", "msrpc", "msrpc tcp", "multi-wan-link", "netbios-dgm", "netbios-ns", "netbios-ns tcp",
+    "netbios-ns udp", "netbios-ssn",
     "pptp", "ras", "rcmd", "rtsp", "rtsp port <b:port>", "sip", "sip tcp port <b:port>", "sip udp port <b:port>",
     "skinny", "skinny tcp port <b:port>", "sunrpc", "sunrpc tcp", "sunrpc udp", "tftp", "enable-sym-port", "mgcp",
-    "nbar", "append-ldap-search-res", "port-randomization",
+    "mgcp tcp port <b:port>", "mgcp udp port <b:port>", "nbar", "append-ldap-search-res", "port-randomization",
+    "allow-h323-even-rtp-ports", "allow-h323-keepalive", "allow-sip-even-rtp-ports", "allow-skinny-even-rtp-ports",
+    "alg tcp dns", "alg udp dns", "allow-multipart",
 )  # fmt: skip
 _DIRECTIVES: tuple[tuple[str, tuple[str, ...]], ...] = (
     *((f"service {service}", ()) for service in SERVICES),
@@ -148,7 +151,10 @@ _DIRECTIVES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("switchover replication http", ("port <b:port>",)),
     ("route vrf <a:name> <net:address> <mask:any-mask> global", ()),
     ("log translations syslog", ("bind-only",)),
-    ("log translations flow-export v9 udp destination <a:address> <b:port>", ("source <s:interface>", "vrf <v:name>")),
+    (
+        "log translations flow-export v9 udp destination <a:address> <b:port>",
+        ("source <s:interface>", "vrf <v:name>", "bind-only"),
+    ),
     ("log translations flow-export v9 udp ipv6-destination <r:rest>", ()),
     ("log translations flow-export v9 <r:rest>", ()),
     ("settings mode cgn", ()),
@@ -216,6 +222,7 @@ NAT = Grammar(
         *_pools("ip nat source", nvi=True),
         *_translation(),
         *(Form(f"ip nat {pattern}", Directive, options, keeps_words=True) for pattern, options in _DIRECTIVES),
+        Form("ip nat settings gatekeeper-size", Partly, (), {"setting": ("settings", "gatekeeper-size")}, only_no=True),
         Form("ip nat name <name:name>", Partly, (), {"named": True}, only_no=True),
     ]
 )  # fmt: skip

@@ -76,11 +76,13 @@ def explain(
     leaving: str | None = None,
     strict: bool = False,
     table: Sequence[Translation] = (),
+    on_pair: bool = False,
 ) -> Explanation:
     """`given`: the allocator's entries, in the order of giving. `leaving`: the interface that routing chooses, where
     the configuration's own routes do not say it. `table`: the flows that there are, of which one may have the port.
+    `on_pair`: what the node says in its own name is never translated, as it is on a router.
     """
-    return _Explainer(reading, shared or {}, given, profile, strict, table).explain(
+    return _Explainer(reading, shared or {}, given, profile, strict, table, on_pair).explain(
         direction, interface, packet, leaving
     )
 
@@ -94,10 +96,12 @@ class _Explainer:
         profile: str,
         strict: bool,
         table: Sequence[Translation],
+        on_pair: bool,
     ) -> None:
         self._reading = reading
         self._look = Look(reading)
         self._shared, self._given, self._strict, self._table = shared, given, strict, table
+        self._on_pair = on_pair
         self._vrf: str | None = None
         self._hooks = Hooks(reading.configuration, shared, given, profile)
 
@@ -115,10 +119,15 @@ class _Explainer:
         passed.append(Hook("routing", way.reason, way.values))
         if before.dropped or way.interface is None:
             return self._end(packet, changed, before, None, passed, None, near)
-        after = hooks.postrouting(packet, changed, way.interface, near, far, vrf, coming)
-        if near and Role.OUTSIDE in way.interface.roles and (limit := self._over_limit(packet, way.interface.name)):
-            after = Step(packet.source, packet.source_port, "limit", limit, dropped=True)
+        if self._on_pair and direction == "local":
+            self._strict = False
+            after = Step(changed.source, changed.source_port, "own-voice", {"address": changed.source})
+        else:
+            after = hooks.postrouting(packet, changed, way.interface, near, far, vrf, coming)
         final = replace(changed, source=after.address, source_port=after.port)
+        counts = near and Role.OUTSIDE in way.interface.roles and (final != packet or bool(after.chosen))
+        if counts and not after.dropped and (limit := self._over_limit(packet, way.interface.name)):
+            after = Step(packet.source, packet.source_port, "limit", limit, dropped=True)
         if self._in_use(packet, final, near):
             after = replace(after, chosen=after.chosen | {"port"})
         passed.append(self._hook("postrouting", "source", packet.source, packet.source_port, after, packet))
@@ -176,16 +185,7 @@ class _Explainer:
         return Hook(name, step.reason, values, before, after, self._line(step))
 
     def _line(self, step: Step) -> int | None:
-        """The line of the rule; where a list or route-map refuses, that of its entry."""
-        said = step.decision
-        if said is not None and not said.permitted:
-            if said.entry is not None and said.access_list is not None:
-                return self._look.entry_line(said.access_list, said.entry)
-            if said.clause is not None and said.route_map is not None:
-                return self._look.clause_line(said.route_map, said.clause)
-        if step.statement is not None:
-            return self._look.line(step.statement)
-        return None
+        return deciding_line(self._look, step)
 
     def _end(
         self,
@@ -247,6 +247,17 @@ class _Explainer:
         back = Half(final.destination, final.source,
                     final.source_port if icmp else final.destination_port, final.source_port)  # fmt: skip
         return Flow(packet.protocol, there, back, Began.INSIDE if near else Began.OUTSIDE, self._vrf)
+
+
+def deciding_line(look: Look, step: Step) -> int | None:
+    """The line of the rule; where a list or route-map refuses, that of its entry."""
+    said = step.decision
+    if said is not None and not said.permitted:
+        if said.entry is not None and said.access_list is not None:
+            return look.entry_line(said.access_list, said.entry)
+        if said.clause is not None and said.route_map is not None:
+            return look.clause_line(said.route_map, said.clause)
+    return look.line(step.statement) if step.statement is not None else None
 
 
 def _belongs(row: Translation, flow: Translation) -> bool:

@@ -68,6 +68,10 @@ REASONS: dict[str, tuple[str, str]] = {
         "it leaves by {interface} ({role}): only what goes from one side to the other is translated",
         "{interface}({role})로 나가므로 변환하지 않습니다: 한쪽에서 다른 쪽으로 가는 것만 변환합니다",
     ),
+    "own-voice": (
+        "{address} speaks for the node itself: on a pair that is never translated",
+        "{address}은(는) 노드 자신이 보내는 것이라 쌍에서는 변환하지 않습니다",
+    ),
     "no-rule": (
         "no rule selects {address}: it leaves untranslated",
         "{address}을(를) 고르는 규칙이 없어 변환 없이 나갑니다",

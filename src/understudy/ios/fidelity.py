@@ -66,6 +66,7 @@ _STATIC: tuple[Row, ...] = (
     (lambda each, _: each.side is Side.INSIDE and each.local_port is None and each.length is None, "static"),
     (_set("route_map"), "static-condition"),
     (_set("stateless"), "stateless"),
+    (_set("egress_interface"), "static-egress"),
     (_set("extendable"), "extendable"),
     (_set("no_alias"), "no-alias"),
     (_set("no_payload"), "no-payload"),
@@ -155,6 +156,8 @@ def _names(statement: Any, pools: Mapping[str, str], profile: Profile, negated: 
             return [special.get(statement, "role")]
         case Entry():
             return ["list", *_entry(statement)]
+        case ("evaluate", *_):
+            return ["list-dynamic"]
         case ("set", *_):
             return ["route-map-set"]
         case ("route-map", *_) | ("match", "interface", *_):

@@ -69,9 +69,12 @@ class Grammar:
     def __init__(self, forms: Sequence[Form]) -> None:
         self.forms = tuple(forms)
         self._root = _Node()
+        self._writers: dict[Callable[..., Any], list[Form]] = {}
         for form in self.forms:
             for pattern in _expanded(form.pattern):
                 self._plant(form, pattern)
+            if not form.only_no:
+                self._writers.setdefault(form.make, []).append(form)
 
     def _plant(self, form: Form, pattern: str) -> None:
         node = self._root
@@ -89,6 +92,11 @@ class Grammar:
         for option in form.options:
             pieces = _pieces(option.removeprefix("~"))
             node.options[str(pieces[0][1])] = pieces
+
+    @property
+    def root(self) -> _Node:
+        """Where every line begins: for whoever says what may follow (`ios.shell_help`)."""
+        return self._root
 
     def match(self, words: Sequence[str], *, negated: bool = False) -> Match:
         """Read a whole line. Raises Unfit at the first word that fits nowhere."""
@@ -165,10 +173,16 @@ class Grammar:
 
     def write(self, value: Any, *, apart: frozenset[str] = frozenset()) -> str:
         """The canonical line of a value that one of the forms makes. Fields in `apart` are said elsewhere."""
-        for form in self.forms:
-            if not form.only_no and form.make is type(value) and (line := _written(form, value, apart)) is not None:
+        made: Any = type(value)
+        held = frozenset(name for name, default in _defaults(made) if getattr(value, name) != default) - apart
+        for form in self._writers.get(made, ()):
+            if (line := _written(form, value, held)) is not None:
                 return line
         raise AssertionError(f"no form writes {value!r}")
+
+
+_SELDOM = frozenset(("portmap", "piggyback-support", "sip-sbc"))
+"""Words of few releases: elsewhere `po` is `pool`."""
 
 
 def resolve(keywords: Mapping[str, Any], words: Sequence[str], at: int) -> str | None:
@@ -177,6 +191,8 @@ def resolve(keywords: Mapping[str, Any], words: Sequence[str], at: int) -> str |
     if word in keywords:
         return word
     fits = [keyword for keyword in keywords if keyword.startswith(word)]
+    if len(fits) > 1:
+        fits = [keyword for keyword in fits if keyword not in _SELDOM] or fits
     if len(fits) > 1:
         raise Unfit(at, f"{words[at]!r} may be {', '.join(sorted(fits))}", AMBIGUOUS.format(" ".join(words[: at + 1])))
     return fits[0] if fits else None
@@ -221,16 +237,14 @@ def _pieces(pattern: str) -> list[tuple[str, str | Slot]]:
     return found
 
 
-def _written(form: Form, value: Any, apart: frozenset[str]) -> str | None:
-    """The line of this form, or None where it cannot say all that the value holds."""
+def _written(form: Form, value: Any, held: frozenset[str]) -> str | None:
+    """The line of this form, or None where it cannot say all that the value holds: fields in `held`."""
     if any(getattr(value, name) != fixed for name, fixed in form.fixed.items()):
         return None
-    made: Any = type(value)
-    held = {name for name, default in _defaults(made) if getattr(value, name) != default}
-    held -= form.fixed.keys() | apart
+    left = set(held - form.fixed.keys())
     line: list[str] = []
     for optional, pieces in _parts(form.pattern):
-        if optional and not any(name in held for name, piece in pieces if isinstance(piece, Slot)):
+        if optional and not any(name in left for name, piece in pieces if isinstance(piece, Slot)):
             continue
         for name, piece in pieces:
             if isinstance(piece, str):
@@ -240,14 +254,14 @@ def _written(form: Form, value: Any, apart: frozenset[str]) -> str | None:
             if content is None and not piece.optional:
                 return None
             line.append(piece.write(content) if content is not None else "")
-            held.discard(name)
-    for option in form.options:
+            left.discard(name)
+    for option in form.options if left else ():
         pieces = _pieces(option)
         name = pieces[-1][0]
-        if option[0] != "~" and name in held:
+        if option[0] != "~" and name in left:
             line += [p if isinstance(p, str) else p.write(getattr(value, name)) for _, p in pieces]
-            held.discard(name)
-    return " ".join(filter(None, line)) if not held else None
+            left.discard(name)
+    return " ".join(filter(None, line)) if not left else None
 
 
 @cache

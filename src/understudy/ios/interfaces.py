@@ -83,16 +83,18 @@ def is_role(state: State, command: Command, said: Words) -> bool:
         return False
     if not any(each.startswith(said[2].lower()) for each in Role):
         return False
-    return state.mode is in_interface or command.prompt is Prompt.INTERFACE
+    # Indented, it stood under an interface that is not in the text: `show running-config | include nat`.
+    return state.mode is in_interface or command.prompt is Prompt.INTERFACE or command.indent > 0
 
 
 def read_role(state: State, command: Command, said: Words, negated: bool, line: Line) -> None:
     """`ip nat inside` and the like. Raises Unfit."""
     role: Role = commands.INTERFACE.match(said).build()
     line.kind, line.why, line.statement, line.negated = Kind.NAT, "", role, negated
-    if not state.interfaces:
+    here = state.interfaces if state.mode is in_interface or command.prompt is Prompt.INTERFACE else ()
+    if not here:
         line.note = Note("role-nowhere")
-    for name in state.interfaces:
+    for name in here:
         interface = state.running.interface(name)
         lost = [each for each in interface.roles if each not in with_role(interface, role, negated=False).roles]
         if lost and not negated:

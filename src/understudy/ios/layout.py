@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from understudy.errors import OperatorError
-from understudy.ios.show import Endpoint
+from understudy.ios.show import SPI_PROTOCOLS, Endpoint
 from understudy.ios.translations import Kind, Translation
 
 LAYOUTS = ("A", "C")
@@ -54,7 +54,8 @@ def print_translations(
 def words_of(row: Translation) -> tuple[str, ...]:
     """A row's five fields."""
     ends = (row.inside_global, row.inside_local, row.outside_local, row.outside_global)
-    return (row.protocol or "---", *map(_end, ends))
+    hexadecimal = row.protocol in SPI_PROTOCOLS
+    return (row.protocol or "---", *(_end(end, hexadecimal) for end in ends))
 
 
 def print_total(total: int) -> str:
@@ -79,10 +80,12 @@ def _whose(row: Translation, *, ported: bool) -> tuple[object, ...]:
     return (row.vrf, *(end.address if end is not None else "" for end in ends))
 
 
-def _end(end: Endpoint | None) -> str:
+def _end(end: Endpoint | None, hexadecimal: bool) -> str:
     if end is None:
         return "---"
-    return end.address if end.port is None else f"{end.address}:{end.port}"
+    if end.port is None:
+        return end.address
+    return f"{end.address}:{end.port:X}" if hexadecimal else f"{end.address}:{end.port}"
 
 
 def _classic(row: Translation, number: int, used: int) -> Iterator[str]:

@@ -1,11 +1,8 @@
 """Access lists, numbered and named, and object-groups."""
 
-from dataclasses import replace
-
 from understudy.ios import commands, slots
 from understudy.ios.lines import Line, State, Words
-from understudy.ios.model import ObjectGroup
-from understudy.ios.running import Running, RunningList
+from understudy.ios.running import Running, RunningGroup, RunningList
 from understudy.ios.slots import Unfit, is_placeholder
 from understudy.ios.words import Command
 
@@ -87,6 +84,9 @@ def _enter_entry(
     if at < len(said) and len(said[at]) >= 3 and "remark".startswith(said[at].lower()):
         held.remarks.append(" ".join(command.after(at + 1).split()))
         return
+    if at < len(said) and said[at].lower() == "evaluate":
+        line.statement = ("evaluate", *said[at + 1 :])
+        return  # the mirror of a `reflect` entry: it makes no entry of NAT
     grammar = commands.EXTENDED if held.extended else commands.STANDARD
     try:
         entry = grammar.match(said[at:]).build(sequence=0)
@@ -117,7 +117,7 @@ def open_group(state: State, command: Command, said: Words, negated: bool, line:
     if negated:
         state.running.groups.pop(name, None)
         return
-    state.running.groups.setdefault(name, ObjectGroup(said[1].lower(), name))
+    state.running.groups.setdefault(name, RunningGroup(said[1].lower(), name))
     state.subject, state.mode = name, _in_group
 
 
@@ -132,8 +132,9 @@ def _in_group(state: State, command: Command, said: Words, negated: bool, line: 
     if len(group.lines) >= GROUP_MAX:
         raise Unfit(0, f"a group may have {GROUP_MAX} lines", "")
     text = " ".join(said)
-    others = tuple(each for each in group.lines if each != text)
-    state.running.groups[group.name] = replace(group, lines=others if negated else (*others, text))
+    group.lines.pop(text, None)
+    if not negated:
+        group.lines[text] = None
 
 
 def _extended(name: str) -> bool | None:

@@ -170,9 +170,10 @@ def _statics(look: Look) -> Iterator[Mistake]:
     for static in look.configuration.statics:
         line = look.line(static)
         if static.side is Side.INSIDE and static.route_map is None and static.length is None:
+            host = as_host(static.local)
             for vrf, access_list, entry in denials if compared < PAIRS_MAX else ():
                 compared += 1
-                if vrf == static.vrf and covers(entry.source, as_host(static.local)):
+                if vrf == static.vrf and covers(entry.source, host):
                     where = look.entry_line(access_list.name, entry)
                     values = {"list": access_list.name, "address": static.local, "line": where}
                     yield Mistake("static-unexempted", line, values)

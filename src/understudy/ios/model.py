@@ -73,6 +73,7 @@ class Static:
     no_alias: bool = False
     no_payload: bool = False
     stateless: bool = False
+    egress_interface: str | None = None
     add_route: bool = False
 
 

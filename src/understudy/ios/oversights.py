@@ -21,6 +21,8 @@ def find_oversights(look: Look) -> Iterator[Oversight]:
     yield from _global_sources(look)
     yield from _uncovered(look)
     yield from _map_order(look)
+    yield from _exits(look)
+    yield from _routed_inside(look)
 
 
 def _permitted(look: Look) -> Iterator[tuple[Dynamic, str, Entry]]:
@@ -114,6 +116,39 @@ def _map_order(look: Look) -> Iterator[Oversight]:
             if unlike and not _told_apart(look, earlier, later) and _both_take(look, earlier, later):
                 values = {"route_map": later.route_map, "other": earlier.route_map, "line": look.line(earlier)}
                 yield "route-map-order", look.line(later), values
+                break
+
+
+_ENDED = "clear ip nat tr"
+"""What an applet does when a line fails."""
+
+
+def _exits(look: Look) -> Iterator[Oversight]:
+    """Hosts leave by one interface or another: flows keep the address of the one by which they began."""
+    if any(_ENDED in line.text.lower() for line in look.reading.lines):
+        return
+    rules = [
+        each
+        for each in look.configuration.dynamics
+        if each.side is Side.INSIDE and each.interface is not None and each.route_map in (None, *look.maps)
+    ]
+    for position, later in enumerate(rules[:64]):
+        for earlier in rules[:position]:
+            other = later.interface != earlier.interface and later.vrf == earlier.vrf
+            if other and _both_take(look, earlier, later):
+                values = {"interface": later.interface, "other": earlier.interface, "line": look.line(earlier)}
+                yield "stale-exit", look.line(later), values
+                break
+
+
+def _routed_inside(look: Look) -> Iterator[Oversight]:
+    """IOS routes before it translates: a packet for an outside local address of an inside network never leaves."""
+    inside = [(i.network, each.name) for each in _with(look, Role.INSIDE) for i in each.addresses]
+    statics = [each for each in look.configuration.statics if each.side is Side.OUTSIDE and not each.add_route]
+    for static in islice(statics, COMPARED_MAX // (len(inside) + 1)):
+        for network, name in inside:
+            if static.local in network:
+                yield "routed-inside", look.line(static), {"address": static.local, "interface": name}
                 break
 
 

@@ -11,6 +11,7 @@ import re
 
 from understudy.errors import OperatorError
 from understudy.ios import slots, words
+from understudy.ios.encoding import read_as_text
 from understudy.ios.entering import enter_nat
 from understudy.ios.foreign import vendor_of
 from understudy.ios.interfaces import in_interface, open_interface
@@ -32,18 +33,7 @@ def read_bytes(data: bytes, where: str = "text") -> Reading:
     """Read a file's bytes. Raises OperatorError E7101 (too big), E7102 (no text) or E7103 (nothing of IOS in it)."""
     if len(data) > TEXT_MAX:
         raise OperatorError("E7101", f"{where}: more than {TEXT_MAX >> 20} MiB", "give the running configuration alone")
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        text = data.decode("utf-16", errors="replace")
-    else:
-        try:
-            text = data.decode("utf-8-sig")
-        except UnicodeDecodeError:
-            text = data.decode("latin-1")  # descriptions of former times
-    strange = re.search("[\0\x01\x02\ufffd]", text)
-    if strange is not None:
-        line = text.count("\n", 0, strange.start()) + 1
-        hint = "expected lines of Cisco IOS, such as `ip nat inside source ...`"
-        raise OperatorError("E7102", f"{where}: line {line} is not text", hint)
+    text = read_as_text(data, where, "lines of Cisco IOS, such as `ip nat inside source ...`")
     return read_text(text, where)
 
 
@@ -61,6 +51,14 @@ def read_text(text: str, where: str = "text") -> Reading:
             "expected lines such as `interface ...`, `ip nat inside` or `ip nat inside source ...`",
         )
     return reading
+
+
+def enter_line(state: State, number: int, text: str) -> Line:
+    """One line more, as typed at a prompt, after those that made `state`."""
+    line = Line(number, text.rstrip())
+    reader = _Reader([])
+    reader.take(state, words.read_line(number, text), line)
+    return line
 
 
 _KNOWN = re.compile(
@@ -114,6 +112,11 @@ class _Reader:
         self._diff = words.is_diff(lines)
         self._state = State()
 
+    def take(self, state: State, command: Command, line: Line) -> None:
+        """Go on from another reading's state with one line."""
+        self._state = state
+        self._one(command, line)
+
     def read(self) -> Reading:
         found: list[Line] = []
         banner_end = 0
@@ -131,16 +134,21 @@ class _Reader:
             command = words.read_line(number, raw, diff=self._diff)
             if command.words[:1] and command.words[0].lower() == "banner":
                 banner_end = self._banner_end(number, command)
+                self._state.mode = None
+                line.why = "banner"
+                continue
             self._one(command, line)
         self._settle(found)
         return Reading(self._state.running.frozen(), tuple(found), self._state.running)
 
     def _banner_end(self, number: int, command: Command) -> int:
         """The last line of a banner; its own line where no end is in sight."""
-        if len(command.words) < 3:
+        # The mark may be what a comment begins with elsewhere.
+        said = command.text.split(None, 2)
+        if len(said) < 3:
             return number
-        mark = command.words[2][:2] if command.words[2].startswith("^") else command.words[2][:1]
-        if mark in command.after(2)[len(mark) :]:
+        mark = said[2][:2] if said[2].startswith("^") else said[2][:1]
+        if mark in said[2][len(mark) :]:
             return number
         for offset in range(number, min(number + _BANNER_MAX, len(self._lines))):
             if mark in self._lines[offset]:

@@ -92,6 +92,19 @@ class RunningList:
 
 
 @dataclass(slots=True)
+class RunningGroup:
+    """An object-group that grows."""
+
+    kind: str
+    name: str
+    lines: dict[str, None] = field(default_factory=dict)
+
+    def frozen(self) -> ObjectGroup:
+        """The group as a value."""
+        return ObjectGroup(self.kind, self.name, tuple(self.lines))
+
+
+@dataclass(slots=True)
 class Running:
     """The running configuration of NAT. Keys say what cannot be there twice."""
 
@@ -105,7 +118,7 @@ class Running:
     limits: dict[tuple[str, str | None], MaxEntries] = field(default_factory=dict)
     directives: dict[tuple[str, ...], Directive] = field(default_factory=dict)
     lists: dict[str, RunningList] = field(default_factory=dict)
-    groups: dict[str, ObjectGroup] = field(default_factory=dict)
+    groups: dict[str, RunningGroup] = field(default_factory=dict)
     route_maps: dict[str, dict[int, Clause]] = field(default_factory=dict)
     routes: dict[Route, None] = field(default_factory=dict)
     selectors: dict[str, None] = field(default_factory=dict)
@@ -144,6 +157,8 @@ class Running:
             self.directives[directive.words] = replace(directive, negated=True)
             self.lines[Directive, directive.words] = line
             return None
+        if directive.words[0] == "settings":
+            return None  # several are on where nothing is said
         return None if held is not None else Note("nothing-to-remove")
 
     def remove_partly(self, named: Mapping[str, Any]) -> Note | None:
@@ -157,6 +172,11 @@ class Running:
             gone = self.port_timeouts.pop((named["protocol"], named["port"]), None)
         elif "scope" in named:
             gone = self.limits.pop((named["scope"], named.get("of")), None)
+        elif "setting" in named:
+            beginning = named["setting"]
+            for words in [each for each in self.directives if each[: len(beginning)] == beginning]:
+                del self.directives[words]
+            return None
         elif "named" in named:
             return self._remove_all(("name", named["name"]))
         else:
@@ -208,7 +228,7 @@ class Running:
             limits=tuple(self.limits.values()),
             directives=tuple(self.directives.values()),
             access_lists=tuple(each.frozen() for name, each in self.lists.items() if name in lists),
-            object_groups=tuple(each for name, each in self.groups.items() if name in groups),
+            object_groups=tuple(each.frozen() for name, each in self.groups.items() if name in groups),
             route_maps=tuple(
                 RouteMap(name, tuple(clauses[sequence] for sequence in sorted(clauses)))
                 for name, clauses in self.route_maps.items()

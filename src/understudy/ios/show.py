@@ -10,9 +10,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from understudy.errors import OperatorError
+from understudy.ios.encoding import read_as_text
+from understudy.ios.foreign import vendor_of
+from understudy.ios.outputs import Other, lines_of, pairs_of, read_other
 from understudy.ios.statistics import Statistics, looks_like_statistics, read_statistics
-from understudy.ios.words import is_prompt
+from understudy.ios.words import is_prompt, read_line
 
+_EXPECTED = "the output of `show ip nat translations`, `show ip nat statistics` or the like"
+LINES_MAX = 500_000
 SIZE_MAX = 32 * 1024 * 1024
 LAYOUTS = {
     (4, 23, 42, 61): "A",
@@ -52,29 +57,22 @@ class Translations:
     unread: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Other:
-    """Any other output: its pairs line by line, under the heading above them."""
-
-    title: str
-    pairs: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
-    """(heading, pairs)."""
-    rows: tuple[tuple[str, ...], ...] = ()
-    """Lines of tables, cut into cells."""
-
-
 Shown = Translations | Statistics | Other
 
 _HEADER = re.compile(r"\s*Pro\s+(?:Inside|Source) global\s", re.IGNORECASE)
 _ROW = re.compile(r"\s*(---|--|[a-z][a-z0-9]{1,9}|\d{1,3})\s+(\S+)\s+(\S+)\s+(\S+)\s+(\S+)\s*", re.IGNORECASE)
-_FIELD = re.compile(r"---?|([0-9a-fA-F.]+)(?::(\d{1,10}))?|([0-9.]+)", re.ASCII)
-_TOTAL = re.compile(r"\s*Total number of translations:\s*(\d+)\s*", re.IGNORECASE)
+_FIELD = re.compile(r"---?|([0-9.]*[0-9]\.[0-9.]*(?:/\d{1,2})?)(?::([0-9a-fA-F]{1,10}))?", re.ASCII)
+SPI_PROTOCOLS = frozenset(("esp", "ah"))
+"""Protocols whose number beside an address is a security parameter index, in hexadecimal."""
+_TOTAL = re.compile(r"\s*Total number of translations:\s*(\d{1,18})\s*", re.IGNORECASE)
 _KEYS = (
     "create", "use_count", "use", "timeout", "left", "Map-Id(In)", "Map-Id(Out)", "Mac-Address", "Input-IDB",
     "Output-IDB", "entry-id", "RuleID", "WLAN-Flags", "Flags", "ALG Application Type", "In_pkts", "In_bytes",
     "Out_pkts", "Out_bytes", "Group_id", "vrf", "Format(H:M:S) Time-left", "lc_entries", "VRF", "Mapping-id",
 )  # fmt: skip
 _KEY = re.compile(r"(?<![\w-])(" + "|".join(re.escape(key) for key in _KEYS) + r")(?:\s*:\s*|\s+(?=\S))", re.IGNORECASE)
+# Later releases say more than is known here: `use_count:1, name: 0x1`.
+_MORE = re.compile(r",\s+([A-Za-z][\w ()-]{0,60}\s?:.*)")
 _NAMES = {key.lower(): key for key in _KEYS}
 
 
@@ -82,17 +80,38 @@ def read_show(data: bytes, where: str = "text") -> Shown:
     """Read an output. Raises OperatorError E7101 (too big) or E7104 (no output of `show ip nat`)."""
     if len(data) > SIZE_MAX:
         raise OperatorError("E7101", f"{where}: more than {SIZE_MAX >> 20} MiB", "one output at a time")
-    text = data.decode("utf-8-sig", errors="replace")
-    lines = [line.rstrip() for line in re.split(r"\r?\n|\r", text)]
+    text = read_as_text(data, where, _EXPECTED)
+    lines = lines_of(text)
+    if len(lines) > LINES_MAX:
+        raise OperatorError("E7101", f"{where}: more than {LINES_MAX} lines", "one output at a time")
     if any(_HEADER.match(line) for line in lines) or any(_row(line) for line in lines[:200]):
         return _translations(lines)
     if looks_like_statistics(lines):
         return read_statistics(lines)
-    other = _other(lines)
-    if not (other.pairs or other.rows) or _CONFIGURATION.search(text):
-        hint = "expected `show ip nat translations`, `show ip nat statistics` or the like"
-        raise OperatorError("E7104", f"{where}: not an output of `show ip nat`", hint)
+    other = read_other(lines)
+    if not (other.pairs or other.rows) and any(map(_asks_for_translations, lines)):
+        return Translations((), None)
+    wrong = _no_output(lines)
+    if not (other.pairs or other.rows) or wrong is not None:
+        number, line = wrong or next(((n, each) for n, each in enumerate(lines, 1) if each.strip()), (1, ""))
+        at = f"; line {number}: {line.strip()[:60]!r}" if line else ", it is empty"
+        raise OperatorError("E7104", f"{where}: not an output of `show ip nat`{at}", f"expected {_EXPECTED}")
     return other
+
+
+def _no_output(lines: list[str]) -> tuple[int, str] | None:
+    """The first line that only a configuration has, of IOS or of somebody else."""
+    for number, line in enumerate(lines, 1):
+        if _CONFIGURATION.match(line) or (not line[:1].isspace() and vendor_of(line) is not None):
+            return number, line
+    return None
+
+
+def _asks_for_translations(line: str) -> bool:
+    """The command of a session; with nothing behind it, the table was empty."""
+    words = [word.lower() for word in read_line(0, line).words]
+    wanted = ("show", "ip", "nat", "translations")
+    return len(words) >= 4 and all(len(w) > 1 and each.startswith(w) for w, each in zip(words, wanted, strict=False))
 
 
 def _row(line: str) -> tuple[str | None, list[Endpoint | None]] | None:
@@ -101,12 +120,12 @@ def _row(line: str) -> tuple[str | None, list[Endpoint | None]] | None:
         return None
     protocol, *fields = found.groups()
     ends: list[Endpoint | None] = []
+    base = 16 if protocol.lower() in SPI_PROTOCOLS else 10
     for text in fields:
         matched = _FIELD.fullmatch(text)
-        if matched is None or (matched[1] is not None and "." not in matched[1]):
+        if matched is None or (base == 10 and matched[2] and not matched[2].isdecimal()):
             return None
-        port = int(matched[2]) if matched[2] else None
-        ends.append(None if matched[1] is None and matched[3] is None else Endpoint(matched[1] or matched[3], port))
+        ends.append(Endpoint(matched[1], int(matched[2], base) if matched[2] else None) if matched[1] else None)
     if not any(ends):
         return None
     return (None if protocol.startswith("--") else protocol.lower()), ends
@@ -154,69 +173,24 @@ def _read_details(line: str, details: list[tuple[str, str]]) -> bool:
     """Pairs of a verbose line; what stands before the first one belongs to the pair above (`flags:`)."""
     found = list(_KEY.finditer(line))
     before = line[: found[0].start()].strip(" ,") if found else line.strip(" ,")
-    if before:
+    if before and (unknown := pairs_of(before) if ":" in before else ()):
+        details += unknown
+    elif before:
         if not details or details[-1][1]:
             return False
         details[-1] = (details[-1][0], before)
     for number, key in enumerate(found):
         end = found[number + 1].start() if number + 1 < len(found) else len(line)
-        details.append((_NAMES[key[1].lower()], line[key.end() : end].strip(" ,")))
-    return bool(found) or bool(before)
+        text = line[key.end() : end].strip(" ,")
+        more = _MORE.search(text)
+        details.append((_NAMES[key[1].lower()], text[: more.start()] if more else text))
+        details += pairs_of(more[1]) if more else ()
+    return True
 
 
-_PAIR = re.compile(r"([A-Za-z][\w /().-]{0,60}?) ?:[ \t]*(.{0,200}?)(?=,\s|\s{2,}[A-Za-z]|$)")
-_LINE_MAX = 1024
-_CONFIGURATION = re.compile(r"^[ +]*(?:no )?ip nat (?:inside|outside|pool) |^interface [A-Za-z-]+ ?\d", re.MULTILINE)
-
-
-def _other(lines: list[str]) -> Other:
-    title = heading = ""
-    pairs: list[tuple[str, tuple[tuple[str, str], ...]]] = []
-    rows: list[tuple[str, ...]] = []
-    for line in lines:
-        text = line.strip()
-        if not text or is_prompt(line) or not text.strip("-=+|*# "):
-            continue
-        found = _pairs(text)
-        if found:
-            pairs.append((heading, _under_first(found)))
-        elif (row := _columns(text, len(rows[0]) if rows else 0)) is not None:
-            rows.append(row)
-        else:
-            title, heading = title or text, text
-    return Other(title, tuple(pairs), tuple(rows))
-
-
-def _columns(text: str, wanted: int) -> tuple[str, ...] | None:
-    """The cells of a table's line; None for a heading. `wanted` is the number of columns of the table's first line."""
-    if "|" in text:
-        return tuple(cell.strip() for cell in text.strip("| ").split("|"))
-    said = tuple(text.split())
-    if len(said) == wanted:
-        return said
-    cells = tuple(re.split(r"\s{2,}", text))
-    if len(cells) > 1:
-        return cells
-    return said if len(said) > 3 and re.search(r"\d", text) else None
-
-
-def _pairs(text: str) -> tuple[tuple[str, str], ...]:
-    if len(text) > _LINE_MAX or ":" not in text:
-        return ()
-    return tuple((name.strip(), value.strip(" ,")) for name, value in _PAIR.findall(text))
-
-
-def _under_first(found: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
-    """`pool add: 1, del: 0` counts deletions of pools too: later names take the first one's subject."""
-    first = found[0][0].split()
-    if (
-        len(found) < 2
-        or len(first) < 2
-        or first[-1] not in ("add", "set", "notify", "request", "req", "enable", "query", "est")
-    ):
-        return found
-    subject = " ".join(first[:-1])
-    return (found[0], *((f"{subject} {name}", value) for name, value in found[1:]))
+_CONFIGURATION = re.compile(
+    r"[ +]*(?:no )?ip nat (?:inside|outside|pool) |interface [A-Za-z-]+ ?\d\S*\s*$|[{}]|<[?!a-zA-Z]|.*[{;]$"
+)
 
 
 def as_json(shown: Shown) -> dict[str, Any]:
@@ -229,6 +203,7 @@ def as_json(shown: Shown) -> dict[str, Any]:
             "title": shown.title,
             "fields": [{"under": heading, **dict(pairs)} for heading, pairs in shown.pairs],
             "rows": [list(row) for row in shown.rows],
+            "notes": list(shown.notes),
             "unread": [],
         }
     return {

@@ -188,7 +188,7 @@ def _read_interface(words: Sequence[str], at: int) -> tuple[str, int]:
         follows = words[at + 1] if at + 1 < len(words) else ""
         if kind and names.NUMBER.fullmatch(follows):  # `GigabitEthernet 0/1`
             return f"{kind}{follows}", at + 2
-        if kind and len(word) > 1 and kind.lower() == word.lower():
+        if kind and (kind.lower() == word.lower() or _is_cut(word, kind)):
             raise Unfit(at + 1, f"expected the number of the {kind} interface", INCOMPLETE)
     if any(part in _UNKNOWN for part in word.lower().split("/")[1:]):  # g0/x
         raise Unfit(at, f"{word!r} stands for a value: put {expected} there", placeholder=True)
@@ -196,6 +196,16 @@ def _read_interface(words: Sequence[str], at: int) -> tuple[str, int]:
     if name is None:
         raise wrong(words, at, expected)
     return name, at + 1
+
+
+_CUT_MIN = 5
+_ALSO_NAMES = frozenset(("Management", "MgmtEth", "Overlay"))
+"""Of which a beginning may be the name of a network."""
+
+
+def _is_cut(word: str, kind: str) -> bool:
+    """`GigabitEth` at the end of half a file: a type without its number."""
+    return len(word) >= _CUT_MIN and kind not in _ALSO_NAMES and kind.lower().startswith(word.lower())
 
 
 def read_port(words: Sequence[str], at: int) -> tuple[int, int]:

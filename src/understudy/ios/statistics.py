@@ -4,6 +4,7 @@ import re
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from understudy.ios.outputs import named
 from understudy.ios.words import is_prompt
 
 
@@ -19,6 +20,9 @@ class Mapping:
     pool: str | None
     interface: str | None
     refcount: int
+    vrf: str | None = None
+    words: list[str] = field(default_factory=list)
+    """Whatever else the line says: `overload`, `match-in-vrf` ..."""
 
 
 @dataclass(slots=True)
@@ -43,6 +47,10 @@ class Statistics:
     peak_ago: str | None = None
     outside: list[str] = field(default_factory=list)
     inside: list[str] = field(default_factory=list)
+    enabled: list[str] = field(default_factory=list)
+    """Of NVI, which has no sides."""
+    settings: dict[str, str] = field(default_factory=dict)
+    """What is no number."""
     mappings: list[Mapping] = field(default_factory=list)
     pools: list[PoolUse] = field(default_factory=list)
     unread: list[str] = field(default_factory=list)
@@ -54,15 +62,16 @@ class Statistics:
 
 _TOTAL = re.compile(r"Total(?: active)? translations:\s*(\d+)\s*\((\d+) static,\s*(\d+) dynamic[;,]\s*(\d+) extended\)")
 _PEAK = re.compile(r"Peak translations:\s*(\d+)(?:, occurred (\S+) ago)?")
-_SIDES = re.compile(r"(Outside|Inside) interfaces:\s*(.*)")
+_SIDES = re.compile(r"(Outside|Inside|NAT Enabled) interfaces:\s*(.*)", re.IGNORECASE)
 _SECTION = re.compile(r"-- (Inside Source|Inside Destination|Outside Source|.+)")
 _MAPPING = re.compile(
-    r"(?:\[Id:\s*(\d+)\]\s*)?(?:access-list (\S+)|route-map (\S+)) (?:pool (\S+)|interface (\S+)) refcount (\d+)"
+    r"(?:\[Id:\s*(\d+)\]\s*)?((?:access-list|route-map|static|list) .+ refcount \d+\b.*)", re.IGNORECASE
 )
+_SETTING = re.compile(r"(Reserved port setting|Logging|Gatekeeper) (.{1,80})")
 _POOL = re.compile(r"pool (\S+?):\s*(?:id (\d+),\s*)?netmask (\S+)")
 _SEGMENT = re.compile(r"start (\S+) end (\S+)")
 _USE = re.compile(r"type (\S+), total addresses (\d+), allocated (\d+) \((\d+)%\), misses (\d+)")
-_MAX_ENTRY = re.compile(r"([\w /-]+?):\s*max allowed (\d+), used (\d+), missed (\d+)")
+_MAX_ENTRY = re.compile(r"([\w ./-]+?):\s*max allowed (\d+), used (\d+), missed (\d+)")
 _CHAIN = re.compile(r"longest chain in pool: (\S+)'s addr-hash: (\d+), average len (\d+),\s*chains (\d+)/(\d+)")
 _PAIR = re.compile(r"([A-Za-z][\w '()-]{0,60}?):\s*(\d{1,20})")
 _LINE_MAX = 1024
@@ -91,15 +100,13 @@ def read_statistics(lines: list[str]) -> Statistics:
         elif match := _PEAK.match(text):
             found.numbers["peak"], found.peak_ago = int(match[1]), match[2]
         elif match := _SIDES.match(text):
-            side = found.outside if match[1] == "Outside" else found.inside
+            side = {"outside": found.outside, "inside": found.inside}.get(match[1].lower(), found.enabled)
             side += _interfaces(match[2])
             continue
         elif match := _SECTION.fullmatch(text):
             section = match[1]
         elif match := _MAPPING.match(text):
-            number, access_list, route_map, pool, interface, refcount = match.groups()
-            identity = int(number) if number else None
-            found.mappings.append(Mapping(section, identity, access_list, route_map, pool, interface, int(refcount)))
+            found.mappings.append(_mapping(section, match[1], match[2].split()))
         elif match := _POOL.match(text):
             found.pools.append(PoolUse(match[1], match[3], int(match[2]) if match[2] else None))
         elif (match := _SEGMENT.match(text)) and found.pools:
@@ -113,8 +120,10 @@ def read_statistics(lines: list[str]) -> Statistics:
                 found.numbers[f"{_key(match[1])}_{name}"] = int(value)
         elif match := _CHAIN.match(text):
             found.numbers["longest_chain"] = int(match[2])
-        elif text.rstrip(":").lower() in _HEADS:
+        elif text.rstrip(":").lower() in _HEADS or not text.strip("-=+* "):
             pass
+        elif match := _SETTING.fullmatch(text):
+            found.settings[_key(match[1])] = match[2]
         elif side is not None and ":" not in text and (more := _interfaces(text)):
             side += more
             continue
@@ -126,16 +135,41 @@ def read_statistics(lines: list[str]) -> Statistics:
     return found
 
 
+_NAMED = ("access-list", "route-map", "pool", "interface", "vrf", "refcount")
+
+
+def _mapping(section: str, number: str | None, words: list[str]) -> Mapping:
+    """Words in pairs, in any order; what is not known to have a value is kept as it is."""
+    said: dict[str, str] = {}
+    alone: list[str] = []
+    rest = iter(words)
+    for word in rest:
+        name = "access-list" if word.lower() == "list" else word.lower()
+        if name in _NAMED:
+            said[name] = next(rest, "")
+        else:
+            alone.append(word)
+    refcount = said.get("refcount", "").rstrip(",")
+    return Mapping(
+        section, int(number) if number else None, said.get("access-list"), said.get("route-map"), said.get("pool"),
+        said.get("interface"), int(refcount) if refcount.isdecimal() else 0, said.get("vrf"), alone,
+    )  # fmt: skip
+
+
 def _interfaces(text: str) -> list[str]:
     names = [name.strip() for name in text.split(",") if name.strip()]
     return names if all(re.fullmatch(r"[A-Za-z][\w./:-]*( ?\d[\d/.:]*)?", name) for name in names) else []
 
 
+_NUMBER = re.compile(r"0x[0-9a-fA-F]{1,16}|[0-9]{1,20}")
+
+
 def _counters(text: str, numbers: dict[str, int]) -> bool:
-    pairs = _PAIR.findall(text) if len(text) <= _LINE_MAX else []
-    for name, value in pairs:
-        numbers[_key(name)] = int(value)
-    return bool(pairs)
+    pairs = _PAIR.findall(text) or named(re.sub(r"\s+", " ", text))
+    counted = [(name, value) for name, value in pairs if _NUMBER.fullmatch(value)]
+    for name, value in counted:
+        numbers[_key(name)] = int(value, 16 if value.startswith("0x") else 10)
+    return bool(counted)
 
 
 def _key(name: str) -> str:

@@ -108,6 +108,18 @@ WARNINGS: dict[str, tuple[str, str]] = {
         "no rule takes {network} of {interface}: its private addresses leave untranslated",
         "{interface}의 {network}을(를) 변환하는 규칙이 없어 사설 주소가 그대로 나갑니다",
     ),
+    "stale-exit": (
+        "the same hosts leave by {interface} and, by line {line}, by {other}: when routing changes, flows keep the "
+        "address of the interface by which they began, until `clear ip nat translation`",
+        "같은 호스트가 {interface}로도, {line}행에 따라 {other}로도 나갑니다: 라우팅이 바뀌어도 이미 시작한 흐름은 "
+        "처음 나간 인터페이스의 주소를 유지하므로 `clear ip nat translation`이 필요합니다",
+    ),
+    "routed-inside": (
+        "{address} lies in the network of {interface}: IOS routes before it translates and needs `add-route`; here it "
+        "works without",
+        "{address}은(는) {interface}의 네트워크에 있습니다: IOS는 변환보다 라우팅이 먼저라 `add-route`가 필요합니다; "
+        "여기서는 없어도 됩니다",
+    ),
     "route-map-order": (
         (
             "route-map {route_map} comes before {other} of line {line} by its name, as on IOS; IOS XE asks them in the "

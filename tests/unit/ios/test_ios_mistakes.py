@@ -34,6 +34,37 @@ ip nat inside source route-map {first} interface g0/1 overload
 ip nat inside source route-map {second} interface g0/1 overload
 """
 
+TWO_EXITS = """
+interface g0/2
+ ip address 192.0.2.1 255.255.255.0
+ ip nat outside
+access-list 1 permit 10.0.0.0 0.0.0.255
+route-map ONE permit 10
+ match ip address 1
+ match interface g0/1
+route-map TWO permit 10
+ match ip address 1
+ match interface g0/2
+ip nat inside source route-map ONE interface g0/1 overload
+ip nat inside source route-map TWO interface g0/2 overload
+"""
+PITFALLS = {
+    "roles missing or on the wrong interface": ("no-inside", "no-outside", "overload-inside-interface"),
+    "traffic of a VPN is translated": ("vpn-translated",),
+    "a static entry ignores the exemptions": ("static-unexempted",),
+    "any source: the router's own protocols": ("permit-any",),
+    "stale entries after a change of the provider": ("stale-exit",),
+    "hairpin": ("hairpin",),
+    "a second static entry is kept in silence": ("similar-static",),
+    "a pool runs dry": ("pool-short",),
+    "an outside entry works one way": ("routed-inside",),
+    "which address a list sees": ("list-global",),
+    "two entries for one host, order of route-maps": ("two-statics", "route-map-order"),
+    "private sources leak": ("inside-uncovered",),
+    "ports that the router needs": ("router-port",),
+}
+"""What people get wrong most, and who tells them. Beyond a text: rules in use (`plan` lists their flows)."""
+
 MADE = {
     "no-nat": "hostname edge\n",
     "nat-unread": GATEWAY + "* ip nat inside source static 10.0.0.5 203.0.113.5\n",
@@ -91,6 +122,8 @@ MADE = {
     + OVERLOAD,
     "route-map-order": GATEWAY + MAPS.format(first="ZED", second="ALPHA"),
     "router-port": GATEWAY + "ip nat inside source static tcp 10.0.0.5 22 interface g0/1 22\n",
+    "stale-exit": GATEWAY + TWO_EXITS,
+    "routed-inside": GATEWAY + "ip nat outside source static 198.51.100.9 10.0.0.99\n",
 }  # fmt: skip
 """Warning -> a text that makes it."""
 
@@ -121,6 +154,16 @@ MENDED = {
     "access-list 110 permit ip 10.0.0.0 0.0.0.255 10.1.0.0 0.0.0.255\n"
     "crypto map VPN 10 ipsec-isakmp\n match address 110\n",
     "nothing-to-remove": GATEWAY + STATIC + "no " + STATIC,
+    "stale-exit": GATEWAY + TWO_EXITS + "event manager applet LINE-DOWN\n event track 1 state down\n"
+    ' action 1.0 cli command "clear ip nat translation *"\n',
+    "routed-inside": GATEWAY + "ip nat outside source static 198.51.100.9 10.0.0.99 add-route\n",
+    "router-port": GATEWAY + "ip nat inside source static tcp 10.0.0.5 22 interface g0/1 2222\n",
+    "no-inside": GATEWAY + STATIC,
+    "no-outside": GATEWAY + STATIC,
+    "interface-not-outside": GATEWAY + LIST + OVERLOAD,
+    "static-in-pool": GATEWAY + POOL + "ip nat inside source static 10.0.0.5 203.0.113.31\n",
+    "pool-on-interface": GATEWAY + LIST + POOL + "ip nat inside source list 1 pool P overload\n",
+    "static-on-interface": GATEWAY + "ip nat inside source static tcp 10.0.0.5 80 203.0.113.1 80\n",
 }  # fmt: skip
 """Warning -> a text like it that does not."""
 
@@ -143,6 +186,13 @@ def test_a_mistake_is_told_on_its_line(code: str) -> None:
 def test_a_mistake_that_is_mended_is_not_told(code: str) -> None:
     """The same text without the mistake."""
     assert code not in {each.code for each in found(MENDED[code])}
+
+
+def test_of_the_usual_pitfalls_at_least_twelve_are_told_and_mending_them_helps() -> None:
+    """Each with a text that falls in and one like it that does not."""
+    assert len(PITFALLS) >= 12
+    for codes in PITFALLS.values():
+        assert set(codes) <= MADE.keys() & MENDED.keys()
 
 
 def test_every_warning_is_shown_by_a_text() -> None:
