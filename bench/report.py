@@ -17,6 +17,8 @@ from statistics import median
 from typing import Any
 
 from comparison import section
+from natpage import NAMES as NAT_NAMES
+from natpage import nat_section
 from programs import PROGRAMS, figure, programs_section
 from run import machine as this_machine
 
@@ -234,12 +236,13 @@ def main() -> int:
     for part in sorted(arguments.directory.glob("*.md")):
         text += "\n" + part.read_text().strip() + "\n"
     text += programs_section(documents)
+    text += nat_section(documents)
     text += "\n## Everything else\n\n| what | bar | measured |\n|---|---|---|\n"
     for name, (title, tell) in OTHERS.items():
         if name in documents:
             text += f"| {title} | {documents[name]['claim']} | {tell(documents[name]['rows'])} |\n"
     text += "\n## Commands\n\n| part | command | load before / after | took |\n|---|---|---|---|\n"
-    for name in (*JUDGES, *OTHERS, *PROGRAMS):
+    for name in (*JUDGES, *OTHERS, *PROGRAMS, *NAT_NAMES):
         if name in documents:
             d = documents[name]
             command = re.sub(r" --json \S+drill\.json", "", d["command"])

@@ -22,6 +22,7 @@ from typing import Any
 
 from flowparts import PARTS as FLOW_PARTS
 from measure import check_thousand, idle_node, lab_cycles, lab_up, simulated_faults, simulator, status_time
+from natparts import CLAIMS as NAT_CLAIMS
 
 ROOT = Path(__file__).resolve().parents[1]
 PAIR = "examples/pair.yaml"
@@ -131,6 +132,16 @@ PARTS = (
             program("flows.py", "--only", part.name, "--into", "{into}", rows=f"flows-{part.name}.jsonl"),
         )
         for part in FLOW_PARTS
+    ),
+    *(
+        Part(
+            f"nat-{name}",
+            claim,
+            program("nat.py", "--only", name, "--into", "{into}", rows=f"nat-{name}.jsonl"),
+        )
+        for name, claim in NAT_CLAIMS.items()
+        # Real texts are not in this repository.
+        if name != "corpus" or os.environ.get("UNDERSTUDY_NAT_CORPUS")
     ),
 )
 

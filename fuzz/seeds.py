@@ -5,6 +5,11 @@ from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
+import yaml
+
+from understudy.ios.layout import print_translations
+from understudy.ios.show import Endpoint
+from understudy.ios.translations import Kind, Translation
 from understudy.units import Priority, Vrid
 from understudy.wire import arp, frame, ndp
 from understudy.wire.conntrack import Flow, Sequence, Tcp, Tuple
@@ -36,6 +41,9 @@ def seeds() -> dict[str, dict[str, bytes]]:
         tcp, zone=7, labels=bytes(16), helper="ftp", master=tcp.original, sequences=(Sequence(1, 0, 3), None)
     )
     examples = sorted((ROOT / "examples").glob("*.yaml"))
+    cases = sorted((ROOT / "examples/nat").glob("*.yaml"))
+    ends = (Endpoint("203.0.113.5", 80), Endpoint("10.9.0.5", 8080), Endpoint("198.51.100.9", 7), None)
+    rows = (Translation("tcp", *ends, Kind.FLOW), Translation(None, *ends[:2], None, None, Kind.SIMPLE))
     return {
         "vrrp": {
             "v3": encode_vrrp(one, V4, GROUP_IPV4),
@@ -88,6 +96,25 @@ def seeds() -> dict[str, dict[str, bytes]]:
             "tail": b"ab",
         },
         "config": {path.name: path.read_bytes() for path in examples if path.stat().st_size < 4000},
+        "ios": {
+            **{path.stem: case.encode() for path in cases for case in _configurations(path)[:1]},
+            "session": b"R1(config)#int g0/0\r\nR1(config-if)#ip nat ins\r\nR1#sh ip nat tr\r\n",
+            "template": b"ip nat inside source static <inside-ip> x.x.x.x\n! ip nat pool P [FIRST] LAST\n",
+            "diff": b"@@ -1,2 +1,2 @@\n-ip nat pool P 10.0.0.1 10.0.0.9 prefix 24\n+no ip nat pool P\n",
+            "banner": b"banner motd ^C\nip nat\n^C\nvrf definition RED\nip route vrf RED 0.0.0.0 0.0.0.0 10.0.0.1\n",
+        },
+        "ios-show": {
+            "translations": print_translations(rows, "A").encode(),
+            "verbose": print_translations(rows, "C", verbose=True).encode(),
+            "statistics": b"Total active translations: 2 (1 static, 1 dynamic; 1 extended)\nOutside interfaces:\n"
+            b"  Gi0/1\nInside interfaces: \n  Gi0/0\nHits: 3  Misses: 0\nDynamic mappings:\n-- Inside Source\n"
+            b"[Id: 1] access-list 1 pool P refcount 1\n pool P: netmask 255.255.255.0\n"
+            b"\tstart 10.0.0.1 end 10.0.0.9\n\ttype generic, total addresses 9, allocated 1 (11%), misses 0\n",
+            "no-pool": b"Total active translations: 0 (0 static, 0 dynamic; 0 extended)\nDynamic mappings:\n"
+            b" po\xff: netmask 255.255.255.0\n\tstart 10.0.0.1 end 10.0.0.9\n",
+            "no-total": b"Pro Inside global Inside local Outside local Outside global\nTotal number of translations: "
+            + b"9" * 5000,
+        },
         "journal": {
             "moved": b'{"t":1,"node":"gw1","kind":"moved","group":"edge","old":"backup","new":"active"}',
             "torn": b'{"t":1,"node":"gw1","ki',
@@ -99,6 +126,10 @@ def seeds() -> dict[str, dict[str, bytes]]:
             "half": b'{"command": "sta',
         },
     }
+
+
+def _configurations(path: Path) -> list[str]:
+    return [case["config"] for case in yaml.safe_load(path.read_text())["cases"]]
 
 
 def main() -> int:

@@ -20,7 +20,14 @@ from understudy.agent.control import Control, Reply
 from understudy.config import load_plan
 from understudy.config.problems import Problems
 from understudy.drill import journal
-from understudy.errors import DecodeError
+from understudy.errors import DecodeError, OperatorError
+from understudy.ios.check import check
+from understudy.ios.printer import print_configuration
+from understudy.ios.profiles import profile_named
+from understudy.ios.reader import read_bytes as read_ios
+from understudy.ios.show import as_json, read_show, tell
+from understudy.lab.natrules import ruleset
+from understudy.render.ios_nat import render_ios_nat
 from understudy.units import Family, Instant
 from understudy.wire import arp, conntrack, frame, heartbeat, ndp, vrrp
 from understudy.wire.checksum import checksum, pseudo_header_sum
@@ -171,6 +178,31 @@ def config_file(data: bytes) -> None:
         load_plan(data)
 
 
+def ios_text(data: bytes) -> None:
+    """Lines of Cisco IOS: read, judged, compiled; what is printed of them reads the same, and prints the same."""
+    try:
+        reading = read_ios(data)
+    except OperatorError:
+        return
+    check(reading, profile_named("classic"))
+    names = {each.name: f"e{number}" for number, each in enumerate(reading.configuration.interfaces)}
+    ruleset(render_ios_nat(reading.configuration, names, {}))
+    printed = print_configuration(reading.configuration)
+    if printed:
+        again = read_ios(printed.encode())
+        assert not again.refused, again.refused[0]
+        assert again.configuration == reading.configuration
+        assert print_configuration(again.configuration) == printed
+
+
+def ios_output(data: bytes) -> None:
+    """An output of `show ip nat ...`."""
+    with contextlib.suppress(OperatorError):
+        shown = read_show(data)
+        assert json.dumps(as_json(shown))
+        assert tell(shown)
+
+
 def journal_line(data: bytes) -> None:
     journal.parse(data.decode(errors="replace"))
 
@@ -224,10 +256,12 @@ MAKERS: dict[str, Callable[[], Target]] = {
     "flow": lambda: flow_record,
     "channel": ChannelTarget,
     "config": lambda: config_file,
+    "ios": lambda: ios_text,
+    "ios-show": lambda: ios_output,
     "journal": lambda: journal_line,
     "control": lambda: control_client,
 }
-LENGTH_MAX = {"config": 4096, "flow": 1024, "control": 6000, "frame": 2048}
+LENGTH_MAX = {"config": 4096, "ios": 2048, "ios-show": 2048, "flow": 1024, "control": 6000, "frame": 2048}
 """Bytes of an input; 512 where nothing is said."""
 
 

@@ -21,6 +21,7 @@ from typing import Final
 
 from understudy.config.plan import Network, Node, Plan
 from understudy.errors import OperatorError
+from understudy.ios.model import Configuration
 from understudy.units import Address, Family, Interface, NetworkName, NodeName, Prefix
 
 SWITCH: Final = "switch"
@@ -210,6 +211,7 @@ class _View:
         for service in plan.services:
             self._taken |= {address for server in service.servers for address in server.addresses}
             self._taken |= {listen.address for listen in service.listen}
+        self._translated = tuple(_translated(plan))
         self._http: dict[NodeName, list[int]] = {}
         for service in plan.services:
             for server in service.servers:
@@ -290,13 +292,21 @@ class _View:
         # IPv6 has no broadcast address, but its first one is the routers' anycast address (RFC 4291, section 2.6.1).
         first, last = 1, prefix.num_addresses - (2 if prefix.version == 4 and prefix.prefixlen < 31 else 1)
         start = _FIRST_GUEST if first + _FIRST_GUEST <= last else first
+        translated = self._translated if prefix.version == 4 else ()
         for offset in chain(_span(start, last), _span(first, start - 1)):
             address = prefix.network_address + offset
-            if address not in self._taken:
+            if address not in self._taken and not any(low <= int(address) <= high for low, high in translated):
                 self._taken.add(address)
                 return _with_prefix(address, (prefix,))
         message = f"network {network.name} has no free address in {prefix} for the lab's client"
         raise OperatorError(PREFIX_FULL, message, f"declare a node client-{network.name}, or use a shorter prefix")
+
+
+def _translated(plan: Plan) -> Iterator[tuple[int, int]]:
+    """IPv4 addresses, first and last, that lines of IOS put in the place of others: nobody has them on a port."""
+    configuration = plan.ios.configuration if plan.ios is not None else Configuration()
+    yield from ((int(each.global_), int(each.global_)) for each in configuration.statics if each.global_ is not None)
+    yield from ((int(part.first), int(part.last)) for pool in configuration.pools for part in pool.segments)
 
 
 def _span(first: int, last: int) -> range:
