@@ -16,7 +16,7 @@ ALLOWED = {
     "wire": {"units", "errors"},
     "core": {"units", "errors", "wire"},
     "config": {"units", "errors", "wire", "core", "ios"},
-    "migrate": {"units", "errors"},
+    "migrate": {"units", "errors", "ios"},
     "ios": {"units", "errors"},
     "render": {"units", "errors", "wire", "core", "config", "ios"},
     "adapters": {"units", "errors", "wire", "core", "config", "ios", "render"},

@@ -93,10 +93,10 @@ def run_core(
                 for _ in range(server.fall):
                     driver.feed(CheckFinished(server.binding, False, "was down before the restart"))
         if announce and held:  # Answered after the addresses were taken, since hands work in order.
-            driver.ask_hands({"op": "survey"}, lambda survey: driver.feed(KernelRepaired()))
+            driver.hands.ask({"op": "survey"}, lambda survey: driver.feed(KernelRepaired()))
 
     # First of all: while the hands look at the kernel, the rest is made ready.
-    driver.ask_hands({"op": "survey"}, begin)
+    driver.hands.ask({"op": "survey"}, begin)
     _install_signals(driver)
     journal.write(Instant(time.monotonic_ns()), {"kind": "started", "generation": generation, "epoch": epoch})
     for lan in lans.values():

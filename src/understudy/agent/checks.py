@@ -40,7 +40,12 @@ def targets(plan: Plan) -> list[Target]:
 
 def run(plan: Plan, end: socket.socket) -> None:
     """Check until the core's end closes."""
-    asyncio.run(_run(targets(plan), end))
+    watch(targets(plan), end)
+
+
+def watch(all_targets: list[Target], end: socket.socket) -> None:
+    """Check until the other end closes."""
+    asyncio.run(_run(all_targets, end))
 
 
 async def _run(all_targets: list[Target], end: socket.socket) -> None:

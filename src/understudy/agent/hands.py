@@ -46,6 +46,8 @@ class Hands:
         self._everyone = frozenset(server.binding for service in self._balanced for server in service.servers)
         self._up = self._everyone
         """The servers that the kernel's balancer may choose now."""
+        self._before = ""
+        """The rule set in the kernel, where another one is about to take its place."""
         self._resting = False
         """The kernel may hold another file's maps: whose bindings are not ours to write."""
         self._quiet_groups: set[GroupName] = set()
@@ -98,7 +100,8 @@ class Hands:
         if not message.get("first"):
             self._keep_loose()
         try:
-            self._nft.apply(self._config.ruleset)
+            self._nft.apply(self._config.ruleset, self._before)
+            self._before = ""
             self._links.apply(self._config.links, self._config.sysctls, self._config.rules)
         except (EnvironmentFailure, OSError):
             if message.get("first"):

@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from understudy.core.effects import Announce, Decided, Effect, LeaseChanged, Moved, Noted, SetServers, Step
-from understudy.core.group import FAILOVER_STEPS
-from understudy.core.promotion import AT_GATE
+from understudy.core.promotion import AT_GATE, FAILOVER_STEPS
 from understudy.units import SECOND, Duration, Instant, NodeName
 
 LINE_MAX = 8192

@@ -18,9 +18,9 @@ from understudy.errors import EnvironmentFailure
 
 
 class NewHands(Hands):
-    """See the module. `complete`: addresses may be missing where the node is Active."""
+    """See the module. `complete`: addresses may be missing where the node is Active. `before`: the rule set so far."""
 
-    def __init__(self, running: Running, *, meanwhile: str = "", complete: bool = False) -> None:
+    def __init__(self, running: Running, *, meanwhile: str = "", complete: bool = False, before: str = "") -> None:
         super().__init__(running.options, running.config, running.interfaces)
         if running.up is not None:
             self._up &= running.up
@@ -29,6 +29,7 @@ class NewHands(Hands):
         self._verdicts.note(self._everyone - self._up, down=True)
         self._meanwhile = meanwhile
         self._complete = complete
+        self._before = before
         self._commands["finish"] = self._finish
 
     def _apply(self, message: Message) -> Message:

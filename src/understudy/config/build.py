@@ -3,6 +3,7 @@
 Nothing is judged here: `validate` has refused every file for which this would not work.
 """
 
+from collections.abc import Iterator
 from dataclasses import fields, is_dataclass, replace
 from hashlib import blake2b
 from ipaddress import IPv4Address, IPv6Address, ip_interface
@@ -44,6 +45,7 @@ from understudy.config.rules import translating_groups
 from understudy.config.scalars import ServerReference, check_span
 from understudy.config.validate import Document, validate
 from understudy.errors import OperatorError
+from understudy.ios.mistakes import Mistake
 from understudy.ios.model import Configuration
 from understudy.ios.printer import print_configuration
 from understudy.units import (
@@ -310,9 +312,37 @@ def _ios(lines: IosLines, state: str | None, plan: Plan) -> IosNat:
         state=said if state is None or group.plain else state,
         helpers=lines.helpers,
         reserved=tuple(sorted(dict.fromkeys(a for a in own if isinstance(a, IPv4Address)))),
+        strict=lines.strict,
+        rotary_udp=lines.rotary_udp,
+        rotary_check=_check(lines.rotary_check) if lines.rotary_check is not None else None,
         said=tuple(said_of(lines)),
-        warnings=tuple((each.code, each.said("en"), each.said("ko")) for each in lines.report.warnings),
+        warnings=(*_ios_warnings(lines), *((_ROTARY_UDP,) if lines.rotary_udp else ())),
     )
+
+
+_ROTARY_UDP = (
+    "rotary-udp",
+    "UDP goes round rotaries as the file wishes: a router passes it untranslated",
+    "파일에 따라 UDP도 rotary를 돕니다: 라우터는 변환하지 않고 보냅니다",
+)
+
+
+def _ios_warnings(lines: IosLines) -> Iterator[tuple[str, str, str]]:
+    for each in lines.report.warnings:
+        if each.code == "rotary-udp" and lines.rotary_udp:
+            continue
+        where = f"{lines.given.place(each.line).said}: " if each.line is not None else ""
+        told = replace(each, values={**each.values, **_other_line(lines, each)})
+        yield each.code, where + told.said("en"), where + told.said("ko")
+
+
+def _other_line(lines: IosLines, warning: Mistake) -> dict[str, str]:
+    """Another line that a warning speaks of, where its reader finds it."""
+    number = warning.values.get("line")
+    return {"line": lines.given.place(number).said.removeprefix("line ")} if isinstance(number, int) else {}
+
+
+_WISHES = ("strict", "rotary_udp", "rotary_check")
 
 
 def _canonical(value: object) -> str:
@@ -320,8 +350,10 @@ def _canonical(value: object) -> str:
     if isinstance(value, Configuration):
         return print_configuration(value)  # what it says, whatever the words and the order of the lines
     if is_dataclass(value):
-        # A plan without lines of IOS is the same as before there were any; words are no difference.
+        # A plan without lines of IOS, or without a wish beside them, is the same as before there were any; words are
+        # no difference.
         hidden = {"said", "warnings"} if isinstance(value, IosNat) else set()
+        hidden |= {name for name in _WISHES if isinstance(value, IosNat) and not getattr(value, name)}
         said = [
             f for f in fields(value) if f.name not in hidden and (f.name != "ios" or getattr(value, f.name) is not None)
         ]

@@ -12,12 +12,13 @@ from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 from understudy.config.load import Source, Steps
-from understudy.config.models import FileModel, GroupModel, IosModel
+from understudy.config.models import CheckModel, FileModel, GroupModel, IosModel
 from understudy.config.plan import IosLine
 from understudy.config.problems import Problem, quoted
 from understudy.config.rules.scope import Scope
 from understudy.errors import OperatorError
 from understudy.ios.check import Report, check
+from understudy.ios.encoding import decode_text
 from understudy.ios.lines import Line, Reading
 from understudy.ios.model import Configuration, Interface, Role, Side
 from understudy.ios.names import interface_name
@@ -37,6 +38,16 @@ class Place:
     path: Steps
     file: str = ""
     line: int = 0
+    """Of the file that is named, or else of ours."""
+    item: int = 0
+    """Where several stand in one line: so they are carried to a node, and it is the line of the file that was named."""
+
+    @property
+    def said(self) -> str:
+        """`edge.ios:12`, `line 12` of the file itself, or `line 12, item 3`."""
+        if self.file:
+            return f"{self.file}:{self.line}"
+        return f"line {self.line}, item {self.item}" if self.item else f"line {self.line}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +59,16 @@ class Given:
 
     def problem(self, source: Source, number: int | None, code: str, message: str, hint: str = "") -> Problem:
         """A problem of a line, counted from 1; of the first one where it concerns none."""
-        place = self.places[min(max(1, number or 1), len(self.places)) - 1]
-        where = f"{place.file}:{place.line}: " if place.file and number else ""
-        return source.problem(place.path, code, where + message, hint)
+        place = self.place(number or 1)
+        where = f"{place.said}: " if place.file and number else ""
+        problem = source.problem(place.path, code, where + message, hint)
+        if place.file or not number or place.line == problem.line:
+            return problem
+        return replace(problem, line=place.line, column=1, width=1)
+
+    def place(self, number: int) -> Place:
+        """Of a line, counted from 1."""
+        return self.places[min(max(1, number), len(self.places)) - 1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +84,9 @@ class IosLines:
     state: str
     profile: str
     helpers: tuple[str, ...]
+    strict: bool
+    rotary_udp: bool
+    rotary_check: CheckModel | None
 
 
 @dataclass(slots=True)
@@ -85,9 +106,15 @@ def gather(source: Source, file: FileModel) -> tuple[Given, list[Problem]]:
             problems.append(source.problem(("nat", at), "E2507", message, "one of the two", key=True))
             continue
         for number, text in enumerate(model.lines):
-            for part in text.splitlines() or [""]:
+            at_lines: Steps = ("nat", at, "lines", number)
+            # The lines of a block stand below its mark.
+            first = source.locate(at_lines)[0].line + ("\n" in text)
+            crowded = bool(number and places[-1].path[:-1] == at_lines[:-1] and places[-1].line == first)
+            if crowded and places[-1].item == 0:
+                places[-1] = replace(places[-1], item=number)
+            for offset, part in enumerate(text.splitlines() or [""]):
                 lines.append(part)
-                places.append(Place(("nat", at, "lines", number)))
+                places.append(Place(at_lines, line=first + offset, item=number + 1 if crowded else 0))
         if model.from_ is not None:
             path: Steps = ("nat", at, "from")
             try:
@@ -114,10 +141,7 @@ def read_named(source: Source, name: str) -> list[str]:
         raise OperatorError("E2507", f"{name} cannot be read: {reason}", hint) from None
     if len(data) > FROM_MAX:
         raise OperatorError("E2507", f"{name} is larger than {FROM_MAX >> 20} MiB", "give the lines of NAT alone")
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = data.decode("latin-1")  # descriptions of former times
+    text = decode_text(data)
     if "\0" in text:
         raise OperatorError("E2507", f"{name} is not text", "lines of Cisco IOS")
     return text.splitlines()
@@ -135,6 +159,13 @@ def settle(scope: Scope, given: Given, models: Sequence[IosModel], *, place: boo
     if len(profiles) > 1:
         message = f"read with the profiles {' and '.join(profiles)}"
         done.problems.append(given.problem(scope.source, None, "E2509", message, "one for the whole file"))
+    checks = [model.rotary_check for model in models if model.rotary_check is not None]
+    if any(each != checks[0] for each in checks):
+        message = "servers of rotaries are checked in two ways"
+        done.problems.append(given.problem(scope.source, None, "E2509", message, "one for the whole file"))
+    if any(not each.none and each.port is None for each in checks):
+        message = "the servers of a rotary have no port of their own to check"
+        done.problems.append(given.problem(scope.source, None, "E2512", message, "{tcp: true, port: 80}"))
     try:
         reading = read_text("\n".join(given.lines))
     except OperatorError as error:
@@ -178,6 +209,9 @@ def settle(scope: Scope, given: Given, models: Sequence[IosModel], *, place: boo
         max((model.state for model in models), key=("none", "copy", "replicate").index),
         profile,
         tuple(dict.fromkeys((*_asked_helpers(configuration), *(h for model in models for h in model.helpers)))),
+        any(model.strict for model in models),
+        any(model.rotary_udp for model in models),
+        next((each for each in checks if not each.none), None),
     )
     return done
 
@@ -264,7 +298,8 @@ def _placed(file: FileModel, reading: Reading, name: str, networks: tuple[tuple[
     outside = frozenset() if said else _outside(file, reading, networks)
     interfaces = {}
     for each, network in networks:
-        roles = running.interfaces[each].roles if each in running.interfaces else ()
+        lines_say = running.interfaces.get(each, Interface(each))
+        roles = lines_say.roles
         if not said:
             roles = (Role.OUTSIDE if network in outside else Role.INSIDE,)
         prefix = next(p for p in file.networks[network].prefixes if p.version == 4)
@@ -273,7 +308,7 @@ def _placed(file: FileModel, reading: Reading, name: str, networks: tuple[tuple[
             for address in group.addresses[network]
             if isinstance(address, IPv4Address)
         )
-        interfaces[each] = Interface(each, roles, own)
+        interfaces[each] = Interface(each, roles, own, vrf=lines_say.vrf)
     return replace(running, interfaces=interfaces)
 
 
@@ -340,9 +375,8 @@ def said_of(lines: IosLines) -> Iterator[IosLine]:
     for judged in lines.report.lines:
         if judged.verdict is None:
             continue
-        place = lines.given.places[judged.line.number - 1]
         yield IosLine(
-            where=f"{place.file}:{place.line}" if place.file else "",
+            where=lines.given.place(judged.line.number).said,
             text=judged.line.text.strip(),
             fidelity=judged.verdict.fidelity.word,
             reason=(judged.reason("en"), judged.reason("ko")),

@@ -168,7 +168,7 @@ class IosLine:
     """A line of NAT, and how near the kernel comes to what a router does."""
 
     where: str
-    """`edge.ios:12`, or empty where it stands in the file itself."""
+    """`edge.ios:12`, `line 12` where it stands in the file itself, `line 12, item 3` in a list there."""
     text: str
     fidelity: str
     reason: tuple[str, str]
@@ -191,10 +191,16 @@ class IosNat:
     helpers: tuple[str, ...] = ()
     reserved: tuple[IPv4Address, ...] = ()
     """Addresses of nodes and groups on those networks: no pool hands them out."""
+    strict: bool = False
+    """What comes from inside and is not translated does not leave."""
+    rotary_udp: bool = False
+    """UDP goes round a rotary, too."""
+    rotary_check: Check | None = None
+    """Of the servers in rotaries; its port is the one to ask."""
     said: tuple[IosLine, ...] = ()
     """What is said of each line; for people, and no difference between nodes."""
     warnings: tuple[tuple[str, str, str], ...] = ()
-    """Code, and the words in English and Korean."""
+    """Code, and the words in English and Korean, with the line's place before them."""
 
 
 @dataclass(frozen=True, slots=True)

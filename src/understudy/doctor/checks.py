@@ -212,6 +212,24 @@ def _guard() -> str:
     return "a table of our own outlasts `nft flush ruleset`"
 
 
+def _vrfs() -> str:
+    """What the VRFs of NAT lines rest on. Devices of the kernel are none of it: not every kernel has them."""
+    with Nft() as nft:
+        nft.run(
+            "add table inet probe\n"
+            "add chain inet probe zoning { type filter hook prerouting priority raw; }\n"
+            "add rule inet probe zoning ct original zone set 1 meta mark set 1\n"
+            "delete table inet probe\n"
+        )
+    try:
+        _ip("link add probe type vrf table 99")
+        _ip("link del probe")
+        devices = "VRF devices are there too"
+    except OSError:
+        devices = "this kernel has no VRF devices, and needs none for it"
+    return f"zones of conntrack and packet marks; {devices}"
+
+
 def _rules() -> str:
     _ip("rule add pref 20 lookup local")
     _ip("rule add pref 5 iif lo goto 20")
@@ -278,6 +296,9 @@ _INSIDE: Final = (
         flow_helpers,
         "modprobe -a nf_nat_ftp nf_nat_tftp; without, `helpers` of `nat` do nothing",
         required=False,
+    ),
+    _Trial(
+        "VRFs of NAT", _vrfs, "the kernel needs CONFIG_NF_CONNTRACK_ZONES; only for lines with `vrf`", required=False
     ),
     _Trial("routing rules", _rules, "needs Linux 4.17 or newer with CONFIG_IP_MULTIPLE_TABLES"),
 )

@@ -1,6 +1,6 @@
 """What two replicators say to each other, inside the sealed channel (adapters.channel). Integers are big endian.
 
-    0   1   version (1)
+    0   1   version (2)
     1   1   kind of message
     2   8   the sender's stream number: unique to its start, and greater than that of any start before
     10  ..  the message
@@ -21,7 +21,10 @@ from enum import IntEnum
 from understudy.errors import DecodeError
 from understudy.wire.conntrack import BUCKETS
 
-VERSION = 1
+VERSION = 2
+"""Of a peer that speaks another nothing is taken: its digests may be of something else."""
+OTHER_VERSION = "flowsync-version"
+"""The reason by which it is refused."""
 PAYLOAD_MAX = 1300
 PARTS = 8
 """A wish for buckets is a bitmap in so many messages."""
@@ -41,6 +44,7 @@ _ROUND = struct.Struct("!I")
 _DIGESTS = struct.Struct("!IH")
 _END = struct.Struct("!II?")
 _COUNT = struct.Struct("!IBI")
+_ANEW = struct.Struct("!H")
 
 DATA_HEAD = _DATA.size
 RECORD_HEAD = _RECORD.size
@@ -71,6 +75,8 @@ class Word(IntEnum):
     SNAPSHOT_END = 20
     COUNT = 21
     """How many flows of a group the digests are of."""
+    ANEW = 22
+    """The sender is the original of these groups once more: what its stream said of them before may be old."""
 
 
 _RECORD_KINDS = frozenset({1, 2, 3, 4, *Word})
@@ -250,7 +256,7 @@ def decode(payload: bytes) -> Payload:
         raise DecodeError("flowsync-length", str(len(payload)))
     version, kind, stream = _HEAD.unpack_from(payload)
     if version != VERSION:
-        raise DecodeError("flowsync-version", str(version))
+        raise DecodeError(OTHER_VERSION, str(version))
     if not stream:
         raise DecodeError("flowsync-stream")
     try:
@@ -337,6 +343,17 @@ def read_lost(content: bytes) -> bool:
     if content not in (b"\0", b"\1"):
         raise DecodeError("flowsync-lost")
     return content == b"\1"
+
+
+def anew_content(groups: int) -> bytes:
+    return _ANEW.pack(groups)
+
+
+def read_anew(content: bytes) -> int:
+    """The groups, as a mask."""
+    if len(content) != _ANEW.size:
+        raise DecodeError("flowsync-anew")
+    return int(_ANEW.unpack(content)[0])
 
 
 def digests_contents(number: int, digests: Sequence[int]) -> Iterator[bytes]:

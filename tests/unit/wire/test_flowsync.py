@@ -9,6 +9,7 @@ from understudy.wire import flowsync
 from understudy.wire.flowsync import (
     BUCKETS,
     PAYLOAD_MAX,
+    VERSION,
     WINDOW,
     Ack,
     Beacon,
@@ -55,11 +56,12 @@ def test_no_part_of_a_message_is_a_message(payload: bytes, _: object) -> None:
     ("payload", "reason"),
     [
         (b"", "flowsync-truncated"),
-        (b"\x02" + MESSAGES[0][0][1:], "flowsync-version"),
-        (b"\x01\x63" + MESSAGES[0][0][2:], "flowsync-kind"),
+        (bytes([VERSION - 1]) + MESSAGES[0][0][1:], "flowsync-version"),
+        (bytes([VERSION + 1]) + MESSAGES[0][0][1:], "flowsync-version"),
+        (bytes([VERSION, 99]) + MESSAGES[0][0][2:], "flowsync-kind"),
         (MESSAGES[0][0] + bytes(PAYLOAD_MAX), "flowsync-length"),
         (MESSAGES[1][0] + b"\0", "flowsync-length"),
-        (b"\x01\x01" + bytes(8) + MESSAGES[0][0][10:], "flowsync-stream"),
+        (bytes([VERSION, 1]) + bytes(8) + MESSAGES[0][0][10:], "flowsync-stream"),
         (flowsync.encode_data(STREAM, 0, b""), "flowsync-sequence"),
         (flowsync.encode_data(STREAM, 1, flowsync.pack_record(99, b"")), "flowsync-record"),
         (flowsync.encode_data(STREAM, 1, b"\x01\xff\xffabc"), "flowsync-truncated"),
@@ -83,11 +85,12 @@ def test_random_bytes_raise_nothing_but_decode_errors() -> None:
     """20 000 random and garbled payloads, and every reader of a record's content."""
     dice = random.Random(4)
     readers = [flowsync.read_digests, flowsync.read_snapshot, flowsync.read_end, flowsync.read_count]
+    readers += [flowsync.read_lost, flowsync.read_anew]
     for _ in range(20_000):
         payload = bytearray(dice.choice(MESSAGES)[0])
         for _ in range(dice.randrange(1, 6)):
             payload[dice.randrange(len(payload))] = dice.randrange(256)
-        garbled = bytes(payload) if dice.random() < 0.7 else b"\x01" + dice.randbytes(dice.randrange(60))
+        garbled = bytes(payload) if dice.random() < 0.7 else bytes([VERSION]) + dice.randbytes(dice.randrange(60))
         for read in [decode, dice.choice(readers)]:
             try:
                 read(garbled)

@@ -14,6 +14,9 @@ in a listing. The origin does not tell a touched flow's snapshot, the replica do
 before each END, every change that a listing may have seen or missed is touched by the time it is judged; so what
 differs and is untouched does differ. Half-open flows are in no digest.
 
+While a node is not the original its kernel changes without its stream. So one that becomes the original once more says
+ANEW: words from before it, which may come late, are behind it, and no round goes on across it.
+
 Here is what both sides of a round share; `answer` is the origin's side, `round` the replica's. Only ids (Python's
 keyed hash of the identity: 8 bytes) are kept, and only while a round is under way.
 """

@@ -31,6 +31,7 @@ from understudy.core.replication.report import describe_pair
 from understudy.core.settings import NodeSettings
 from understudy.errors import DecodeError
 from understudy.units import MILLISECOND, SECOND, GroupName, Instant, NetworkName
+from understudy.wire.flowsync import OTHER_VERSION
 
 _NOTE_EVERY = 10 * SECOND
 
@@ -140,7 +141,11 @@ class Replication:
                     try:
                         pair.received(network, payload)
                     except DecodeError as error:
-                        self._drop(now, error, pair.peer.name, effects)
+                        self.dropped[error.reason] = self.dropped.get(error.reason, 0) + 1
+                        if error.reason == OTHER_VERSION:
+                            pair.misunderstood(payload[0])
+                        else:
+                            self._note(now, error, pair.peer.name, effects)
 
     def _owned(self, name: GroupName, own: bool, effects: list[Effect]) -> None:
         group = self._groups.get(name)
@@ -167,8 +172,7 @@ class Replication:
             return
         self.pairs[0].agenda.command(now, token)
 
-    def _drop(self, now: Instant, error: DecodeError, peer: str, effects: list[Effect]) -> None:
-        self.dropped[error.reason] = self.dropped.get(error.reason, 0) + 1
+    def _note(self, now: Instant, error: DecodeError, peer: str, effects: list[Effect]) -> None:
         if self._noted is None or now - self._noted >= _NOTE_EVERY:
             self._noted = now
             effects.append(Noted("flows-dropped", peer, str(error)))

@@ -34,6 +34,7 @@ from understudy.core.settings import NodeSettings, PeerSettings
 from understudy.errors import DecodeError
 from understudy.units import MILLISECOND, SECOND, Duration, Instant, NetworkName
 from understudy.wire.flowsync import (
+    VERSION,
     Ack,
     Beacon,
     Compare,
@@ -43,12 +44,14 @@ from understudy.wire.flowsync import (
     Scope,
     Want,
     Word,
+    anew_content,
     decode,
     encode_ack,
     encode_beacon,
     encode_flush,
     encode_flushed,
     lost_content,
+    read_anew,
     read_lost,
 )
 
@@ -100,6 +103,8 @@ class Pair:
         """Groups of which the peer says that it is the original."""
         self.elsewhere = 0
         """Groups of which the peer was the original since this node last was."""
+        self.stranger = ""
+        """The peer was last heard in a version that we do not speak: which."""
         self.lag_told: Duration = 0
         """As the peer's last beacon said."""
         self.overruns = self.dropped = self.ignored = 0
@@ -201,6 +206,15 @@ class Pair:
         message = decode(payload)
         self._handlers[type(message)](path, message)  # type: ignore[operator]  # each takes what it is listed for
 
+    def misunderstood(self, version: int) -> None:
+        """The peer speaks another version: what it knows from now on is not here, and it cannot be asked."""
+        stranger = f"the peer's replicator speaks version {version} of its protocol, this one {VERSION}"
+        if stranger != self.stranger:
+            self.stranger = stranger
+            self.effects.append(Noted("flows-version", self.peer.name, stranger))
+        self.heard, self.theirs = None, 0
+        self.agenda.incomplete(self.now, self.replicated, stranger)
+
     def written(self, number: int, refused: int) -> None:
         if self.replica.wrote(number, refused):
             self._ack_at = self._ack_at or Instant(self.now + ACK_DELAY)
@@ -235,6 +249,8 @@ class Pair:
             self.elsewhere &= ~bit
             self._overlap.begin(self.now, group)
             self.gate.drop(group)
+            if self.origin.position:
+                self.say(Word.ANEW, anew_content(bit))
         else:
             self._overlap.end(group)
         self.agenda.owned(self.now, group, own)
@@ -314,7 +330,7 @@ class Pair:
                 return
             self._adopt(beacon)
         if beacon.count > self._count:
-            self._count, self.heard = beacon.count, self.now
+            self._count, self.heard, self.stranger = beacon.count, self.now, ""
             self._position = max(self._position, beacon.position)
             self.lag_told = beacon.lag_us * 1000
             if news := beacon.groups & self.replicated & ~self.elsewhere:
@@ -413,6 +429,10 @@ class Pair:
         if kind == Word.LOST:
             why = "the original's kernel had more news than could be read"
             self.agenda.incomplete(self.now, self.replicated, why, 0 if read_lost(content) else LOST_PATIENCE)
+            return None
+        if kind == Word.ANEW:
+            why = "the peer is the original once more: no agreement with it since"
+            self.agenda.incomplete(self.now, self.replicated & read_anew(content), why)
             return None
         return self.agenda.word(self.now, kind, content)
 

@@ -14,13 +14,13 @@ def describe_pair(now: Instant, pair: Pair) -> tuple[dict[str, Any], dict[str, A
         bit = 1 << number
         own, theirs = bool(pair.own & bit), bool(pair.theirs & bit)
         counted = pair.answer.census.counts.get(number, 0) if own and pair.answer is not None else proof.here
-        complete = bool(origin.peer_complete & bit) if own else proof.complete
+        complete = bool(origin.peer_complete & bit) and not pair.stranger if own else proof.complete
         groups[pair.names[number]] = {
             "peer": pair.peer.name,
             "original": "here" if own else pair.peer.name if theirs else None,
             "replicated": bool(agenda.stateful & bit),
             "complete": complete,
-            "detail": "" if own else proof.detail,
+            "detail": pair.stranger if own else proof.detail,
             "entries_here": counted,
             "entries_there": (counted if complete else None) if own else proof.there,
             "proven_at": proof.proven_at,
