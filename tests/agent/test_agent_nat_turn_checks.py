@@ -43,5 +43,11 @@ def test_a_server_whose_check_fails_is_passed_over_and_told(world: World) -> Non
 @in_lab
 def test_with_no_server_well_all_have_their_turns(world: World) -> None:
     """Nobody listens on the port that is checked: it may be the check that is wrong."""
+
+    def last_word(number: int) -> str:
+        told = [event["detail"] for event in world.events(world.active(), "rotary-check")]
+        return next((words for words in reversed(told) if f"/10.9.0.{number} " in words), "down")
+
+    world.until(lambda: all(" down" in f" {last_word(number)}" for number in (11, 12, 13)))
     with farm(world) as made:
         assert in_turn(served(made, 4)), PORT

@@ -71,8 +71,14 @@ def descendants(pid: int) -> list[int]:
 
 
 def test_ctrl_c_ends_the_lab_and_everything_in_it() -> None:
-    """Interrupted while the pair runs: exit code 1, and no process of it is left."""
-    with subprocess.Popen([*COMMAND, "--runs", "20"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as command:
+    """Interrupted while the pair runs: exit code 1, and no process of it is left.
+
+    A shell's background jobs ignore Ctrl-C, and so would what they start.
+    """
+    ignored = signal.signal(signal.SIGINT, signal.default_int_handler)
+    command = subprocess.Popen([*COMMAND, "--runs", "20"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    signal.signal(signal.SIGINT, ignored)
+    with command:
         deadline = time.monotonic() + 20
         while len(inside := descendants(command.pid)) < 10 and time.monotonic() < deadline:
             time.sleep(0.1)

@@ -1,6 +1,7 @@
 """The watch over one kernel, with no agent around it: what is drift, what is none, and what becomes of lost news."""
 
 import functools
+import multiprocessing
 import re
 import socket
 import time
@@ -72,6 +73,12 @@ class World:
         drift.work(())
         return drift
 
+    def serve_once(self) -> None:
+        """As another process."""
+        self.nft = Nft()
+        self.nft.apply(self.config.ruleset)
+        self.watch().close()
+
     def told(self) -> list[dict[str, Any]]:
         """What a turn has to say, the settings included."""
         time.sleep(SYSCTLS_EVERY / SECOND)
@@ -112,6 +119,24 @@ def test_who_changed_a_rule_set_is_named() -> None:
     assert re.fullmatch(r"nft \(pid \d+\)", line["who"])
     assert world.nft.holds(world.config.ruleset)
     assert world.told() == []
+
+
+@sandboxed
+def test_what_the_hands_before_us_made_is_no_drift() -> None:
+    """We listened already when they made the rule set and learned their number; others are told as ever."""
+    world = World()
+    heirs = Drift(world.config, world.nft, lambda: world.config.ruleset, lambda: unquieten(1))
+    before = multiprocessing.get_context("fork").Process(target=world.serve_once)
+    before.start()
+    before.join(10)
+    assert before.exitcode == 0
+    world.drift.rest()
+    world.nft.apply(world.config.ruleset)
+    heirs.begin()
+    world.drift = heirs
+    assert [world.told() for _ in range(3)] == [[], [], []]
+    shell("nft flush ruleset")
+    assert [what for _, what, _ in world.found()] == ["table netdev understudy deleted, table inet understudy deleted"]
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,12 @@ def test_a_host_keeps_the_address_that_it_was_given() -> None:
     assert result.passed, (result.error, [step.wrong for step in result.steps], result.missing)
 
 
+def test_equal_addresses_in_two_vrfs_get_their_own_answers_from_the_other_node() -> None:
+    """Their flows are copied with the zone that keeps them apart; what the nodes tell each other is in none."""
+    result = run_on_a_pair(case_named("vrf", "vrf-answers"))
+    assert result.passed, (result.error, [step.wrong for step in result.steps], result.missing)
+
+
 def test_another_answer_after_the_fail_over_fails_the_case() -> None:
     """Control: the last packet is expected to be something else."""
     case = case_named("cases", "static-both-ways")

@@ -24,6 +24,7 @@ from understudy.lab import sandbox
 from understudy.lab.natbed import Bed
 from understudy.lab.natcases import Case, Seen, Step, read_cases
 from understudy.lab.natrun import run_cases
+from understudy.render.ios_scene import Wishes
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples/nat"
 FILES = sorted(EXAMPLES.glob("*.yaml"))
@@ -45,7 +46,7 @@ def packet_of(step: Step) -> Packet:
     return Packet(NUMBERS[step.protocol], *ends, *ports)
 
 
-def explained(text: str, step: Step, bed: Any, profile: str) -> Explanation:
+def explained(text: str, step: Step, bed: Any, wishes: Wishes) -> Explanation:
     reading = read_text(text)
     side, _, _ = step.direction.partition(">")
     role = {"in": "inside", "out": "outside"}.get(side, "")
@@ -55,7 +56,10 @@ def explained(text: str, step: Step, bed: Any, profile: str) -> Explanation:
     near = [each for each in roled if any(source in i.network for i in each.addresses)]
     name = (near or roled)[0].name if side != "local" else None
     packet, table = packet_of(step), bed.view().rows
-    return explain(reading, side, name, packet, given=bed.given(), profile=profile, leaving=step.egress, table=table)
+    return explain(
+        reading, side, name, packet, given=bed.given(), leaving=step.egress, table=table,
+        profile=wishes.profile, strict=wishes.strict, rotary_udp=wishes.rotary_udp,
+    )  # fmt: skip
 
 
 def differences(told: Explanation, seen: Seen) -> Iterator[str]:
@@ -80,7 +84,8 @@ def differences(told: Explanation, seen: Seen) -> Iterator[str]:
 def first_packets(case: Case) -> list[str]:
     """Send a case's packets, and explain each that begins a flow just before."""
     profile = case.profile if case.profile.startswith("ios-xe") else "classic"
-    bed = Bed(case.config, case.steps, profile=profile)
+    wishes = Wishes(profile=profile, strict=case.strict, rotary_udp=case.rotary_udp)
+    bed = Bed(case.config, case.steps, wishes=wishes)
     text = case.config
     wrong: list[str] = []
     seen: list[Seen | None] = []
@@ -92,7 +97,7 @@ def first_packets(case: Case) -> list[str]:
                 seen.append(None)
                 continue
             fresh = step.reply_to is None and step.same_flow_as is None and step.protocol != "dns"
-            told = explained(text, step, bed, profile) if fresh else None
+            told = explained(text, step, bed, wishes) if fresh else None
             seen.append(bed.send(step, seen))
             got = seen[-1]
             if told is not None and got is not None:
@@ -121,7 +126,7 @@ def test_an_explanation_of_another_configuration_is_found_wrong() -> None:
         difference
         for step in case.steps
         for difference in differences(
-            explained(other, step, _NoBed(), "classic"),
+            explained(other, step, _NoBed(), Wishes()),
             Seen("translated", {name: str(value) for name, value in step.expected.items() if name in ("src", "dst")}),
         )
     ]

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from understudy.adapters.conntrack import FlowTable
 from understudy.agent import client
-from understudy.agent.draining import Former, described, read_progress, write_progress
+from understudy.agent.draining import Former, clock, described, read_progress, write_progress
 from understudy.agent.nat_standing import Standing
 from understudy.agent.nat_view import held_in_maps
 from understudy.agent.options import AgentOptions
@@ -50,7 +50,7 @@ def look(options: AgentOptions) -> Look:
     """Count, and end what is late. Raises EnvironmentFailure or OSError."""
     formers = options.draining
     found = _sorted(options.plan, formers)
-    now, knows = time.time(), _knows(options)
+    now, knows = clock(), _knows(options)
     late = [former.until is not None and now >= former.until for former in formers]
     ended = [0] * len(formers)
     table = FlowTable()

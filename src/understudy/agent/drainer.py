@@ -12,6 +12,7 @@ from typing import Final
 
 from understudy.agent.children import Children
 from understudy.agent.drain_look import look, tell
+from understudy.agent.draining import clock
 from understudy.agent.journal import JournalSender
 from understudy.agent.running import Running
 from understudy.units import Instant
@@ -44,7 +45,7 @@ class Drainer:
         now = time.monotonic()
         if self._looking and now > self._begun + LOOK_PATIENCE_S:
             self._children.signal(ROLE, signal.SIGKILL)
-        late = any(each.until is not None and each.until <= time.time() for each in draining)
+        late = any(each.until is not None and each.until <= clock() for each in draining)
         soon = self._begun + LOOK_EVERY_MIN_S
         if not draining or self._looking or now < (min(self._due, soon) if late else self._due):
             return False

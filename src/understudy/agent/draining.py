@@ -9,7 +9,8 @@ or a fail-over in the middle goes on with it. Both nodes of a pair have it, sinc
     a bound     what is left of them then is ended, on each node by itself
     now         a bound that has passed when the file is for good
 
-The bound is on the clock of the wall: it has to outlive a reboot.
+The bound is on the clock of the boot, which a step of the wall clock does not move. After a reboot what was left of it
+when it was stored begins anew.
 """
 
 import contextlib
@@ -35,6 +36,7 @@ LINES_MAX: Final = 20
 """Of what went, kept for people."""
 DRAIN_S_MAX: Final = 7 * 86_400.0
 _SIZE_MAX: Final = 64 << 20
+_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ class Former:
     """Lines of IOS in canonical form; empty for none."""
     profile: str
     until: float | None
-    """Seconds of the wall clock; None: without bound."""
+    """Seconds of `clock`; None: without bound."""
 
     def standing(self) -> Standing:
         return Standing(self.source_nat, IosRules(self.ios, self.profile) if self.ios else None)
@@ -60,6 +62,11 @@ class Former:
 
 Draining = tuple[Former, ...]
 """The oldest first."""
+
+
+def clock() -> float:
+    """Seconds since this machine booted, suspended or not."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def translations(plan: Plan) -> frozenset[str]:
@@ -80,7 +87,7 @@ def joined(draining: Draining, old: Plan, new: Plan, node: NodeName, drain_s: fl
     gone = sorted(said - says)
     if not gone:
         return kept
-    until = None if drain_s is None else time.time() + min(max(drain_s, 0.0), DRAIN_S_MAX)
+    until = None if drain_s is None else clock() + min(max(drain_s, 0.0), DRAIN_S_MAX)
     group, held = _held(old, new, node)
     fresh = Former(
         tuple(gone[:LINES_MAX]),
@@ -155,9 +162,16 @@ def load(path: Path) -> Draining:
     try:
         if path.stat().st_size > _SIZE_MAX:
             return ()
-        return tuple(map(_former, json.loads(path.read_text())["formers"]))[-FORMERS_MAX:]
+        values = json.loads(path.read_text())
+        formers = tuple(map(_former, values["formers"]))[-FORMERS_MAX:]
+        later = 0.0 if values["boot"] == _boot() else clock() - float(values["at"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return ()
+    return tuple(each if each.until is None else replace(each, until=each.until + later) for each in formers)
+
+
+def _boot() -> str:
+    return _BOOT_ID.read_text().strip()
 
 
 def save(path: Path, draining: Draining) -> None:
@@ -167,7 +181,7 @@ def save(path: Path, draining: Draining) -> None:
     temporary = path.with_suffix(".new")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "w") as file:
-        json.dump({"formers": list(map(_plain, draining))}, file)
+        json.dump({"boot": _boot(), "at": clock(), "formers": list(map(_plain, draining))}, file)
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)
@@ -229,7 +243,7 @@ def read_progress(path: Path) -> dict[str, Any] | None:
 
 def described(draining: Sequence[Former], left: Sequence[int | None]) -> list[dict[str, Any]]:
     """What drains; `left`: by each its flows, None if nobody can tell."""
-    now = time.time()
+    now = clock()
     return [
         {
             "lines": list(former.lines),

@@ -49,6 +49,7 @@ class _Known:
     given: tuple[IosLine, ...] = ()
     directory: Path | None = None
     strict: bool = False
+    rotary_udp: bool = False
 
 
 def answered(question: bytes, plan: Plan | None, directory: Path | None = None) -> dict[str, Any]:
@@ -102,7 +103,8 @@ def _known(asked: Mapping[str, Any], plan: Plan | None, directory: Path | None) 
     if plan is None or plan.ios is None:
         hint = "give the lines with --config FILE.ios, or put them under `nat:` in the file"
         raise OperatorError("E7124", "the file that this node runs has no lines of NAT", hint)
-    return _Known(plan.ios.configuration, plan.ios.profile, plan.ios.said, directory, plan.ios.strict)
+    ios = plan.ios
+    return _Known(ios.configuration, ios.profile, ios.said, directory, ios.strict, ios.rotary_udp)
 
 
 def _aged(configuration: Configuration, nat: IosNat, figures: Figures | None) -> list[Given]:
@@ -139,6 +141,7 @@ def _table(_asked: Mapping[str, Any], seen: _Seen) -> dict[str, Any]:
     places = places_of(read_text(text), seen.known.given)
     return {
         "strict": seen.known.strict,
+        "rotary_udp": seen.known.rotary_udp,
         "config": text,
         "places": [[line, *place] for line, place in places.items()],
         "rows": [packed(row) for row in seen.view.rows[:ROWS_MAX]],

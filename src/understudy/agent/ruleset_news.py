@@ -1,11 +1,13 @@
 """Whose change of the rule set it was: of all news of our tables, what others did to them.
 
 The kernel's news name the process that made a transaction, as the first process namespace counts; our own number there
-is learned by a transaction that changes nothing. While it is unknown, no change is anybody's drift. What the allocator
+is learned by a transaction that changes nothing and has a name of our own: after two quick reloads there is the news of
+the hands before us as well, theirs among it. While it is unknown, no change is anybody's drift. What the allocator
 fills and turns is none either (`agent.pools`). Where there was more news than the socket holds, the rule set itself is
 looked at: mostly nothing of it is missing.
 """
 
+import os
 import select
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -20,8 +22,6 @@ from understudy.render.text import FAMILY_INET, TABLE, TURN_CHAIN
 WORDS_MAX = 4
 TOO_MANY: Final = "more changes at once than could be followed: applied again"
 MISSING: Final = "a table, chain, set or map is missing"
-_PROBED = f"chain probe of {FAMILY_INET} {TABLE} added"
-_PROBE = f"add chain {FAMILY_INET} {TABLE} probe\ndelete chain {FAMILY_INET} {TABLE} probe\n"
 
 
 class RulesetNews:
@@ -32,6 +32,7 @@ class RulesetNews:
         self._ruleset = ruleset
         self._watch = RulesetWatch(TABLE)
         self.socket = self._watch.socket
+        self._probe = f"probe-{os.urandom(8).hex()}"
         self._own: int | None = None
         """Our process id, as the machine's first process namespace counts."""
         self._found: tuple[str, str] | None = None
@@ -76,7 +77,8 @@ class RulesetNews:
     def learn_own_pid(self) -> None:
         """By a transaction that changes nothing: news name a process as the first process namespace counts.
 
-        Before it there is the news of the whole rule set that was just made, more than the socket may hold.
+        Before it there is the news of the whole rule set that was just made, more than the socket may hold; and before
+        that, where other hands were at work, theirs: what we made of the kernel since then is right.
         """
         seen: list[Transaction] = []
         lost = False
@@ -85,13 +87,15 @@ class RulesetNews:
         except NewsLostError:
             lost = True
         try:
-            self._nft.run(_PROBE)
+            chain = f"chain {FAMILY_INET} {TABLE} {self._probe}"
+            self._nft.run(f"add {chain}\ndelete {chain}\n")
             seen += self._watch.read()
         except (EnvironmentFailure, NewsLostError):
             lost = True
-        probe = next((each for each in seen if _PROBED in each.touched), None)
-        self._own = probe.pid if probe is not None else None
-        for transaction in seen:
+        probed = f"chain {self._probe} of {FAMILY_INET} {TABLE} added"
+        self._own = next((each.pid for each in seen if probed in each.touched), None)
+        first = next((number for number, each in enumerate(seen) if each.pid == self._own), 0)
+        for transaction in seen[first:]:
             self._judge(transaction)
         if lost and not self._nft.holds(self._ruleset()):
             self.miss(MISSING)

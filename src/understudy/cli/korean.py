@@ -92,6 +92,10 @@ SENTENCES = (
         "{0}: 커널의 흐름 표가 거의 참: {2} 중 {1}",
     ),
     ("{0}: the process that replicates flows says nothing", "{0}: 흐름을 복제하는 프로세스가 응답하지 않음"),
+    (
+        "{0}: {1}: not all flows are here: the peer's replicator speaks version {2} of its protocol, this one {3}",
+        "{0}: {1}: 흐름이 모두 있지는 않음: 상대의 복제 프로세스는 프로토콜 버전 {2}, 이쪽은 {3}",
+    ),
     ("{0}: {1}: not all flows are here: {2}", "{0}: {1}: 흐름이 모두 있지는 않음: {2}"),
     (
         "{0} flows, {1}: original; {2} is {3} ms ({4}) behind, complete there; "

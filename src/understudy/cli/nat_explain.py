@@ -46,6 +46,7 @@ def explain(
         str | None, typer.Option(help="The interface that routing chooses, if the lines do not say it.")
     ] = None,
     strict: Annotated[bool, typer.Option(help="Nothing leaves untranslated.")] = False,
+    rotary_udp: Annotated[bool, typer.Option("--rotary-udp", help="Rotaries take UDP as well.")] = False,
     node: Annotated[str | None, typer.Option(help="Which node is asked; the Active if left out.")] = None,
     run_dir: Annotated[Path | None, typer.Option(help="Where the agents' sockets are.")] = None,
     lang: Annotated[str, typer.Option(envvar=LANGUAGE_VARIABLE, help="Language of the sentences: en or ko.")] = "en",
@@ -65,6 +66,7 @@ def explain(
     reading, more, places = _known(config, profile, node, run_dir)
     _check_interface(reading, direction, interface)
     more["strict"] = strict or more.get("strict", False)
+    more["rotary_udp"] = rotary_udp or more.get("rotary_udp", False)
     told = evaluate(reading, direction, interface, packet, leaving=leaving, **more)
     if json_output:
         emit_json("understudy.nat.explain/1", as_json(told, lang, places))
@@ -89,7 +91,7 @@ def _known(
     given = [Given(str(e[0]), IPv4Address(e[1]), IPv4Address(e[2]), bool(e[3]), bool(e[4])) for e in reply["given"]]
     table = [unpacked(values) for values in reply["rows"]]
     more = {"profile": str(reply["profile"]), "given": given, "table": table, "on_pair": True}
-    more["strict"] = bool(reply["strict"])
+    more |= {wish: bool(reply.get(wish)) for wish in ("strict", "rotary_udp")}
     places = {int(line): (str(where), str(text)) for line, where, text in reply["places"]}
     return read_text(str(reply["config"])), more, places
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 SCHEMA = "understudy.nat.import/1"
 GIVEN_MAX = 64
 NODES_MAX = 2
+TOLD_MAX = 100
+"""Characters of a line of the configuration that are told."""
 _FORM = "[INTERFACE=]ADDRESS/LENGTH"
 
 
@@ -41,7 +43,7 @@ def import_(
     ] = None,
     vrf: Annotated[str | None, typer.Option(help="Read the rules of this VRF; the table with most of them.")] = None,
     node: Annotated[
-        list[str] | None, typer.Option(help="Name of a machine of the pair, the preferred one first; twice.")
+        list[str] | None, typer.Option(help="Name of a machine of the pair, this router's successor first; twice.")
     ] = None,
     cluster: Annotated[str, typer.Option(help="Name of the cluster; the router's.")] = "",
     lang: Annotated[str, typer.Option(envvar=LANGUAGE_VARIABLE, help="Language of the reasons: en or ko.")] = "en",
@@ -159,6 +161,11 @@ def _as_json(
     }
 
 
+def _cut(text: str) -> str:
+    """A line as it is told, with a mark where it goes on."""
+    return text if len(text) <= TOLD_MAX else f"{text[: TOLD_MAX - 4]} ..."
+
+
 def _tell(drafted: "Draft", problems: list[dict[str, Any]], warnings: list[tuple[str, str]], lang: str) -> None:
     """To standard error: standard output is the file."""
     from understudy.migrate.keepalived import count_fates
@@ -167,7 +174,7 @@ def _tell(drafted: "Draft", problems: list[dict[str, Any]], warnings: list[tuple
     say, korean = sys.stderr.write, lang == "ko"
     for finding in drafted.findings:
         if finding.verdict.fate is not Fate.KEPT:
-            say(f"{finding.file}:{finding.line}: {finding.verdict.fate:<8}  {finding.text[:80]}\n")
+            say(f"{finding.file}:{finding.line}: {finding.verdict.fate:<8}  {_cut(finding.text)}\n")
             say(f"    {finding.verdict.said(lang)}\n")
     for both in drafted.remarks:
         say(f"{'참고' if korean else 'note'}: {both[korean]}\n")

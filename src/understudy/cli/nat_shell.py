@@ -136,15 +136,16 @@ class _Session:
         where = {"node": self._node, "run_dir": self._run_dir, "layout": self._layout}
         return self._run(lambda: translations(list(asked), **where), pipe)  # type: ignore[arg-type]  # by name
 
-    def _statistics(self) -> bool:
+    def _statistics(self, words: Sequence[str] = ()) -> bool:
         from understudy.cli.nat_show import statistics
 
-        return self._run(lambda: statistics(node=self._node, run_dir=self._run_dir, layout=self._layout))
+        where = {"node": self._node, "run_dir": self._run_dir, "layout": self._layout}
+        return self._run(lambda: statistics(**where), _pipe_alone(words))  # type: ignore[arg-type]  # by name
 
-    def _pool(self, name: str) -> bool:
+    def _pool(self, name: str, words: Sequence[str] = ()) -> bool:
         from understudy.cli.nat_show import pool
 
-        return self._run(lambda: pool(name, None, node=self._node, run_dir=self._run_dir))
+        return self._run(lambda: pool(name, None, node=self._node, run_dir=self._run_dir), _pipe_alone(words))
 
     def _clear(self, words: Sequence[str] = ()) -> bool:
         from understudy.cli.nat_show import clear_translations
@@ -270,6 +271,14 @@ def _pipe(words: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
     """The words of a command, and those behind `|`."""
     at = list(words).index("|") if "|" in words else len(words)
     return words[:at], words[at + 1 :]
+
+
+def _pipe_alone(words: Sequence[str]) -> Sequence[str]:
+    """What stands behind `|`, where a command takes no words of its own. Raises OperatorError E7123."""
+    asked, pipe = _pipe(words)
+    if asked:
+        raise OperatorError("E7123", f"{asked[0]!r} is none of its words", f"| {'|'.join(_FILTERS)} PATTERN")
+    return pipe
 
 
 def _sieved(lines: list[str], kind: str, found: "re.Pattern[str]") -> list[str]:

@@ -162,4 +162,9 @@ def clear_translations(
         document = {"node": reply["node"], "flows": reply["flows"], "entries": reply["entries"]}
         emit_json("understudy.nat.clear/1", document)
         return
-    sys.stdout.write(f"{reply['node']}: {reply['flows']} flows ended, {reply['entries']} addresses given back\n")
+    flows, entries = _counted(int(reply["flows"]), "flow"), _counted(int(reply["entries"]), "address", "addresses")
+    sys.stdout.write(f"{reply['node']}: {flows} ended, {entries} given back\n")
+
+
+def _counted(number: int, one: str, many: str = "") -> str:
+    return f"{number} {one if number == 1 else many or one + 's'}"

@@ -39,6 +39,9 @@ def who(
     host, port = _end(address)
     now = time.time()
     moment = round((now if at is None else moment_of(at, now)) * 1000)
+    if not file.exists():
+        hint = "one is kept while `understudy nat history` runs; --history names another file"
+        raise OperatorError("E7130", f"no history of translations at {file}", hint)
     held = HistoryFile(file, write=False)
     try:
         found, span = held.ring.who(host, port, moment), held.ring.span()

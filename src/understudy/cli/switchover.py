@@ -12,6 +12,8 @@ from understudy.errors import OperatorError
 
 SCHEMA = "understudy.switchover/1"
 POLL_S = 0.02
+AGAIN_S = 0.1
+"""Between two orders, where the first was refused for a moment only."""
 
 
 def register(app: typer.Typer) -> None:
@@ -28,7 +30,9 @@ def switchover(
     force: Annotated[
         bool, typer.Option("--force", help="Also to a node that lacks some of the connections' state.")
     ] = False,
-    timeout: Annotated[float, typer.Option(help="Seconds to wait for the outcome.")] = 5.0,
+    timeout: Annotated[
+        float, typer.Option(help="Seconds to wait for a standby that is not ready yet, and for the outcome.")
+    ] = 5.0,
     lang: Annotated[str, typer.Option(envvar=LANGUAGE_VARIABLE, help="Language of what is said: en or ko.")] = "en",
 ) -> None:
     """Hand a group over to its standby: make before break, then wait until it is done.
@@ -39,17 +43,12 @@ def switchover(
 
     say = korean.speaker(lang)
     path, name = client.active_of(client.find(run_dir, None, cluster, of_one_cluster=True), group)
+    _order(path, name, timeout, force=force)
     begun = time.monotonic()
-    reply = client.ask(path, "switchover", group=name, force=force)
-    if reply.get("error"):
-        raise OperatorError("E5310", str(reply["error"]), "understudy status shows what each node sees")
-    state: dict[str, Any] = {}
-    while time.monotonic() - begun < timeout:
-        status = client.ask(path, "status")
-        state = next(each for each in status["groups"] if each["name"] == name)
-        if state["role"] != "active" or not state["phase"]:
-            break
+    state = _state(path, name)
+    while state["role"] == "active" and state["phase"] and time.monotonic() - begun < timeout:
         time.sleep(POLL_S)
+        state = _state(path, name)
     moved = state.get("role") != "active"
     took_ms = (time.monotonic() - begun) * 1000
     peer = state["peers"][0]["name"] if state.get("peers") else "?"
@@ -62,3 +61,34 @@ def switchover(
             said = f"{name} is served by {peer} now ({took_ms:.0f} ms)"
         console().print(say(said))
     raise typer.Exit(OK if moved else CHANGED)
+
+
+def _order(path: Path, name: str, patience_s: float, *, force: bool) -> None:
+    """Have the Active hand over. Nothing holds a switchover down: what refuses it for a moment only is waited for.
+
+    That is so while a standby is there: the last move is not over yet, or its copy of the flows has not been compared
+    since. Raises OperatorError E5310 with the reason.
+    """
+    from understudy.agent import client
+
+    begun = time.monotonic()
+    while True:
+        reply = client.ask(path, "switchover", group=name, force=force)
+        if not reply.get("error"):
+            return
+        hint, state = "understudy status shows what each node sees", _state(path, name)
+        able = [each for each in state.get("peers", []) if each["heard"] and each.get("eligible")]
+        if state["role"] == "active" and able:
+            if time.monotonic() - begun + AGAIN_S < patience_s:
+                time.sleep(AGAIN_S)
+                continue
+            hint = f"so for {patience_s:g} s; it passes by itself, --timeout waits longer; {hint}"
+        raise OperatorError("E5310", str(reply["error"]), hint)
+
+
+def _state(path: Path, name: str) -> dict[str, Any]:
+    """What the node says of the group."""
+    from understudy.agent import client
+
+    found: dict[str, Any] = next(each for each in client.ask(path, "status")["groups"] if each["name"] == name)
+    return found

@@ -20,7 +20,7 @@ from understudy.errors import OperatorError
 from understudy.ios.check import Report, check
 from understudy.ios.encoding import decode_text
 from understudy.ios.lines import Line, Reading
-from understudy.ios.model import Configuration, Interface, Role, Side
+from understudy.ios.model import Configuration, Interface, Pool, Role, Side, Static
 from understudy.ios.names import interface_name
 from understudy.ios.profiles import profile_named
 from understudy.ios.reader import read_text
@@ -188,8 +188,8 @@ def settle(scope: Scope, given: Given, models: Sequence[IosModel], *, place: boo
         return done
     running = _placed(scope.file, reading, name, networks)
     configuration = running.frozen()
-    done.problems += _owners(scope, given, configuration, name)
-    done.problems += _unanswered(scope, given, configuration, scope.file.redundancy[name])
+    done.problems += _owners(scope, given, running, name)
+    done.problems += _unanswered(scope, given, running, scope.file.redundancy[name])
     if not any(Role.OUTSIDE in each.roles for each in configuration.interfaces):
         message = "nothing says which network is outside"
         hint = "`interface NETWORK` and `ip nat outside`, or a rule that names it"
@@ -326,7 +326,7 @@ def _outside(file: FileModel, reading: Reading, networks: tuple[tuple[str, str],
     return frozenset(named) if len(named) < len(set(known.values())) else frozenset()
 
 
-def _owners(scope: Scope, given: Given, configuration: Configuration, group: str) -> Iterator[Problem]:
+def _owners(scope: Scope, given: Given, running: Running, group: str) -> Iterator[Problem]:
     """A static entry must not take an address with which a machine of the file itself is reached."""
     file = scope.file
     owners = {a: node for node, ports in file.nodes.items() for port in ports.values() for a in port.addresses}
@@ -338,7 +338,7 @@ def _owners(scope: Scope, given: Given, configuration: Configuration, group: str
         for a in own
     ]
     owners.update(beyond)
-    for static in configuration.statics:
+    for key, static in running.statics.items():
         address = static.local if static.side is Side.OUTSIDE else static.global_
         if address is None:
             continue
@@ -351,22 +351,30 @@ def _owners(scope: Scope, given: Given, configuration: Configuration, group: str
             owner = owners.get(address)
         if owner is not None:
             message = f"the static entry of {static.local} takes {address}, which is an address of {owner}"
-            yield given.problem(scope.source, None, "E2510", message, "an address that nobody else has")
+            line = running.lines.get((Static, key))
+            yield given.problem(scope.source, line, "E2510", message, "an address that nobody else has")
 
 
-def _unanswered(scope: Scope, given: Given, configuration: Configuration, group: GroupModel) -> Iterator[Problem]:
+def _unanswered(scope: Scope, given: Given, running: Running, group: GroupModel) -> Iterator[Problem]:
     """A port that keeps its own MAC answers for the addresses that it has, and for no others."""
     if group.vrrp.virtual_mac:
         return
     held = [address for own in group.addresses.values() for address in own]
-    prefixes = [i.network for each in configuration.interfaces for i in each.addresses]
-    wanted = [s.global_ for s in configuration.statics if s.side is Side.INSIDE and not s.no_alias]
-    pools = {rule.pool for rule in configuration.dynamics if rule.side is Side.INSIDE}
-    wanted += [part.first for pool in configuration.pools if pool.name in pools for part in pool.segments]
-    for address in wanted:
+    prefixes = [i.network for each in running.interfaces.values() for i in each.addresses]
+    pools = {rule.pool for rule in running.dynamics.values() if rule.side is Side.INSIDE}
+    wanted: list[tuple[IPv4Address | None, object]] = [
+        (static.global_, (Static, key))
+        for key, static in running.statics.items()
+        if static.side is Side.INSIDE and not static.no_alias
+    ]
+    wanted += [
+        (part.first, (Pool, name)) for name, pool in running.pools.items() if name in pools for part in pool.segments
+    ]
+    for address, place in wanted:
         if address is not None and address not in held and any(address in prefix for prefix in prefixes):
+            line = running.lines.get(place)
             message = f"nobody answers for {address}: the group has no virtual MAC"
-            yield given.problem(scope.source, None, "E2511", message, "an address of the group, or `virtual_mac: true`")
+            yield given.problem(scope.source, line, "E2511", message, "an address of the group, or `virtual_mac: true`")
             return
 
 

@@ -77,12 +77,15 @@ def explain(
     strict: bool = False,
     table: Sequence[Translation] = (),
     on_pair: bool = False,
+    rotary_udp: bool = False,
 ) -> Explanation:
     """`given`: the allocator's entries, in the order of giving. `leaving`: the interface that routing chooses, where
     the configuration's own routes do not say it. `table`: the flows that there are, of which one may have the port.
-    `on_pair`: what the node says in its own name is never translated, as it is on a router.
+    `on_pair`: what the node says in its own name is never translated, as it is on a router. `rotary_udp`: rotaries take
+    UDP as well.
     """
-    return _Explainer(reading, shared or {}, given, profile, strict, table, on_pair).explain(
+    hooks = Hooks(reading.configuration, shared or {}, given, profile, rotary_udp=rotary_udp)
+    return _Explainer(reading, hooks, shared or {}, given, strict, table, on_pair).explain(
         direction, interface, packet, leaving
     )
 
@@ -91,9 +94,9 @@ class _Explainer:
     def __init__(
         self,
         reading: Reading,
+        hooks: Hooks,
         shared: Mapping[str, IPv4Address],
         given: Sequence[Given],
-        profile: str,
         strict: bool,
         table: Sequence[Translation],
         on_pair: bool,
@@ -103,7 +106,7 @@ class _Explainer:
         self._shared, self._given, self._strict, self._table = shared, given, strict, table
         self._on_pair = on_pair
         self._vrf: str | None = None
-        self._hooks = Hooks(reading.configuration, shared, given, profile)
+        self._hooks = hooks
 
     def explain(self, direction: str, name: str | None, packet: Packet, leaving: str | None) -> Explanation:
         hooks = self._hooks

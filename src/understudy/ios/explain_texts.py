@@ -36,6 +36,10 @@ REASONS: dict[str, tuple[str, str]] = {
         "pool {pool} takes TCP connections only: other protocols are left alone",
         "풀 {pool}은(는) TCP 연결만 나누며 다른 프로토콜은 그대로 둡니다",
     ),
+    "rotary-tcp-udp": (
+        "pool {pool} takes TCP connections and, by `rotary_udp`, UDP: other protocols are left alone",
+        "풀 {pool}은(는) TCP 연결과 (`rotary_udp`로) UDP만 나누며 다른 프로토콜은 그대로 둡니다",
+    ),
     "routed": (
         "{address} leaves by {interface} ({role})",
         "{address}은(는) {interface}({role})로 나갑니다",

@@ -21,6 +21,7 @@ _OWN_PORTS = (500, 4500)
 """UDP, which the profile `ios-xe-15.5` keeps for the router."""
 _COUNTED = frozenset((1, 6, 17))
 _PORTED = frozenset((6, 17))
+_ROTATING = frozenset((6,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +58,12 @@ class Hooks:
         shared: Mapping[str, IPv4Address],
         given: Sequence[Given],
         profile: str,
+        *,
+        rotary_udp: bool = False,
     ) -> None:
         self._configuration = configuration
+        self._rotating = _ROTATING | ({17} if rotary_udp else frozenset())
+        self._others_stay = "rotary-tcp-udp" if rotary_udp else "rotary-tcp"
         self._own = addresses_of(configuration, shared)
         self._lookups = Lookups(configuration, self._own)
         self._pools = {pool.name: pool for pool in configuration.pools}
@@ -96,8 +101,8 @@ class Hooks:
             if not decision.permitted:
                 continue
             at = packet.destination, packet.destination_port
-            if packet.protocol != 6:
-                return Step(*at, "rotary-tcp", {"pool": pool.name}, rule, decision=decision)
+            if packet.protocol not in self._rotating:
+                return Step(*at, self._others_stay, {"pool": pool.name}, rule, decision=decision)
             servers = [a for span in spans_of(pool) for a in _each(*span)][:ROTARY_MAX]
             if not servers:
                 return None

@@ -46,6 +46,8 @@ class Interface:
     unnumbered: str | None = None
     vrf: str | None = None
     shutdown: bool = False
+    headless: bool = field(default=False, compare=False)
+    """While a text is read: all addresses are secondary so far."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -143,6 +143,10 @@ class Running:
             self._named.setdefault(name, {})[at] = None
         return None
 
+    def like(self, static: Static) -> Static | None:
+        """The entry that stands where this one would."""
+        return self.statics.get(_static_key(static))
+
     def remove(self, statement: Statement) -> Note | None:
         """`no` before a whole command. Options need not be said again."""
         if isinstance(statement, Static):
@@ -255,13 +259,18 @@ def with_role(interface: Interface, role: Role, *, negated: bool) -> Interface:
 
 
 def with_address(interface: Interface, address: IPv4Interface, *, secondary: bool, negated: bool) -> Interface:
-    """The primary address stands first; a further primary one replaces it."""
+    """The primary address stands first; a further primary one replaces it.
+
+    A router prints its secondary addresses first, so that they may be all that is known until the primary one comes.
+    """
     others = tuple(each for each in interface.addresses if each != address)[:ADDRESSES_MAX]
+    headless = interface.headless or interface.addresses[:1] in ((), (address,))
     if negated:
-        return replace(interface, addresses=others)
+        return replace(interface, addresses=others, headless=headless)
     if secondary:
-        return replace(interface, addresses=(*others, address))
-    return replace(interface, addresses=(address, *interface.addresses[1:]), dynamic=None, unnumbered=None)
+        return replace(interface, addresses=(*others, address), headless=headless)
+    secondaries = others if headless else tuple(each for each in interface.addresses[1:] if each != address)
+    return replace(interface, addresses=(address, *secondaries), headless=False, dynamic=None, unnumbered=None)
 
 
 def add_segment(pool: Pool, segment: Segment, *, negated: bool) -> Pool:

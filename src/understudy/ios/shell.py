@@ -12,8 +12,8 @@ from understudy.ios import words
 from understudy.ios.fidelity import judge
 from understudy.ios.grammar import Match
 from understudy.ios.lines import Kind, Line, State
-from understudy.ios.model import RouteMap
-from understudy.ios.printer import print_configuration
+from understudy.ios.model import RouteMap, Static
+from understudy.ios.printer import print_configuration, print_statement
 from understudy.ios.profiles import Profile
 from understudy.ios.reader import enter_line
 from understudy.ios.rules import Fidelity
@@ -29,6 +29,10 @@ HISTORY_MAX = 200
 LINES_MAX = 100_000
 """Lines of configuration that are staged in one session."""
 _LOCAL = frozenset(("configure", "end", "nothing", "running", "startup", "changes", "history", "abort", "help"))
+_STANDS = (
+    "like `{}`, which stays: this one is not entered",
+    "`{}`와(과) 같아 그것이 남고 이 줄은 들어가지 않습니다",
+)
 _HELP = (
     "Words may be cut as long as they stay clear; ? tells what may follow, the tab key completes.",
     "`configure terminal` stages lines of NAT, `show changes` tells them, `commit` checks and applies them,",
@@ -246,7 +250,7 @@ class Shell:
         refused = False
         if line.note is not None and line.note.code in ("similar-static", "nothing-to-remove"):
             refused = line.note.code == "similar-static"
-            sentence = said(line.note.code, line.note.said, self.site.language)
+            sentence = self._noted(line)
             printed = [line.note.message, f"  {sentence}"] if line.note.message else [f"! {sentence}"]
         elif line.statement is not None and not refused:
             pools = {pool.name: pool.kind for pool in self._state.running.pools.values()}
@@ -255,6 +259,14 @@ class Shell:
                 word = verdict.fidelity.said(self.site.language)
                 printed = [f"! {word}: {verdict.reason(self.site.language)}"]
         return Answer(tuple(printed), refused=refused)
+
+    def _noted(self, line: Line) -> str:
+        """A prompt has no lines to count: what stands already is told by its words."""
+        assert line.note is not None
+        standing = self._state.running.like(line.statement) if isinstance(line.statement, Static) else None
+        if line.note.code == "similar-static" and standing is not None:
+            return _STANDS[self.site.language == "ko"].format(print_statement(standing))
+        return said(line.note.code, line.note.said, self.site.language)
 
     def _block(self) -> Block | None:
         mode = self._state.mode

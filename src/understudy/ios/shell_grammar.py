@@ -38,8 +38,8 @@ _COMMITS = (
 EXEC = Grammar(
     [
         _form("show ip nat translations <words:rest>", "translations"),
-        _form("show ip nat statistics", "statistics"),
-        _form("show ip nat pool name <name:name>", "pool"),
+        _form("show ip nat statistics <words:rest>", "statistics"),
+        _form("show ip nat pool name <name:name> <words:rest>", "pool"),
         _form("show running-config <words:rest>", "running"),
         _form("show startup-config <words:rest>", "startup"),
         _form("show changes", "changes"),

@@ -15,8 +15,12 @@ _MORE = {
     "explain": ("in", "local", "out"),
     "running": ("|",),
     "startup": ("|",),
+    "statistics": ("|",),
+    "pool": ("|",),
 }
 """Words behind a command that other readers read."""
+_WANTING = frozenset(("clear", "explain"))
+"""Those of them that are nothing without such a word."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +98,8 @@ def _executing(before: tuple[str, ...]) -> Following:
     if found.slots == ("more words",):
         order = EXEC.match(before).build()
         if order.what in _MORE:
-            return Following(_MORE[order.what], (), found.ends)
+            ends = found.ends and (order.what not in _WANTING or bool(order.values.get("words")))
+            return Following(_MORE[order.what], (), ends)
     return found
 
 

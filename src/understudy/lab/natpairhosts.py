@@ -11,7 +11,7 @@ import socket
 import struct
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import IPv4Address
 from typing import Any
 
@@ -19,9 +19,11 @@ from understudy.adapters.packetlog import PacketLog, drain
 from understudy.errors import DecodeError, EnvironmentFailure, OperatorError
 from understudy.ios.model import Configuration, Interface, Role
 from understudy.lab.build import Lab
+from understudy.lab.natbed import VRF_TABLE
 from understudy.lab.natcases import Case, Seen, Step
 from understudy.lab.natpairfile import PairFile, Place
 from understudy.lab.natwire import NUMBERS, fields_of, payload, sides
+from understudy.render.ios_vrf import MARK_MASK, found_vrfs
 from understudy.units import MILLISECOND, SECOND, Duration
 from understudy.wire import arp
 from understudy.wire.frame import ETHERTYPE_IPV4, ethernet_frame, ip_packet
@@ -89,10 +91,36 @@ class Hosts:
         for host, place in hosts.items():
             port = self._lab.topology.port(node, place.network).interface
             lines.append(f"route replace {host}/32 dev {port}")
+        lines += self._vrf_routes(node)
         namespace = self._lab.namespaces[node]
         namespace.run(_batch, lines)
         self._inputs.append(namespace.run(PacketLog, _LOG_GROUP))
         namespace.run(_nft, _TELLING)
+
+    def _vrf_routes(self, node: str) -> Iterator[str]:
+        """A table with what is inside a VRF, as an operator adds one; for the rest the main one is asked."""
+        interfaces = {each.name: each.name for each in self._configuration.interfaces}
+        of = {place.interface: place for place in self._file.places}
+        for vrf in found_vrfs(self._configuration, interfaces, {}).values():
+            place = next((of[each] for each in vrf.inside if each in of), None)
+            if place is None:
+                continue
+            port = self._lab.topology.port(node, place.network).interface
+            table = VRF_TABLE + vrf.zone
+            yield f"rule add fwmark {vrf.mark:#x}/{MARK_MASK:#x} lookup {table} pref {1000 + vrf.zone}"
+            for host in self._inside(vrf.name):
+                yield f"route replace {host}/32 dev {port} table {table}"
+
+    def _inside(self, vrf: str) -> Iterator[IPv4Address]:
+        """Whom the packets of a VRF come from or go to, but for those on networks of their own."""
+        connected = [i.network for each in self._configuration.interfaces for i in each.addresses]
+        for step in self._case.steps:
+            coming, going = sides(step.direction) if not step.lines else (None, None)
+            told = {coming: step.sent.get("src"), going: step.expected.get("dst")}.get(Role.INSIDE)
+            if step.vrf == vrf and isinstance(told, str) and told not in _ANY:
+                host = IPv4Address(told)
+                if not any(host in each for each in connected):
+                    yield host
 
     def _hosts(self) -> dict[IPv4Address, Place]:
         """Whoever sends or is sent to, and on whose side."""
@@ -107,8 +135,7 @@ class Hosts:
             for text, role, named in ((step.sent["src"], coming, None), (target, going, step.egress)):
                 host = IPv4Address(str(text))
                 place = self._place_of(host, role, named)
-                if step.vrf and role is Role.INSIDE:
-                    continue  # the same address may be in several
+                # Of a host in several VRFs the first way will do: they have tables, and rp_filter wants any way at all.
                 if host not in own and place is not None:
                     found.setdefault(host, place)
         # Whom a rotary may choose.

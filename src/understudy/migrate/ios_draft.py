@@ -8,12 +8,12 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 
 from understudy.errors import OperatorError
 from understudy.ios.check import Report
 from understudy.ios.lines import Kind
-from understudy.ios.model import Side
+from understudy.ios.model import Configuration, Side
 from understudy.migrate import ios_words
 from understudy.migrate.ios_networks import Given, Network, Networks, find_networks
 from understudy.migrate.ios_ports import Ports, read_ports, verdict_of
@@ -134,17 +134,37 @@ def _remarks(table: Table, networks: Networks, ports: Ports) -> Iterator[tuple[s
     if table.vrf is not None:
         yield (f"read as the pair of VRF {table.vrf}", f"VRF {table.vrf}의 쌍으로 읽었습니다")
     held = [each.prefix for each in networks.all if each.prefix is not None]
-    used = {rule.pool for rule in table.configuration.dynamics if rule.side is Side.INSIDE}
-    known = [static.global_ for static in table.configuration.statics if static.side is Side.INSIDE]
-    known += [part.first for pool in table.configuration.pools if pool.name in used for part in pool.segments]
-    known += networks.lent.values()
-    beyond = [str(each) for each in known if each is not None and not any(each in prefix for prefix in held)]
+    beyond = [
+        str(first) if first == last else f"{first}-{last}"
+        for first, last in dict.fromkeys(_asked_from_outside(table.configuration, networks))
+        if not any(first in prefix for prefix in held)
+    ]
     if beyond and held:
         names = ", ".join(beyond[:SHOWN_MAX]) + (" ..." if len(beyond) > SHOWN_MAX else "")
         yield (
             f"in no network of the file, so that the next router must route them to the group: {names}",
             f"이 파일의 어느 네트워크에도 없어 다음 라우터가 그룹으로 라우팅해야 합니다: {names}",
         )
+
+
+def _asked_from_outside(configuration: Configuration, networks: Networks) -> Iterator[tuple[IPv4Address, IPv4Address]]:
+    """Addresses by which the outside reaches the pair beside its own, as first and last."""
+    for static in configuration.statics:
+        if static.side is Side.INSIDE and static.global_ is not None:
+            length = 32 if static.length is None else static.length
+            net = IPv4Network((static.global_, length), strict=False)
+            yield net[0], net[-1]
+    used = {rule.pool for rule in configuration.dynamics if rule.side is Side.INSIDE}
+    for pool in configuration.pools:
+        if pool.name in used:
+            yield from ((part.first, part.last) for part in pool.segments)
+    turned = {rule.access_list for rule in configuration.dynamics if rule.side is Side.DESTINATION}
+    for access_list in configuration.access_lists:
+        for entry in access_list.entries if access_list.name in turned else ():
+            asked = entry.destination if access_list.extended else entry.source
+            if entry.permit and asked is not None and asked.group is None and not int(asked.wildcard):
+                yield asked.address, asked.address
+    yield from ((lent, lent) for lent in networks.lent.values())
 
 
 # --- the file

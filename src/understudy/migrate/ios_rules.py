@@ -157,11 +157,14 @@ def fate_of(judged: Judged, table: Table, networks: Networks, profile: Profile) 
         return ios_words.left_out(reason, reason)
     if judged.verdict is None:
         return None
+    if isinstance(line.statement, Static | Dynamic) and line.statement.vrf != table.vrf:
+        row = ios_words.GLOBAL_TABLE if line.statement.vrf is None else ios_words.OTHER_VRF
+        return ios_words.filled(row, vrf=line.statement.vrf)
     if line.note is not None and line.note.code in ("replaced", "similar-static", "nothing-to-remove"):
         both = (said_in(line.note.code, line.note.said, language) for language in ("en", "ko"))
         return (ios_words.left_out if line.note.code == "similar-static" else ios_words.differs)(*both)
     if isinstance(line.statement, Static | Dynamic) and not line.negated:
-        changed = _changed(line.statement, table, networks)
+        changed = _changed(line.statement, networks)
         if changed is not None:
             return changed
         statement = _of_table(line.statement)
@@ -174,10 +177,7 @@ def fate_of(judged: Judged, table: Table, networks: Networks, profile: Profile) 
     return rows.get(verdict.fidelity, ios_words.kept)(verdict.reason("en"), verdict.reason("ko"))
 
 
-def _changed(rule: Static | Dynamic, table: Table, networks: Networks) -> Verdict | None:
-    if rule.vrf != table.vrf:
-        row = ios_words.GLOBAL_TABLE if rule.vrf is None else ios_words.OTHER_VRF
-        return ios_words.filled(row, vrf=rule.vrf)
+def _changed(rule: Static | Dynamic, networks: Networks) -> Verdict | None:
     if rule.interface in networks.lent:
         return ios_words.filled(ios_words.LENT, address=networks.lent[rule.interface])
     if rule.interface is not None and networks.named(rule.interface) is None:

@@ -3,7 +3,8 @@
     ios_post        from `postrouting`: inside and outside, and never what this node says in its own name (a list that
                     permits `any` must not catch the heartbeat)
     ios_began       which side began a flow, in its `ct mark`: `nat show` could not tell it otherwise
-    ios_marking     detours of overlapping networks, before routing
+    ios_zoning      flows of a VRF, kept apart from those with the same addresses in another one (render.ios_vrf)
+    ios_marking     detours of overlapping networks, and VRFs, before routing
     ios_again       first packets that the allocator sends again
     ios_helped      control connections that conntrack reads, where that is asked for
     held4           addresses that statics and pools translate: the Active answers for them, and its own stack never
@@ -130,11 +131,17 @@ def _render_lines(plan: Plan, groups: Sequence[Group], interfaces: Mapping[Netwo
         chains.append(Chain("ios_post", post))
         hook = "type filter hook postrouting priority srcnat - 10; policy accept;"
         chains.append(Chain("ios_began", nat.began, hook=hook))
+    if nat.zoning:
+        hook = "type filter hook prerouting priority raw; policy accept;"
+        chains.append(Chain("ios_zoning", nat.zoning, hook=hook))
     if nat.marking:
         hook = "type filter hook prerouting priority dstnat - 10; policy accept;"
         chains.append(Chain("ios_marking", nat.marking, hook=hook))
     asking = bool(nat.allocated) or lines.profile != "classic"
     tended = asking or bool(nat.ladders or nat.rotaries)
+    if asking and nat.zoning_again:
+        hook = "type filter hook output priority raw; policy accept;"
+        chains.append(Chain("ios_zoning_again", nat.zoning_again, hook=hook))
     if asking:
         again = (f"meta mark & {AGAIN_MASK:#x} != 0x0 {mark}", *nat.output)
         chains.append(Chain("ios_again", again, hook="type nat hook output priority -100; policy accept;"))
@@ -277,7 +284,8 @@ def _net(each: IPv4Address | IPv4Network) -> IPv4Network:
 def _apart(nat: IosNat, outside: str) -> tuple[str, ...]:
     """Hosts of a VRF begin nothing towards inside networks beyond it, nor anybody there towards them.
 
-    Networks of one file never overlap: so a VRF needs no table of its own here, only that its hosts keep to themselves.
+    Networks of one file never overlap: a VRF needs a table of its own only for what is behind other routers, which the
+    operator's routing rules choose by its mark.
     """
     rules = []
     for vrf in nat.vrfs:

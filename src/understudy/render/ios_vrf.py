@@ -3,9 +3,12 @@
 What comes in by an inside interface of a VRF is marked, and its flow's original direction is in the VRF's zone; the
 other direction is in the common one, where answers come in and are told apart by the translated address. Answers are
 marked by their flow's zone, flows from outside by the static entry that they ask for.
+
+A zone comes from the VRF's name: another VRF in the file must not move live flows to a zone where nobody finds them.
 """
 
-from collections.abc import Mapping, Sequence
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from understudy.ios.model import Configuration, Role, Static
@@ -14,6 +17,8 @@ from understudy.render.ios_first import AGAIN_MASK
 VRF_MARK = 0x7573_3000
 """Packet mark, plus the VRF's zone."""
 MARK_MASK = 0xFFFF_FFFF & ~AGAIN_MASK
+ZONES = 4095
+"""What a mark has room for, from 1."""
 VRFS_MAX = 4000
 LIMIT = "in a VRF with inside interfaces of its own, static hosts and ports and overload are done, nothing else"
 
@@ -41,8 +46,8 @@ class Vrf:
 
     @property
     def zoning(self) -> str:
-        """Before conntrack, of what comes in."""
-        return f"iifname {self.entering} ct original zone set {self.zone}"
+        """Before conntrack, of what comes in, but for what a node itself is told: it may be of a flow of its own."""
+        return f"meta nfproto ipv4 iifname {self.entering} fib daddr type unicast ct original zone set {self.zone}"
 
     @property
     def zoning_again(self) -> str:
@@ -74,5 +79,18 @@ def found_vrfs(
     for each in configuration.interfaces:
         if each.vrf is not None and Role.INSIDE in each.roles:
             inside.setdefault(each.vrf, []).extend((ports[each.name], *arrivals.get(each.name, ())))
-    named = list(inside.items())[:VRFS_MAX]
-    return {name: Vrf(name, zone, tuple(names)) for zone, (name, names) in enumerate(named, start=1)}
+    zones = _zones(list(inside)[:VRFS_MAX])
+    return {name: Vrf(name, zones[name], tuple(names)) for name, names in inside.items() if name in zones}
+
+
+def _zones(names: Iterable[str]) -> dict[str, int]:
+    """Of two names that mean the same zone the one that sorts last takes the next free one."""
+    found: dict[str, int] = {}
+    taken: set[int] = set()
+    for name in sorted(names):
+        zone = zlib.crc32(name.encode()) % ZONES + 1
+        while zone in taken:
+            zone = zone % ZONES + 1
+        taken.add(zone)
+        found[name] = zone
+    return found

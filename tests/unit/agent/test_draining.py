@@ -1,13 +1,13 @@
 """What a node remembers of translations that its file lost: whose flows, which addresses, how long, and on disk."""
 
+import json
 import re
-import time
 from ipaddress import IPv4Network, ip_address
 from pathlib import Path
 
 import pytest
 
-from understudy.agent.draining import FORMERS_MAX, Draining, joined, load, save, still_held, translations
+from understudy.agent.draining import FORMERS_MAX, Draining, clock, joined, load, save, still_held, translations
 from understudy.config import load_plan
 from understudy.config.plan import Plan
 from understudy.render import render_node
@@ -89,12 +89,27 @@ def test_what_comes_back_is_forgotten_and_what_goes_later_is_remembered_too() ->
     assert len(many) <= FORMERS_MAX
 
 
-def test_a_bound_is_a_time_of_day() -> None:
+def test_a_bound_is_a_time_of_the_boots_clock() -> None:
     for drain_s in (0.0, 30.0):
-        before = time.time()
+        before = clock()
         (former,) = joined((), plan(), plan((STATIC, "")), NODE, drain_s)
         assert former.until is not None
-        assert before + drain_s <= former.until <= time.time() + drain_s
+        assert before + drain_s <= former.until <= clock() + drain_s
+
+
+def test_after_a_reboot_what_was_left_of_it_begins_anew(tmp_path: Path) -> None:
+    """The file of an hour ago, of this boot and of another one."""
+    path = tmp_path / "draining.json"
+    save(path, joined((), plan(), plan((STATIC, "")), NODE, 30.0))
+    values = json.loads(path.read_text())
+    values["at"] -= 3600
+    values["formers"][0]["until"] -= 3600
+    for boot, passed in ((values["boot"], True), ("another", False)):
+        path.write_text(json.dumps({**values, "boot": boot}))
+        (former,) = load(path)
+        assert former.until is not None
+        assert (former.until < clock()) is passed
+        assert former.until < clock() + 31
 
 
 def test_it_is_on_disk_as_it_was(tmp_path: Path) -> None:

@@ -162,7 +162,11 @@ def test_outputs_are_filtered_as_on_a_router(line: str, printed: list[str], tmp_
     assert (result.exit_code, result.stdout.splitlines()[1:]) == (0, printed)
 
 
-@pytest.mark.parametrize("line", ["show run | foo x", "show run | include", "show run | include (", "show run x"])
+@pytest.mark.parametrize(
+    "line",
+    ["show run | foo x", "show run | include", "show run | include (", "show run x", "show ip nat stat | foo x",
+     "show ip nat pool name P | include ("],
+)  # fmt: skip
 def test_a_filter_that_is_none_is_told(line: str, tmp_path: Path) -> None:
     result = script(file_of(tmp_path, SHAPES["bare"]), line)
     assert (result.exit_code, "E7154" in result.output) == (1, True)
@@ -267,3 +271,9 @@ def test_tab_and_question_mark_work_at_a_terminal(tmp_path: Path) -> None:
     terminal.keys("exit\r")
     terminal.until("left behind")
     assert terminal.close() == 2
+
+
+def test_words_that_are_no_filter_are_told_where_a_show_has_none(tmp_path: Path) -> None:
+    for line in ("show ip nat statistics tcp", "show ip nat pool name P tcp | include x"):
+        result = script(file_of(tmp_path, SHAPES["bare"]), line)
+        assert (result.exit_code, "E7123 'tcp'" in result.output) == (1, True), result.output

@@ -61,3 +61,22 @@ def test_a_line_of_a_named_file_keeps_its_number_on_the_way_to_a_node(tmp_path: 
     assert [each.where for each in there.said] == [f"line {line}, item {n}" for n in range(2, 6)]
     (words,) = [english for code, english, _ in here.warnings if code == "similar-static"]
     assert words.startswith("edge.ios:5: like the entry of line edge.ios:4, ")
+
+
+@pytest.mark.parametrize(
+    ("code", "group", "nat_line"),
+    [
+        ("E2510", "", "ip nat inside source static 10.9.0.11 203.0.113.2"),
+        ("E2511", "\n    vrrp: {virtual_mac: false}", "ip nat inside source static 10.9.0.11 203.0.113.21"),
+        ("E2511", "\n    vrrp: {virtual_mac: false}", "ip nat pool P 203.0.113.40 203.0.113.41 prefix-length 24"),
+    ],
+)
+def test_a_rule_that_takes_a_wrong_address_is_told_on_its_own_line(code: str, group: str, nat_line: str) -> None:
+    """Not on the first line of NAT, wherever it stands."""
+    head = HEAD.replace("  edge: {", "  edge:\n    ").replace("}}\n", f"}}{group}\n").replace("], addr", "]\n    addr")
+    pool = "ip nat inside source list 2 pool P overload" if " pool P " in nat_line else "access-list 3 permit any"
+    for shape in ("nat:\n  - {}\n  - {}\n  - {}\n  - {}\n", "nat:\n  lines: |\n    {}\n    {}\n    {}\n    {}\n"):
+        text = head + shape.format(OVERLOAD, ANY, nat_line, pool)
+        with pytest.raises(Problems) as caught:
+            load_plan(text.encode())
+        assert [(each.code, each.line) for each in caught.value.problems] == [(code, number(text, nat_line))]

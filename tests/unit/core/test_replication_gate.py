@@ -42,6 +42,22 @@ def test_a_gate_that_asks_a_dead_peer_is_answered_at_once_and_completely() -> No
     assert world.equal()
 
 
+def test_a_node_that_died_in_the_midst_of_its_news_is_not_asked_for_its_last_words() -> None:
+    """Two intervals after its last beacon, when a take-over is possible at the earliest: answered at once."""
+    world = complete(World().boot())
+    [pair] = world.gw2.machine.pairs
+    for _ in range(50):
+        world.traffic(world.gw1, 5)
+        world.run(3 * MILLISECOND)
+    world.gw1.stop()
+    world.run(5 * MILLISECOND)
+    assert pair.heard is not None
+    world.run(pair.heard + 2 * world.gw2.settings.groups[0].advertise + MILLISECOND - world.now)
+    ask(world.gw2, 6)
+    [ready] = world.gw2.effects(Ready)
+    assert ready.complete
+
+
 def test_a_gate_does_not_open_while_received_flows_are_unwritten() -> None:
     """The original is dead, the standby's kernel slow: no Ready before the last Write is answered."""
     world = complete(World().boot())

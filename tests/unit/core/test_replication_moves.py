@@ -54,6 +54,27 @@ def test_an_originals_flows_become_copies_that_hold() -> None:
     assert written == keys
 
 
+def test_what_changed_while_nobody_was_the_original_is_found_when_one_is_once_more() -> None:
+    """Its words from before arrive late, and behind them that they may be old: the replica agrees anew, by itself."""
+    world = complete(World().boot())
+    for path in world.faults.values():
+        path.cut = True
+    keys = world.populate(world.gw1, 10)
+    world.run(20 * MILLISECOND)
+    world.gw1.own(False)
+    for key in keys[:5]:
+        world.gw1.end(key)
+    world.run(20 * MILLISECOND)
+    world.gw1.own(True)
+    for path in world.faults.values():
+        path.cut = False
+    world.until(lambda: len(world.gw2.kernel.flows) == 10)
+    world.until(lambda: world.gw2.complete[EDGE] is False)
+    world.until(lambda: world.gw2.complete[EDGE] is True)
+    assert world.equal()
+    assert len(world.gw2.kernel.flows) == 5
+
+
 def test_an_old_originals_late_words_end_no_flow_of_the_new_one() -> None:
     """Frozen, resumed long after another took over, and still believing to be the original: its news is not taken."""
     world = complete(World().boot())

@@ -50,10 +50,11 @@ def packet(source: str, target: str, protocol: int = 6) -> Packet:
 
 def told(
     direction: str, source: str, target: str, *, text: str = LINES, given: tuple[Given, ...] = (), protocol: int = 6,
-    strict: bool = False, interface: str | None = None,
+    strict: bool = False, interface: str | None = None, rotary_udp: bool = False,
 ) -> Explanation:  # fmt: skip
     name = interface or {"in": "g0/0", "out": "g0/1"}.get(direction)
-    return explain(read_text(text), direction, name, packet(source, target, protocol), given=given, strict=strict)
+    asked = packet(source, target, protocol)
+    return explain(read_text(text), direction, name, asked, given=given, strict=strict, rotary_udp=rotary_udp)
 
 
 @pytest.mark.parametrize(
@@ -136,6 +137,17 @@ def test_the_turn_of_a_rotary_is_not_in_the_lines() -> None:
     assert (found.reason, found.chosen) == ("rotary", frozenset({"turn"}))
     other = told("out", f"{OTHER}:80", "203.0.113.80:443", text=LINES + ROTARY, protocol=17)
     assert (other.verdict, other.reason) == ("untranslated", "rotary-tcp")
+
+
+@pytest.mark.parametrize(
+    ("protocol", "verdict", "reason"),
+    [(6, "translated", "rotary"), (17, "translated", "rotary"), (132, "untranslated", "rotary-tcp-udp")],
+)
+def test_a_rotary_takes_udp_where_it_is_wished(protocol: int, verdict: str, reason: str) -> None:
+    asked = f"{OTHER}:80", "203.0.113.80:443"
+    found = told("out", *asked, text=LINES + ROTARY, protocol=protocol, rotary_udp=True)
+    assert (found.verdict, found.reason) == (verdict, reason)
+    assert all(found.said(language) for language in ("en", "ko"))
 
 
 def test_a_port_that_is_in_use_is_the_kernels_to_choose() -> None:

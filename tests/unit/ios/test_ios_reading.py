@@ -294,3 +294,25 @@ def test_any_bytes_are_answered(data: bytes) -> None:
     """No exception but the declared ones."""
     with contextlib.suppress(OperatorError):
         read_bytes(data)
+
+
+SECOND, THIRD = " ip address 192.0.2.1 255.255.255.0 secondary\n", " ip address 192.0.2.5 255.255.255.0 secondary\n"
+FIRST, OTHER = " ip address 203.0.113.2 255.255.255.0\n", " ip address 203.0.113.7 255.255.255.0\n"
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        (FIRST + SECOND, ["203.0.113.2", "192.0.2.1"]),
+        (SECOND + FIRST, ["203.0.113.2", "192.0.2.1"]),
+        (SECOND + THIRD + FIRST, ["203.0.113.2", "192.0.2.1", "192.0.2.5"]),
+        (SECOND + FIRST + OTHER, ["203.0.113.7", "192.0.2.1"]),
+        (FIRST + SECOND + OTHER, ["203.0.113.7", "192.0.2.1"]),
+        (FIRST + SECOND + SECOND.replace(" secondary", ""), ["192.0.2.1"]),
+        (SECOND + " ip address dhcp\n" + FIRST + OTHER, ["203.0.113.7"]),
+    ],
+)
+def test_the_primary_address_comes_first_wherever_its_line_stands(lines: str, expected: list[str]) -> None:
+    """A router prints the secondary ones before it; a further primary one replaces the primary one alone."""
+    (interface,) = read_text(f"interface Gi0/0\n{lines} ip nat outside\n").configuration.interfaces
+    assert [str(each.ip) for each in interface.addresses] == expected

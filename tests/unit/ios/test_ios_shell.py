@@ -38,8 +38,9 @@ def typed(*lines: str) -> tuple[Shell, Answer]:
     [
         ("sh ip nat tr", "translations", {"words": ()}),
         ("show ip nat translations verbose tcp", "translations", {"words": ("verbose", "tcp")}),
-        ("sho ip na st", "statistics", {}),
-        ("show ip nat pool name STAFF", "pool", {"name": "STAFF"}),
+        ("sho ip na st", "statistics", {"words": ()}),
+        ("sho ip na st | i Hits", "statistics", {"words": ("|", "i", "Hits")}),
+        ("show ip nat pool name STAFF", "pool", {"name": "STAFF", "words": ()}),
         ("cle ip nat tra *", "clear", {"words": ("*",)}),
         ("expl in inside icmp 10.9.0.5 1.1.1.1", "explain", {"words": ("in", "inside", "icmp", "10.9.0.5", "1.1.1.1")}),
         ("wr mem", "commit", {}),
@@ -248,3 +249,20 @@ def test_no_line_breaks_the_prompt(lines: list[str]) -> None:
     again = Shell(made.site, ())
     again.start(made.candidate)
     assert again.candidate == made.candidate
+
+
+def test_an_entry_that_stands_already_is_told_by_its_words() -> None:
+    """Whether it stands in the file or was typed before."""
+    for before in ((), ("ip nat inside source static 10.9.0.8 203.0.113.8",)):
+        address = "203.0.113.8" if before else "203.0.113.5"
+        _, answer = typed("conf t", *before, f"ip nat inside source static 10.9.0.6 {address}")
+        standing = f"`ip nat inside source static 10.9.0.{address[-1]} {address}`"
+        assert answer.refused
+        assert any(standing in line for line in answer.printed), answer
+
+
+def test_help_offers_no_end_to_a_command_that_is_nothing_without_more() -> None:
+    made = shell()
+    assert "<cr>" not in " ".join(made.help("clear ip nat translation "))
+    assert "<cr>" in " ".join(made.help("show ip nat statistics "))
+    assert "<cr>" in " ".join(made.help("clear ip nat translation * "))

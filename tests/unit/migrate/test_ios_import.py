@@ -401,3 +401,42 @@ def test_any_lines_end_with_a_file_or_a_reason(lines: list[str]) -> None:
 
 CONFLICTS = {"E2201", "E2203", "E2204", "E2508", "E2510"}
 """Two interfaces in one prefix, an address used twice: a router refuses it too, or the operator must sort it out."""
+
+
+def test_a_line_of_another_table_stays_away_although_it_replaces_one() -> None:
+    """It is in no file, so that it cannot only differ."""
+    more = VRFS + "ip nat pool Q 203.0.113.30 203.0.113.31 prefix-length 24\n"
+    again = "ip nat inside source list 9 pool Q vrf BLUE"
+    fates = told(f"{more}{again}\n{again} overload\naccess-list 9 permit any\n", vrf="RED")
+    for line in (again, f"{again} overload"):
+        assert (fates[line][0], "`--vrf BLUE`" in fates[line][1]) == (Fate.LEFT_OUT, True), line
+
+
+def test_addresses_that_the_next_router_must_route_are_named_whole_and_once() -> None:
+    """Pools from end to end, what a rotary answers for, a static network; nothing that lies in a network."""
+    more = OVERLOAD + (
+        "ip nat inside source static tcp 10.7.0.5 80 198.51.100.1 80\n"
+        "ip nat inside source static tcp 10.7.0.5 443 198.51.100.1 443\n"
+        "ip nat inside source static network 10.7.0.16 198.51.100.16 /28\n"
+        "ip nat inside source static 10.7.0.6 203.0.113.6\n"
+        "ip nat pool OUT 198.51.100.65 198.51.100.90 prefix-length 24\n"
+        "ip nat pool WEB 10.7.0.11 10.7.0.12 prefix-length 24 type rotary\n"
+        "ip nat inside source list 8 pool OUT overload\n"
+        "ip nat inside destination list 9 pool WEB\n"
+        "access-list 8 permit 10.7.0.128 0.0.0.127\naccess-list 9 permit 198.51.100.2\n"
+    )
+    (note,) = (english for english, _ in drafted(more).remarks if "must route" in english)
+    named = note.rpartition(": ")[2].split(", ")
+    expected = ["198.51.100.1", "198.51.100.16-198.51.100.31", "198.51.100.65-198.51.100.90", "198.51.100.2"]
+    assert sorted(named) == sorted(expected)
+    assert not any("must route" in english for english, _ in drafted(OVERLOAD).remarks)
+
+
+def test_a_line_that_is_too_long_to_be_told_ends_with_a_mark(tmp_path: Path) -> None:
+    file = tmp_path / "router.cfg"
+    long = "interface Tunnel0\n" + OVERLOAD.replace(
+        " ip nat outside\n", f" ip nat outside\n ip access-group {'X' * 120} in\n"
+    )
+    file.write_text(long)
+    told_lines = CliRunner().invoke(app, ["nat", "import", str(file)]).stderr.splitlines()
+    assert [line.endswith("X ...") for line in told_lines if "access-group" in line] == [True]

@@ -8,9 +8,11 @@ import pytest
 
 from understudy.config import load_plan
 from understudy.config.plan import Plan
+from understudy.ios.model import Configuration, Interface, Role
 from understudy.render import NodeConfig, render_node
 from understudy.render.ios_first import AGAIN_MASK, KEPT
 from understudy.render.ios_pair import render_pair
+from understudy.render.ios_vrf import ZONES, found_vrfs
 from understudy.render.text import TURN_CHAIN
 from understudy.units import NodeName
 from understudy.wire.marks import GROUP_MASK
@@ -173,3 +175,21 @@ def test_a_file_without_lines_has_nothing_of_them(name: str) -> None:
     made = render_node(load_plan(ROOT / "examples" / f"{name}.yaml"), GW1)
     assert "ios_" not in made.ruleset
     assert made.pools is None
+
+
+def test_a_vrf_keeps_its_zone_whatever_else_there_is() -> None:
+    """Live flows are in it; of two names for the same zone one takes the next."""
+    first = next(name for name in (f"V{n}" for n in range(20_000)) if zone_of(name) == zone_of("RED"))
+    assert zone_of("RED") == zone_of("RED", "BLUE", "A", "Z")
+    both = found_vrfs(lines_of("RED", first), {name: name for name in ("RED", first)}, {})
+    assert {each.zone for each in both.values()} == {zone_of("RED"), zone_of("RED") % ZONES + 1}
+
+
+def zone_of(name: str, *others: str) -> int:
+    names = (name, *others)
+    return found_vrfs(lines_of(*names), {each: each for each in names}, {})[name].zone
+
+
+def lines_of(*vrfs: str) -> Configuration:
+    """An inside interface each."""
+    return Configuration(interfaces=tuple(Interface(each, (Role.INSIDE,), (), vrf=each) for each in vrfs))

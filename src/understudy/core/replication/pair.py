@@ -111,8 +111,10 @@ class Pair:
         self.effects: list[Effect] = []
         self.now = now
         self._number = number
-        self._beat: Duration = min([BEACON, *(group.advertise for group in groups)])
-        self.gate = Gate(self._beat * RESTING * 11 // 10)
+        advertise: Duration = min((group.advertise for group in groups), default=BEACON)
+        self._beat: Duration = min(BEACON, advertise)
+        # A node is taken over from when it was silent for two intervals and a skew, at the earliest (RFC 9568).
+        self.gate = Gate(min(self._beat * RESTING * 11 // 10, 2 * advertise))
         self._beacon_at = now
         self._beacons = 0
         self._announced = 0
