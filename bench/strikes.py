@@ -121,7 +121,8 @@ class Stand:
                 witnessed = saw()
             self._leads.setdefault(fault.name, []).append(struck - called)
             watched = struck + fault.watch(self._timing)
-            deadline = max(watched, struck + self._timing.takeover_max) + PATIENCE
+            # What was witnessed took time, and the more so the more flows there are.
+            deadline = max(watched, struck + self._timing.takeover_max, time.monotonic_ns()) + PATIENCE
             mark, recovered = waits.wait_for_clean_traffic(board, self._streams, watched, deadline)
             board[Cell.MARK] = mark
             if recovered:
