@@ -4,16 +4,16 @@ import json
 import os
 import signal
 import socket
-import struct
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
 from agent_worlds import NODES, ROOT, World, in_lab, other
+from hostile_datagrams import flood
 from typer.testing import CliRunner
 
-from understudy.adapters.channel import FLOWS_PORT, MAGIC, Channel, key_id
+from understudy.adapters.channel import FLOWS_PORT
 from understudy.adapters.conntrack import FlowTable
 from understudy.agent import client
 from understudy.agent.flows_link import SILENT
@@ -309,7 +309,7 @@ def test_hostile_datagrams_on_the_port_of_flows_change_nothing(world: World) -> 
     with connection(world) as end:
         world.until(lambda: entries(world, standby, port_of(end)))
         before, pid, repaired = world.moves(), world.pid(standby, "flows"), mended(world, standby)
-        world.lab.namespaces[active].run(_flood, world.lab.key, standby)
+        world.lab.namespaces[active].run(flood, world.lab.key, standby, FLOWS_PORT)
         reasons = ("channel-replay", "channel-forged", "channel-length")
         world.until(lambda: set(reasons) <= set(world.status(standby)["flows"]["dropped"]))
         assert (world.moves(), world.pid(standby, "flows")) == (before, pid)
@@ -415,43 +415,3 @@ def _delete(port: int) -> None:
     for raw in found:
         assert table.delete(raw)
     table.close()
-
-
-def _flood(key: bytes, standby: str) -> None:
-    """From the Active's own address and port: what it said before, and what somebody without the key can make of it."""
-    number, sender = NODES.index(standby) + 1, 2 - NODES.index(standby)
-    target = f"192.168.250.{number}"
-    genuine = _overheard(target)
-    forger = Channel(bytes(32), sender, 1 << 31, frozenset({number}), port=FLOWS_PORT)
-    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_UDP) as end:
-        for each in range(10_000):
-            sealed = forger.seal(os.urandom(each % 1200), number, 2)
-            recorded = genuine[each % len(genuine)]
-            kinds = (
-                MAGIC + key_id(key) + sealed[8:],
-                recorded,
-                recorded[:20] + os.urandom(20) + recorded[40:],
-                recorded[: each % len(recorded)],
-                MAGIC + key_id(key) + os.urandom(each % 1392),
-                sealed,
-            )
-            payload = kinds[each % len(kinds)]
-            header = struct.pack("!HHHH", FLOWS_PORT, FLOWS_PORT, 8 + len(payload), 0)  # 0: no checksum
-            end.sendto(header + payload, (target, 0))
-
-
-def _overheard(target: str) -> list[bytes]:
-    """Some datagrams of the replicator in this namespace, as anybody on the cable has them."""
-    found: list[bytes] = []
-    with socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(3)) as tap:
-        tap.settimeout(5)
-        while len(found) < 20:
-            packet = tap.recv(2048)
-            udp = packet[20:]
-            if (
-                packet[9] == 17
-                and packet[16:20] == socket.inet_aton(target)
-                and udp[2:4] == FLOWS_PORT.to_bytes(2, "big")
-            ):
-                found.append(udp[8:])
-    return found

@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import socket
-import struct
 import time
 from collections.abc import Iterator
 from ipaddress import IPv4Address
@@ -13,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from agent_worlds import NODES, ROOT, World, in_lab, other
+from hostile_datagrams import flood
 
-from understudy.adapters.channel import MAGIC, POOLS_PORT, Channel, key_id
+from understudy.adapters.channel import POOLS_PORT
 from understudy.agent.nat_history import HistoryFile, follow
 from understudy.cli.nat_node import ask_node
 from understudy.errors import OperatorError
@@ -200,7 +200,7 @@ def test_hostile_datagrams_on_the_port_of_pools_change_nothing(world: World) -> 
         assert seen == GIVEN
         world.until(lambda: entry in _entries(world, standby))
         before = world.moves(), world.pid(standby, "pools"), _entries(world, standby)
-        world.lab.namespaces[active].run(_flood, world.lab.key, standby)
+        world.lab.namespaces[active].run(flood, world.lab.key, standby, POOLS_PORT)
         talk(asking, asked)
         assert (world.moves(), world.pid(standby, "pools"), _entries(world, standby)) == before
         # Control: the genuine table still comes through.
@@ -213,43 +213,3 @@ def test_hostile_datagrams_on_the_port_of_pools_change_nothing(world: World) -> 
 
 def _entries(world: World, node: str) -> str:
     return world.run(node, "nft list map inet understudy ios_entry_out")
-
-
-def _flood(key: bytes, standby: str) -> None:
-    """From the Active's own address and port: what it said before, and what somebody without the key can make of it."""
-    number, sender = NODES.index(standby) + 1, 2 - NODES.index(standby)
-    target = f"192.168.250.{number}"
-    genuine = _overheard(target)
-    forger = Channel(bytes(32), sender, 1 << 31, frozenset({number}), port=POOLS_PORT)
-    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_UDP) as end:
-        for each in range(10_000):
-            sealed = forger.seal(os.urandom(each % 1200), number, 2)
-            recorded = genuine[each % len(genuine)]
-            kinds = (
-                MAGIC + key_id(key) + sealed[8:],
-                recorded,
-                recorded[:20] + os.urandom(20) + recorded[40:],
-                recorded[: each % len(recorded)],
-                MAGIC + key_id(key) + os.urandom(each % 1392),
-                sealed,
-            )
-            payload = kinds[each % len(kinds)]
-            header = struct.pack("!HHHH", POOLS_PORT, POOLS_PORT, 8 + len(payload), 0)  # 0: no checksum
-            end.sendto(header + payload, (target, 0))
-
-
-def _overheard(target: str) -> list[bytes]:
-    """Some datagrams of the allocator in this namespace, as anybody on the cable has them."""
-    found: list[bytes] = []
-    with socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(3)) as tap:
-        tap.settimeout(5)
-        while len(found) < 3:
-            packet = tap.recv(2048)
-            udp = packet[20:]
-            if (
-                packet[9] == socket.IPPROTO_UDP
-                and packet[16:20] == socket.inet_aton(target)
-                and udp[2:4] == POOLS_PORT.to_bytes(2, "big")
-            ):
-                found.append(udp[8:])
-    return found
