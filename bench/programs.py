@@ -114,7 +114,7 @@ def believable(row: dict[str, Any]) -> bool:
 
 def unexpected_ends(rows: list[dict[str, Any]]) -> str:
     """How many faults ended as they must, and each that did not; nothing for rows that do not say."""
-    if not all("ended" in row for row in rows):
+    if not all(isinstance(row.get("ended"), bool) for row in rows):
         return ""
     ended = sum(row["ended"] for row in rows)
     text = f"\n\n{ended} of {len(rows)} ended as they must: {100 * ended / len(rows):.2f} %."

@@ -1,6 +1,6 @@
 """Measure every figure of docs/benchmarks.md, in parts that can be resumed.
 
-    python bench/run.py [--into DIR] [--only NAME] [--list]
+    python bench/run.py [--into DIR] [--only NAME] [--kept] [--list]
 
 A part that has its file in DIR is not run again; delete the file to repeat it. Rows (`runs[]`) are kept as they were
 measured, with the load of the machine before and after. `python bench/report.py DIR` turns them into
@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,25 +57,41 @@ def rows_in(text: str) -> list[dict[str, Any]]:
         return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
 
 
-def program(script: str, *options: str, rows: str = "") -> Callable[[Path], dict[str, Any]]:
+class Program:
     """Another benchmark of this folder, whose rows become this part's.
 
     In its options `{into}` stands for the folder of the results, where it may keep the file `rows` and go on with it
     after an interruption, and `{out}` for a file of its own; if it names neither, standard output has the rows.
     """
 
-    def measure(scratch: Path) -> dict[str, Any]:
+    def __init__(self, script: str, *options: str, rows: str = "") -> None:
+        self._script, self._options, self.rows = script, options, rows
+
+    def __call__(self, scratch: Path) -> dict[str, Any]:
         out = scratch / "rows"
-        argv = [sys.executable, f"bench/{script}", *(each.format(into=scratch.parent, out=out) for each in options)]
+        given = (each.format(into=scratch.parent, out=out) for each in self._options)
+        argv = [sys.executable, f"bench/{self._script}", *given]
         ended = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
-        kept = scratch.parent / rows if rows else out
+        kept = scratch.parent / self.rows if self.rows else out
         found = rows_in(kept.read_text() if kept.is_file() else ended.stdout)
         if not found:
             raise RuntimeError(f"{' '.join(argv)}: {ended.stderr[-2000:]}")
-        shown = " ".join((f".venv/bin/python bench/{script}", *options)).format(into="DIR", out="FILE")
-        return {"command": shown, "exit": ended.returncode, "rows": found}
+        return {"command": self._shown, "exit": ended.returncode, "rows": found}
 
-    return measure
+    def kept(self, into: Path) -> dict[str, Any] | None:
+        """What an interrupted run, or one of some parts, has left; None if there is nothing."""
+        path = into / self.rows
+        found = rows_in(path.read_text()) if self.rows and path.is_file() else []
+        if not found:
+            return None
+        loads = [row.get("load", 0.0) for row in found]
+        took = round(sum(row.get("took_s", 0.0) for row in found), 1)
+        about = {"load_before": loads[0], "load_after": loads[-1], "took_s": took}
+        return {"command": self._shown, "exit": 0, "rows": found, **about}
+
+    @property
+    def _shown(self) -> str:
+        return " ".join((f".venv/bin/python bench/{self._script}", *self._options)).format(into="DIR", out="FILE")
 
 
 PARTS = (
@@ -107,29 +123,29 @@ PARTS = (
     Part("sim-100ms", "at least 1 000 x real time at 100 ms", lambda scratch: simulator(scratch, "100ms", 5)),
     Part("check-1000", "1 000 services checked in at most 1 s", check_thousand),
     Part("status", "status takes at most 200 ms", status_time),
-    Part("drift", "repaired within 100 ms", program("drift.py", "20")),
-    Part("reload", "0 packets lost, 0 role changes", program("reload.py", "--runs", "20", "--into", "{out}")),
-    Part("flood", "0 role changes at 100 000 packets/s for 10 s", program("flood.py", "--json", "{out}")),
+    Part("drift", "repaired within 100 ms", Program("drift.py", "20")),
+    Part("reload", "0 packets lost, 0 role changes", Program("reload.py", "--runs", "20", "--into", "{out}")),
+    Part("flood", "0 role changes at 100 000 packets/s for 10 s", Program("flood.py", "--json", "{out}")),
     Part(
         "interoperability",
         "every step of every way to speak",
-        program("interop.py", "--into", "{into}", rows="interop.jsonl"),
+        Program("interop.py", "--into", "{into}", rows="interop.jsonl"),
     ),
     Part(
         "coverage-500",
         "at least 99.5 % end as the table says with no human",
-        program("coverage.py", "--into", "{into}", rows="coverage.jsonl"),
+        Program("coverage.py", "--into", "{into}", rows="coverage.jsonl"),
     ),
     Part(
         "starved-pair",
         "0 role changes in 10 minutes at 50 ms, one busy loop a CPU, no real-time priority",
-        program("coverage.py", "--idle", "--into", "{into}", rows="idle.json"),
+        Program("coverage.py", "--idle", "--into", "{into}", rows="idle.json"),
     ),
     *(
         Part(
             f"flows-{part.name}",
             part.claim,
-            program("flows.py", "--only", part.name, "--into", "{into}", rows=f"flows-{part.name}.jsonl"),
+            Program("flows.py", "--only", part.name, "--into", "{into}", rows=f"flows-{part.name}.jsonl"),
         )
         for part in FLOW_PARTS
     ),
@@ -137,7 +153,7 @@ PARTS = (
         Part(
             f"nat-{name}",
             claim,
-            program("nat.py", "--only", name, "--into", "{into}", rows=f"nat-{name}.jsonl"),
+            Program("nat.py", "--only", name, "--into", "{into}", rows=f"nat-{name}.jsonl"),
         )
         for name, claim in NAT_CLAIMS.items()
         # Real texts are not in this repository.
@@ -150,6 +166,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--into", type=Path, default=ROOT / "bench/results" / time.strftime("%Y-%m-%d"))
     parser.add_argument("--only", action="append", default=[])
+    parser.add_argument("--kept", action="store_true", help="measure nothing: take the rows that there are")
     parser.add_argument("--list", action="store_true")
     arguments = parser.parse_args()
     if arguments.list:
@@ -159,6 +176,8 @@ def main() -> int:
     arguments.into.mkdir(parents=True, exist_ok=True)
     chosen = [part for part in PARTS if not arguments.only or part.name in arguments.only]
     (arguments.into / "machine.json").write_text(json.dumps(machine(), indent=2) + "\n")
+    if arguments.kept:
+        return take_kept(chosen, arguments.into)
     failed = 0
     for number, part in enumerate(chosen, start=1):
         target = arguments.into / f"{part.name}.json"
@@ -190,11 +209,24 @@ def main() -> int:
             "load_after": os.getloadavg()[0],
             "took_s": round(took, 1),
         }
-        draft = target.with_suffix(".new")
-        draft.write_text(json.dumps({**row, **result}, separators=(",", ":")) + "\n")
-        draft.rename(target)
+        write(target, {**row, **result})
         print(f"{took:.0f} s", flush=True)
     return 1 if failed else 0
+
+
+def take_kept(parts: Sequence[Part], into: Path) -> int:
+    """Make the documents of those parts that have rows, without measuring."""
+    for part in parts:
+        if isinstance(part.measure, Program) and (result := part.measure.kept(into)) is not None:
+            write(into / f"{part.name}.json", {"part": part.name, "claim": part.claim, **result})
+            print(f"{part.name}: {len(result['rows'])} rows")
+    return 0
+
+
+def write(target: Path, document: dict[str, Any]) -> None:
+    draft = target.with_suffix(".new")
+    draft.write_text(json.dumps(document, separators=(",", ":")) + "\n")
+    draft.rename(target)
 
 
 def took_before(part: str) -> float:
