@@ -330,9 +330,17 @@ def test_a_core_that_runs_in_circles_is_replaced(world: World) -> None:
 @in_lab
 def test_no_process_holds_what_it_does_not_need(world: World) -> None:
     """LAN sockets are the core's (the supervisor keeps them); the checks hold no socket but their own, and no right."""
-    world.until(lambda: all(world.pid(node, "checks") for node in NODES))
-    for node in NODES:
-        held = {role: world.pid(node, role) for role in ("supervisor", "core", "hands", "checks")}
+    roles = ("supervisor", "core", "hands", "checks")
+    seen: list[dict[str, dict[str, int]]] = []
+
+    def settled() -> bool:
+        """All are there, and the same as half a second ago: a new core has its checks begun anew."""
+        seen.append({node: {role: world.pid(node, role) for role in roles} for node in NODES})
+        time.sleep(0.5)
+        return len(seen) > 1 and seen[-1] == seen[-2] and all(all(held.values()) for held in seen[-1].values())
+
+    world.until(settled, 10)
+    for held in seen[-1].values():
         assert packet_sockets(held["core"]) == packet_sockets(held["supervisor"]) == 3
         for role in ("hands", "checks"):
             assert packet_sockets(held[role]) == 0
