@@ -37,7 +37,7 @@ DRILLS = """## Fail-over
 `n` is the number of runs, their phases stratified over the advertisement interval; a run whose probes stalled for more than 5 ms is void,
 repeated and counted. The outage is the longest time without an arrival in either direction of a 1 kHz stream. *Dual answer* is the time
 during which two nodes answered for one address, outside a declared hand-over. *Survived* counts connections that were established
-before the fault and answer after it, without any replication of flows.
+before the fault and answer after it; the flows of this file are not replicated.
 
 | fault | bar | n (void) | outage p50 | p95 | max | lost p50 / max | dual answer max | role changes max a node | survived | resets | verdict |
 |---|---|---|---|---|---|---|---|---|---|---|---|
