@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -132,14 +133,28 @@ def test_a_life_that_fails_goes_back_only_while_its_file_is_on_trial(
 @in_lab
 def test_an_agent_that_is_told_to_end_while_it_restarts_ends(world: World) -> None:
     """A service manager that stops it is not to wait for one that is back again."""
+    _told_to_end(world, at=lambda pid: True)
+
+
+@in_lab
+def test_an_agent_that_is_told_to_end_as_its_next_life_begins_ends(world: World) -> None:
+    _told_to_end(world, at=_begins_anew)
+
+
+def _told_to_end(world: World, at: Callable[[int], bool]) -> None:
     node = world.standby()
     pid = world.pid(node, "supervisor")
     reply = client.order(world.lab.run_dir(node), "restart", "same.yaml", TEXT.encode())
     assert reply["ok"] is True
+    world.until(lambda: at(pid))
     os.kill(pid, signal.SIGTERM)
     world.until(lambda: _ended(pid))
     world.lab.start_agent(node)
     world.until(lambda: world.role(node) == "backup")
+
+
+def _begins_anew(pid: int) -> bool:
+    return b"understudy.agent.again" in Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
 def _ended(pid: int) -> bool:

@@ -24,6 +24,7 @@ STATUS_HANDS_STUCK = 3
 """Exit status of a core whose hands do not answer."""
 _LIBC = ctypes.CDLL(None)
 PR_SET_PDEATHSIG, PR_SET_NAME, PR_SET_TIMERSLACK = 1, 15, 29
+ENDING = (signal.SIGTERM, signal.SIGINT)
 
 
 class Children:
@@ -48,7 +49,12 @@ class Children:
         Raises OSError if there is no room for another process or descriptor.
         """
         parent = os.getpid()
-        pid = os.fork()
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)  # The parent's handlers are not the child's.
+        try:
+            pid = os.fork()
+        finally:
+            if os.getpid() == parent:
+                signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         if pid:
             try:
                 self._alive[role] = (pid, os.pidfd_open(pid))
@@ -66,8 +72,9 @@ class Children:
             prctl(PR_SET_NAME, f"understudy-{role.removeprefix('new-')}".encode()[:15])
             _step_back(role)
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
-            for number in (signal.SIGTERM, signal.SIGINT):
+            for number in ENDING:
                 signal.signal(number, signal.SIG_DFL if role in ("core", "new-core") else signal.SIG_IGN)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
             body()
             status = 0
         except (OperatorError, HandsStuckError) as error:

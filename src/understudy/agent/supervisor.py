@@ -32,6 +32,7 @@ from understudy.adapters.nftables import Nft
 from understudy.agent import app, checks, draining, messages
 from understudy.agent.again import Again
 from understudy.agent.children import (
+    ENDING,
     PR_SET_TIMERSLACK,
     STATUS_HANDS_STUCK,
     Children,
@@ -80,6 +81,7 @@ def run(options: AgentOptions, trial: Trial | None = None) -> NoReturn:
     """Be the node's agent until SIGTERM, or until it begins anew (agent.again). Raises OperatorError before anything
     was changed, if the node is not as the file says or lacks what an agent needs. `trial`: the file may be on one.
     """
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)  # Nobody hears one yet: it waits.
     gc.collect()
     keep_only(())  # Whatever the caller had open is not ours to keep; also select needs small numbers.
     node = find_node(options.plan, options.node)
@@ -97,7 +99,9 @@ def run(options: AgentOptions, trial: Trial | None = None) -> NoReturn:
             raise
     finally:
         os.close(lock)
-    if again is not None:
+    # Nobody hears a signal again: it waits for the next life, which ends by it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    if again is not None and not supervisor.told_to_end:
         again.execute()
     sys.exit(0)
 
@@ -123,6 +127,8 @@ class Supervisor:
         )
         self._flows = FlowsChild(self._children, self._lines, self._journal_out, self._lans, self._epoch)
         self._pools = PoolsChild(self._children, self._lines, self._journal_out, self._epoch)
+        self.told_to_end = False
+        """By a signal: then nothing begins anew, whatever was agreed before or after."""
         self._again: Again | None = None
         self._generation = 0
         self._respawned: list[int] = []
@@ -140,8 +146,8 @@ class Supervisor:
         gc.freeze()  # What is imported now stays: collecting it would copy shared pages.
         wake_in, wake_out = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(wake_out, warn_on_full_buffer=False)
-        signal.signal(signal.SIGTERM, self._stop)
-        signal.signal(signal.SIGINT, self._stop)
+        for number in ENDING:
+            signal.signal(number, self._told)
         signal.signal(signal.SIGHUP, self._read_again)
         self._start_hands(first=True)
         self._start_core()
@@ -149,6 +155,7 @@ class Supervisor:
         self._pools.start(self._running)
         self._start_checks()
         self._manager.ready()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)  # A core is there to be told.
         ticked = time.monotonic()
         while True:
             asking = [end.fileno() for end in self._reloader.sockets()]
@@ -258,7 +265,7 @@ class Supervisor:
         if self._stopping_since:
             return
         if role == "core" and status == 0:
-            self._stop(0, None)
+            self._stop()
             return
         self._limit()
         stuck = role == "core" and os.waitstatus_to_exitcode(status) == STATUS_HANDS_STUCK
@@ -297,7 +304,7 @@ class Supervisor:
     def _restart(self, again: Again) -> None:
         """End as ever, and begin anew."""
         self._again = again
-        self._stop(0, None)
+        self._stop()
 
     def _adopt(self, running: Running, hands_end: socket.socket) -> None:
         """The kernel holds what `running` says, by the hands at `hands_end`: a new core goes on from there.
@@ -351,18 +358,18 @@ class Supervisor:
         """Another life of this process may follow: it shall be alone."""
         self._children.finish(0)
 
-    def _stop(self, number: int, frame: object) -> None:
-        """`number`: the signal, or 0 for our own wish."""
-        if number and self._again is not None:
-            self._again = None  # Whoever asks for the end gets it, also in the middle of a restart.
-            self._manager.stopping()
+    def _told(self, number: int, frame: object) -> None:
+        self.told_to_end = True
+        self._stop()
+
+    def _stop(self) -> None:
         if not self._stopping_since:
             self._stopping_since = time.monotonic_ns()
-            if self._again is None:
-                self._manager.stopping()
-            else:
-                self._manager.restarting()
             self._children.signal("core", signal.SIGTERM)
+        if self.told_to_end or self._again is None:
+            self._manager.stopping()
+        else:
+            self._manager.restarting()
 
     def _may_end(self) -> bool:
         return "core" not in self._children or time.monotonic_ns() - self._stopping_since > STOP_TIMEOUT
