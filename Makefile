@@ -33,7 +33,8 @@ sim: setup ## rehearse the example pair in the simulator, 200 seeds
 bench: setup ## measure every figure of docs/benchmarks.md; interrupted, it goes on where it was (BENCH=DIR)
 	@scripts/peers
 	@$(PY) bench/run.py --into $(BENCH); ran=$$?; \
-	  $(PY) bench/compare.py $(BENCH) && $(PY) bench/report.py $(BENCH) && exit $$ran
+	  $(PY) bench/compare.py $(BENCH); compared=$$?; \
+	  $(PY) bench/report.py $(BENCH) && exit $$((ran ? ran : compared))
 
 fuzz: setup ## fuzz everything that reads bytes of others, FUZZ_SECONDS=60 in all
 	@$(PY) -c 'import atheris' 2>/dev/null || $(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/fuzz.lock

@@ -28,13 +28,15 @@ from pathlib import Path
 
 from contenders import CONTENDERS, peers
 from injections import FAULTS
+from resumable import carried_out, rows_of
 from run import machine
 from strikes import Stand, Unrest
 from summary import Row, write_summary
+from turn import turn
 
 from understudy.config import load_plan
 from understudy.drill.measure import stratified_phases
-from understudy.errors import EnvironmentFailure, OperatorError
+from understudy.errors import EnvironmentFailure
 from understudy.lab import sandbox
 from understudy.units import MILLISECOND
 
@@ -98,17 +100,6 @@ def plan_runs(series: Iterable[Series], contenders: Sequence[str], seed: int) ->
     for interval, runs in by_interval.items():
         random.Random(seed * 1000 + interval).shuffle(runs)
     return by_interval
-
-
-def rows_of(path: Path) -> list[Row]:
-    """Every whole row; a line that was cut off by an interruption is not one."""
-    rows = []
-    for line in path.read_text().splitlines() if path.exists() else ():
-        try:
-            rows.append(json.loads(line))
-        except ValueError:
-            continue
-    return rows
 
 
 def key_of(row: Row) -> tuple[str, str, int, int, int]:
@@ -249,23 +240,21 @@ def main() -> int:
             parser.error(f"unknown: {', '.join(unknown)}; there are {', '.join(known)}")
     arguments.directory.mkdir(parents=True, exist_ok=True)
     path = arguments.directory / ROWS
-    try:
+
+    def all_series() -> int:
+        left = 0
         if not arguments.summary:
             if set(contenders) - {"understudy"}:
                 peers()
-            measure(path, plan_runs(series, contenders, arguments.seed))
-    except (OperatorError, TimeoutError) as error:
-        print(f"compare: {error or 'the lab told nothing for minutes'}; what was measured is kept", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on from here", file=sys.stderr)
-        return 130
-    write_summary(arguments.directory, rows_of(path), machine())
-    return 0
+            left = measure(path, plan_runs(series, contenders, arguments.seed))
+        write_summary(arguments.directory, rows_of(path), machine())
+        return left
+
+    return carried_out("compare", all_series)
 
 
-def measure(path: Path, planned: dict[int, list[Run]]) -> None:
-    """All runs that have no row yet, interval by interval."""
+def measure(path: Path, planned: dict[int, list[Run]]) -> int:
+    """All runs that have no row yet, interval by interval; how many stayed void."""
     rows = rows_of(path)
     done = {key_of(row) for row in rows if not row["void"]}
     by_interval = {
@@ -275,15 +264,14 @@ def measure(path: Path, planned: dict[int, list[Run]]) -> None:
     print(f"{sum(map(len, by_interval.values()))} runs, about {progress.left_s() / 60:.0f} minutes", flush=True)
     with path.open("a") as file:
         for interval, runs in by_interval.items():
-            with tempfile.TemporaryDirectory(prefix="compare-") as state:
+            with turn(), tempfile.TemporaryDirectory(prefix="compare-") as state:
                 session = Session(interval, runs, Path(state))
                 with sandbox.start(session) as box:
                     while (row := box.receive(180)) is not None:
                         file.write(json.dumps(row, separators=(",", ":")) + "\n")
                         file.flush()
                         progress.tell(row)
-    if progress.left:
-        print(f"{progress.left} runs stayed void; the same command tries them again", flush=True)
+    return progress.left
 
 
 if __name__ == "__main__":

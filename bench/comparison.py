@@ -5,12 +5,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from compare import ROWS, rows_of
+from compare import ROWS
 from contenders import CONTENDERS
 from plots import ORDER, dual_answers, faults, outages
+from resumable import rows_of
 from summary import series_of, summarise
 
 OTHERS = ("agent-kill", "agent-freeze", "link-down", "link-silent", "switchover", "node-return")
+REST = ("link-down", "link-silent", "switchover", "node-return", "none")
 MEDIAN_RATIO_MAX = 1.05
 Entry = dict[str, Any]
 
@@ -26,11 +28,12 @@ def section(directory: Path, images: Path) -> str:
     good, _, _ = series_of(rows)
     pictures = {
         "bench-power-loss.svg": outages(good, "node-power-loss"),
-        "bench-faults.svg": faults(good, 100, OTHERS),
         "bench-dual-answer.svg": dual_answers(
             good, [(fault, ms) for fault in ("agent-freeze", "agent-kill") for ms in (100, 50)]
         ),
     }
+    if _sorted(entries, REST):
+        pictures["bench-faults.svg"] = faults(good, 100, OTHERS)
     for name, drawing in pictures.items():
         (images / name).write_text(drawing)
     return "\n".join(
@@ -43,9 +46,7 @@ def section(directory: Path, images: Path) -> str:
             _SILENCE,
             _dual(entries),
             _PICTURE.format("Time during which two nodes answered", "bench-dual-answer.svg"),
-            _REST,
             _rest(entries),
-            _PICTURE.format("Outage of the other faults, every run", "bench-faults.svg"),
             _commands(entries, machine),
         )
     )
@@ -82,10 +83,8 @@ the end of its lease to the take-over: what it costs that nobody answers twice. 
 answering nodes the switch last learned; what that does to flows with state on one of them is not in this column.
 """
 
-_REST = """
-### Everything else, at 100 ms
-
-What had not recovered two seconds after the protocol's bound is counted as *not recovered*; its outage is then what was watched.
+_REST_TITLE = "\n### Everything else, at 100 ms\n\n"
+_REST = """What had not recovered two seconds after the protocol's bound is counted as *not recovered*; its outage is then what was watched.
 """
 
 
@@ -143,17 +142,22 @@ def _dual(entries: Sequence[Entry]) -> str:
 
 
 def _rest(entries: Sequence[Entry]) -> str:
+    chosen = _sorted(entries, REST)
+    if not chosen:
+        return _REST_TITLE + "Not measured.\n"
     lines = [
+        _REST_TITLE + _REST,
         "| fault | | n (void) | outage p50 | max | lost p50 / max | dual answer max | declared overlap max | not recovered | connections survived | reset |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for entry in _sorted(entries, ("link-down", "link-silent", "switchover", "node-return", "none")):
+    for entry in chosen:
         out, tcp, lost = entry["outage_ms"], entry["tcp"], entry["lost"]
         lines.append(
             f"| `{entry['fault']}` | {entry['name']} | {entry['runs']} ({entry['void']}) | {_ms(out['p50'])} ms | {_ms(out['max'])} | "
             f"{lost['p50']:g} / {lost['max']} | {_ms(entry['dual_answer_ms']['max'])} ms | {_ms(entry['overlap_ms']['max'])} | "
             f"{entry['not_recovered']} | {tcp['survived']} / {tcp['established']} | {tcp['reset']} |"
         )
+    lines.append(_PICTURE.format("Outage of the other faults, every run", "bench-faults.svg"))
     return "\n".join(lines)
 
 

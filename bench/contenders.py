@@ -61,7 +61,8 @@ class Contender:
 
 def peers() -> Path:
     """Where the daemons were unpacked. Raises OperatorError if nobody did."""
-    root = Path(os.environ.get("PEERS", ROOT / ".peers/root"))
+    # Where the link leads, so that a program and its libraries are of one set.
+    root = Path(os.environ.get("PEERS", ROOT / ".peers/root")).resolve()
     if not (root / "usr/sbin/keepalived").exists() or not (root / "usr/lib/frr/vrrpd").exists():
         raise OperatorError("E6501", f"{NOT_UNPACKED}: {root}", "run scripts/peers")
     return root

@@ -15,9 +15,9 @@ It needs root (or user namespaces), and the daemons in `.peers/` (scripts/peers)
 """
 
 import argparse
-import json
 import os
 import random
+import subprocess
 import sys
 import tempfile
 import time
@@ -26,11 +26,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import beds
-from compare import rows_of
 from conntrackd import STATEFUL
 from contenders import peers
 from flowparts import ALL, OURS, PARTS, Part, Strike
 from injections import FAULTS
+from resumable import Book, carried_out, rows_of, whole_attempts
 from strikes import Stand, Unrest
 from summary import Row
 from turn import Turn, turn
@@ -48,9 +48,10 @@ FILE = ROOT / "examples/stateful.yaml"
 ADVERTISE_MS = 50
 VOID_RETRIES = 2
 SILENCE_S = 400
-"""No run takes longer without a row, once it is its turn. Others may measure for as long as they need."""
+"""No run takes longer without a row, nor does a lab to end. Only while others measure there is no limit."""
+WAITING: Row = {"turn": "waiting"}
 OUR_TURN: Row = {"turn": "ours"}
-"""Told by the sandbox in place of a row."""
+"""Told by the sandbox in place of a row: others measure, and now it measures."""
 UNDECIDED_AFTER = 5 * SECOND
 """A connection that has not gone on this long after traffic was whole has stalled."""
 
@@ -93,8 +94,8 @@ def plan_runs(part: Part, contenders: Sequence[str], runs: int | None, *, quick:
 
 
 def left_of(planned: Iterable[Run], rows: Iterable[Row]) -> list[Run]:
-    """Those that have no believed row yet."""
-    done = {key_of(row) for row in rows if not row["void"]}
+    """Those that have no believed row yet; of a run with several rows, all must be believed."""
+    done = whole_attempts(list(rows), key_of)
     return [run for run in planned if run.key not in done]
 
 
@@ -129,19 +130,18 @@ class Strikes:
         self._strike, self._runs, self._state = strike, runs, state
         self._plan = plan_for(strike)
         self._stands: dict[str, Stand] = {}
-        self._turn = Turn()
 
     def __call__(self, report: Report) -> None:
-        runs = list(self._runs)
+        runs, turns = list(self._runs), Turn(lambda: report(WAITING))
         for _ in range(1 + VOID_RETRIES):
-            runs = [run for run in runs if not self._measured(run, report)]
+            runs = [run for run in runs if not self._measured(run, turns, report)]
         for stand in self._stands.values():
             stand.lab.down()
-        self._turn.end()
+        turns.close()
         report(None)
 
-    def _measured(self, run: Run, report: Report) -> bool:
-        with self._turn.run():
+    def _measured(self, run: Run, turns: Turn, report: Report) -> bool:
+        with turns.run():
             report(OUR_TURN)
             return self._measured_alone(run, report)
 
@@ -179,7 +179,7 @@ class BedRun:
         self._part, self._run, self._state, self._quick = part, run, state, quick
 
     def __call__(self, report: Report) -> None:
-        with turn():
+        with turn(lambda: report(WAITING)):
             report(OUR_TURN)
             self._measure(report)
         report(None)
@@ -198,25 +198,8 @@ class BedRun:
 # -- outside --
 
 
-class Book:
-    """The rows of one part: a file that only grows."""
-
-    def __init__(self, part: Part, directory: Path, left: int) -> None:
-        self.path = directory / f"flows-{part.name}.jsonl"
-        self._file = self.path.open("a")
-        self._left, self._took, self._done = left, 0.0, set[object]()
-
-    def keep(self, row: Row) -> None:
-        self._file.write(json.dumps(row, separators=(",", ":")) + "\n")
-        self._file.flush()
-        if key_of(row) not in self._done:
-            self._took += row["took_s"]
-            self._left -= not row["void"]
-        # One command brings several rows.
-        self._done.add((*key_of(row), row["at"]) if row["void"] else key_of(row))
-        minutes = self._left * self._took / len(self._done) / 60
-        what = f"{row['part']:10} {row['contender']:18} {row['case']:16} {row['number']:>3}"
-        print(f"{self._left:>4} left, {minutes:5.1f} min | {what} | {told(row)}", flush=True)
+def line_of(row: Row) -> str:
+    return f"{row['part']:10} {row['contender']:18} {row['case']:16} {row['number']:>3} | {told(row)}"
 
 
 def told(row: Row) -> str:
@@ -236,39 +219,54 @@ SHOWN = (
 )  # fmt: skip
 
 
-def measure(part: Part, planned: Sequence[Run], directory: Path, *, quick: bool) -> None:
-    left = left_of(planned, rows_of(directory / f"flows-{part.name}.jsonl"))
+def measure(part: Part, planned: Sequence[Run], directory: Path, *, quick: bool) -> int:
+    """How many runs have no believed row after it."""
+    path = directory / f"flows-{part.name}.jsonl"
+    left = left_of(planned, rows_of(path))
     print(f"{part.name}: {part.claim}\n{len(left)} of {len(planned)} runs left", flush=True)
-    book = Book(part, directory, len(left))
-    if part.strike is not None:
-        if left:
+    if not left:
+        return 0
+    book = Book(path, len(left), line_of)
+    try:
+        if part.strike is not None:
             with tempfile.TemporaryDirectory(prefix="flows-") as state:
                 _in_sandbox(Strikes(part.strike, left, Path(state)), book)
-    elif part.bed is not None:
-        for _ in range(1 + VOID_RETRIES):
-            for run in left:
-                with tempfile.TemporaryDirectory(prefix="flows-") as state:
-                    _in_sandbox(BedRun(part, run, Path(state), quick=quick), book)
-            left = left_of(left, rows_of(book.path))
-    elif part.command is not None:
-        for run in left:
-            try:
-                with turn():
-                    begun = time.monotonic()
-                    found = part.command(run.case, run.number, quick)
-            except (RuntimeError, OSError, ValueError, KeyError) as failure:
-                found = [{"void": f"not run: {str(failure)[-400:]}"}]
-            for row in found:
-                book.keep(row_of(run, begun, row))
+        for _ in range(0 if part.strike is not None else 1 + VOID_RETRIES):
+            left = [run for run in left if not _measured(part, run, book, quick=quick)]
+    finally:
+        book.close()
+    return len(left_of(planned, rows_of(path)))
 
 
-def _in_sandbox(work: Callable[[Report], None], book: Book) -> None:
+def _measured(part: Part, run: Run, book: Book, *, quick: bool) -> bool:
+    if part.command is not None:
+        return _commanded(part.command, run, book, quick=quick)
+    with tempfile.TemporaryDirectory(prefix="flows-") as state:
+        return _in_sandbox(BedRun(part, run, Path(state), quick=quick), book)
+
+
+def _commanded(command: Callable[[str, int, bool], list[Row]], run: Run, book: Book, *, quick: bool) -> bool:
+    with turn():
+        begun = time.monotonic()
+        try:
+            found = command(run.case, run.number, quick)
+        except (RuntimeError, OSError, ValueError, KeyError, subprocess.SubprocessError) as failure:
+            found = [{"void": f"not run: {str(failure)[-400:]}"}]
+        # One for all: it tells the rows of one attempt from those of the next.
+        about = row_of(run, begun, {})
+    return book.keep(*({**about, **row} for row in found))
+
+
+def _in_sandbox(work: Callable[[Report], None], book: Book) -> bool:
+    """Whether its last row is to be believed."""
+    fine = False
     with sandbox.start(work) as box:
-        patience: float | None = None
+        patience: float | None = SILENCE_S
         while (row := box.receive(patience)) is not None:
-            patience = SILENCE_S if row == OUR_TURN else None
-            if row != OUR_TURN:
-                book.keep(row)
+            patience = None if row == WAITING else SILENCE_S
+            if row not in (WAITING, OUR_TURN):
+                fine = book.keep(row)
+    return fine
 
 
 def main() -> int:
@@ -289,20 +287,18 @@ def main() -> int:
     if unknown:
         parser.error(f"unknown: {', '.join(unknown)}")
     arguments.into.mkdir(parents=True, exist_ok=True)
-    try:
+
+    def all_parts() -> int:
         if set(contenders) - set(OURS):
             peers()
+        left = 0
         for part in PARTS:
             if not arguments.only or part.name in arguments.only:
                 planned = plan_runs(part, contenders, arguments.runs, quick=arguments.quick)
-                measure(part, planned, arguments.into, quick=arguments.quick)
-    except (OperatorError, TimeoutError) as error:
-        print(f"flows: {error or 'the lab told nothing for minutes'}; what was measured is kept", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on from here", file=sys.stderr)
-        return 130
-    return 0
+                left += measure(part, planned, arguments.into, quick=arguments.quick)
+        return left
+
+    return carried_out("flows", all_parts)
 
 
 if __name__ == "__main__":

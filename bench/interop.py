@@ -9,17 +9,15 @@ check; trials that have their rows there are not run again. The table at the end
 
 import argparse
 import json
-import statistics
 import sys
 import time
-from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests/interop"))
 
 from contenders import peers  # noqa: E402
+from interoptable import table  # noqa: E402
 from lives import Trial, as_json  # noqa: E402
 from speech import Speech  # noqa: E402
 
@@ -49,7 +47,6 @@ MATRIX = (
 )
 CASES = ((True, True), (False, True), (True, False), (False, False))
 """Whether our node is the preferred one, and whether the preferred one preempts."""
-Rows = list[dict[str, Any]]
 
 
 def main() -> int:
@@ -85,30 +82,6 @@ def main() -> int:
     print()
     print("\n".join(table(rows)))
     return 0 if all(row["ok"] for row in rows) else 2
-
-
-def table(rows: Rows) -> Iterator[str]:
-    """One line a way to speak: trials that passed, and the times of the two kinds of leaving, by who took over."""
-    yield "| beside | lives | checks | failover to us, ms | failover to them, ms | priority 0 to us, ms | to them, ms |"
-    yield "|---|---|---|---|---|---|---|"
-    for label in dict.fromkeys(row["speech"] for row in rows):
-        own = [row for row in rows if row["speech"] == label]
-        lives = {(row["ours_first"], row["preempt"], row["run"]) for row in own}
-        failed = {(row["ours_first"], row["preempt"], row["run"]) for row in own if not row["ok"]}
-        times = [
-            _figures([row["took_ms"] for row in own if row["check"] == check and f"{to} takes over" in row["detail"]])
-            for check in ("fail over", "priority 0")
-            for to in ("gw1", "gw2")
-        ]
-        checks = f"{sum(row['ok'] for row in own)} of {len(own)}"
-        yield f"| {label} | {len(lives) - len(failed)} of {len(lives)} | {checks} | {' | '.join(times)} |"
-
-
-def _figures(times: Sequence[float]) -> str:
-    if not times:
-        return "-"
-    low, high = round(min(times)), round(max(times))
-    return f"{round(statistics.median(times))} ({low}-{high})" if len(times) > 1 else str(low)
 
 
 def _label(speech: Speech) -> str:

@@ -133,7 +133,11 @@ def simulated_faults(scratch: Path, seeds: int) -> dict[str, Any]:
         "events": document["events"],
         "wall_s": document["wall_s"],
     }
-    return {"command": f"understudy sim examples/pair.yaml --seeds {seeds} --seconds 600", "rows": [row]}
+    return {
+        "command": f"understudy sim examples/pair.yaml --seeds {seeds} --seconds 600",
+        "exit": 2 if document["violations"] else 0,
+        "rows": [row],
+    }
 
 
 def check_thousand(scratch: Path) -> dict[str, Any]:

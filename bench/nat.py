@@ -5,7 +5,8 @@
 Rows go to DIR/nat-PART.jsonl, one JSON object a line, as soon as they are measured. Interrupt and start it again as you
 like: what has its row is not measured again. The order within a part is shuffled; a row carries the machine's load.
 `--cases` names other files of cases than examples/nat; `--corpus` an index of real texts (columns `file` and `expect`),
-without which that part has nothing to do. What cannot be on a pair is told with the reason and counts as not passed. `--quick`: a few runs of everything, and smaller ones.
+without which that part has nothing to do. What cannot be on a pair is told with the reason and counts as not passed.
+`--quick`: a few runs of everything, and smaller ones.
 
 It needs root or user namespaces.
 """
@@ -14,6 +15,7 @@ import argparse
 import json
 import os
 import random
+import struct
 import subprocess
 import sys
 import time
@@ -21,12 +23,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
-from compare import rows_of
 from natcorpus import judged, read_index
-from natparts import CLAIMS
+from natparts import CASES, CLAIMS, CORPUS
 from natrig import Rig
 from nattraffic import agreed
+from resumable import Book, carried_out, rows_of
 from summary import Row
 from turn import Turn
 
@@ -44,6 +47,7 @@ STATICS = 100_000
 RIG_SECONDS = 2.0
 RUN_MAX_S = 120.0
 VOID_RETRIES = 1
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +107,16 @@ def _alone(case: Case) -> CaseResult:
     return result
 
 
+def _in_sandbox(work: Callable[[], R]) -> R:
+    """What it returns. Raises TimeoutError where it hangs: nothing of it is left then."""
+
+    def report_result(report: Callable[[R], None]) -> None:
+        report(work())
+
+    with sandbox.start(report_result) as box:
+        return box.receive(RUN_MAX_S)
+
+
 # -- lines and statics --
 
 
@@ -144,7 +158,7 @@ def _throughput(wish: Wish) -> list[Run]:
 
 
 def _rigs(most: int, number: int) -> Row:
-    return sandbox.run(partial(_in_rigs, most, number))
+    return _in_sandbox(partial(_in_rigs, most, number))
 
 
 def _in_rigs(most: int, number: int) -> Row:
@@ -180,7 +194,7 @@ def _explained(wish: Wish) -> list[Run]:
 
 
 def _seed(seed: int) -> Row:
-    fine, wrong = sandbox.run(partial(agreed, seed, PACKETS))
+    fine, wrong = _in_sandbox(partial(agreed, seed, PACKETS))
     return {"seed": seed, "packets": PACKETS, "agreed": fine, "why": wrong}
 
 
@@ -207,25 +221,8 @@ PLANS: dict[str, Callable[[Wish], list[Run]]] = {
 # -- rows --
 
 
-class Book:
-    """The rows of one part: a file that only grows."""
-
-    def __init__(self, part: str, directory: Path, left: int) -> None:
-        self.path = directory / f"nat-{part}.jsonl"
-        self._file = self.path.open("a")
-        self._left, self._took, self._done = left, 0.0, 0
-
-    def keep(self, row: Row) -> None:
-        self._file.write(json.dumps(row, separators=(",", ":"), ensure_ascii=False) + "\n")
-        self._file.flush()
-        self._took += row["took_s"]
-        self._done += 1
-        self._left -= not row["void"]
-        minutes = self._left * self._took / self._done / 60
-        print(
-            f"{self._left:>4} left, {minutes:5.1f} min | {row['part']:10} {row['case'][:40]:40} | {told(row)}",
-            flush=True,
-        )
+def line_of(row: Row) -> str:
+    return f"{row['part']:10} {row['case'][:40]:40} | {told(row)}"
 
 
 def told(row: Row) -> str:
@@ -255,9 +252,13 @@ def measured(run: Run, turn: Turn) -> Row:
             OSError,
             RuntimeError,
             ValueError,
+            ArithmeticError,
+            AssertionError,
+            LookupError,
+            struct.error,
             subprocess.SubprocessError,
         ) as failure:
-            found = {"void": f"not run: {failure}"}
+            found = {"void": f"not run: {failure!r}"[:400]}
         took = time.monotonic() - begun
     return {
         "part": run.part,
@@ -271,32 +272,31 @@ def measured(run: Run, turn: Turn) -> Row:
     }
 
 
-def measure(part: str, wish: Wish, directory: Path) -> None:
+def measure(part: str, wish: Wish, directory: Path) -> int:
+    """How many runs stayed void."""
+    path = directory / f"nat-{part}.jsonl"
     planned = PLANS[part](wish)
     random.Random(part).shuffle(planned)
-    done = {(row["case"], row["number"]) for row in rows_of(directory / f"nat-{part}.jsonl") if not row["void"]}
+    done = {(row["case"], row["number"]) for row in rows_of(path) if not row["void"]}
     left = [run for run in planned if run.key not in done]
     print(f"{part}: {CLAIMS[part]}\n{len(left)} of {len(planned)} runs left", flush=True)
     if not left:
-        return
-    book, turn = Book(part, directory, len(left)), Turn()
+        return 0
+    book, turn = Book(path, len(left), line_of), Turn()
     try:
         for _ in range(1 + VOID_RETRIES):
-            again = []
-            for run in left:
-                row = measured(run, turn)
-                book.keep(row)
-                again += [run] if row["void"] else []
-            left = again
+            left = [run for run in left if not book.keep(measured(run, turn))]
     finally:
-        turn.end()
+        turn.close()
+        book.close()
+    return len(left)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--into", type=Path, default=ROOT / "bench/results" / time.strftime("%Y-%m-%d"))
     parser.add_argument("--only", action="append", default=[], help=", ".join(CLAIMS))
-    cases, corpus = (os.environ.get(f"UNDERSTUDY_NAT_{name}", "") for name in ("CASES", "CORPUS"))
+    cases, corpus = (os.environ.get(name, "") for name in (CASES, CORPUS))
     parser.add_argument(
         "--cases",
         action="append",
@@ -322,17 +322,8 @@ def main() -> int:
     arguments.into.mkdir(parents=True, exist_ok=True)
     files = arguments.cases or [Path(each) for each in cases.split(":") if each] or EXAMPLES
     wish = Wish(tuple(files), arguments.corpus, arguments.runs, arguments.quick)
-    try:
-        for part in CLAIMS:
-            if not arguments.only or part in arguments.only:
-                measure(part, wish, arguments.into)
-    except OperatorError as error:
-        print(f"nat: {error}; what was measured is kept", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on from here", file=sys.stderr)
-        return 130
-    return 0
+    parts = [part for part in CLAIMS if not arguments.only or part in arguments.only]
+    return carried_out("nat", lambda: sum(measure(part, wish, arguments.into) for part in parts))
 
 
 if __name__ == "__main__":

@@ -18,8 +18,10 @@ from collections.abc import Callable, Sequence
 from nattexts import HEAD, global_, local, statics
 
 from understudy.adapters.nftables import Nft
+from understudy.errors import EnvironmentFailure
 from understudy.ios.reader import read_text
 from understudy.lab.namespace import Namespace, write_sysctl
+from understudy.lab.natbed import batch
 from understudy.lab.natrules import ruleset
 from understudy.render.ios_nat import render_ios_nat
 
@@ -40,13 +42,13 @@ class Rig:
         self.count = count
         self.router, self.inside, self.outside = (Namespace.create(name) for name in ("router", "inside", "outside"))
         for host in (self.router, self.inside, self.outside):
-            host.run(_ip, ["link set lo up"])
+            host.run(batch, ["link set lo up"])
         self.router.run(write_sysctl, "net/ipv4/ip_forward", 1)
         self._cable("e0", self.inside, f"{local(0)}/8", "10.0.0.254/8")
         self._cable("e1", self.outside, f"{OUTSIDE}/15", "198.18.0.1/15")
-        self.inside.run(_ip, ["route add default via 10.0.0.254"])
+        self.inside.run(batch, ["route add default via 10.0.0.254"])
         # The translated address is not the router's own: the outside host finds it by a route.
-        self.outside.run(_ip, [f"route add {global_(0)}/32 via 198.18.0.1"])
+        self.outside.run(batch, [f"route add {global_(0)}/32 via 198.18.0.1"])
         nat = render_ios_nat(read_text("\n".join((*HEAD, *statics(count)))).configuration, PORTS, {})
         self._nft = self.router.run(Nft)
         self._nft.run(ruleset(nat))
@@ -83,8 +85,8 @@ class Rig:
         there, here = (f"/proc/self/fd/{each.fd}" for each in (host, self.router))
         words = ["ip", *f"link add {port} netns {here} type veth peer name eth0 netns {there}".split()]
         subprocess.run(words, check=True, pass_fds=(host.fd, self.router.fd))
-        host.run(_ip, [f"address add {address} dev eth0", "link set eth0 up"])
-        self.router.run(_ip, [f"address add {router} dev {port}", f"link set {port} up"])
+        host.run(batch, [f"address add {address} dev eth0", "link set eth0 up"])
+        self.router.run(batch, [f"address add {router} dev {port}", f"link set {port} up"])
         host.run(_merge_nothing, "eth0")
         self.router.run(_merge_nothing, port)
 
@@ -105,14 +107,14 @@ class Rig:
             os.close(writable)
             ends.append((host, readable, pid))
             time.sleep(0.1)
-        found = 0
+        counts = {}
         for host, readable, pid in ends:
-            data = os.read(readable, _COUNT.size)
+            counts[host] = os.read(readable, _COUNT.size)
             os.close(readable)
             os.waitpid(pid, 0)
-            if host is counting:
-                found = _COUNT.unpack(data)[0] if data else 0
-        return found
+        if len(counts[counting]) != _COUNT.size:
+            raise EnvironmentFailure("count", counting.name, "its process ended without a count")
+        return int(_COUNT.unpack(counts[counting])[0])
 
 
 def _told(writable: int, function: Callable[[float], int], seconds: float) -> None:
@@ -177,9 +179,11 @@ def _open(seconds: float) -> int:
         pipes.append((readable, pid))
     total = 0
     for readable, pid in pipes:
-        total += _COUNT.unpack(os.read(readable, _COUNT.size))[0]
+        data = os.read(readable, _COUNT.size)
         os.close(readable)
         os.waitpid(pid, 0)
+        # One of the two without a count leaves the whole without one.
+        total += _COUNT.unpack(data)[0]
     return total
 
 
@@ -202,17 +206,12 @@ def _ports() -> list[int]:
 
 
 def _fork(function: Callable[[], None]) -> int:
-    pid = os.fork()
-    if pid == 0:
-        try:
-            function()
-        finally:
-            os._exit(0)
-    return pid
-
-
-def _ip(lines: Sequence[str]) -> None:
-    subprocess.run(["ip", "-batch", "-"], input="\n".join(lines), text=True, check=True)
+    """A process of the namespace that this one is in."""
+    here = Namespace("here", os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC))
+    try:
+        return here.spawn(function)
+    finally:
+        here.close()
 
 
 def _merge_nothing(port: str) -> None:

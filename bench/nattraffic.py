@@ -17,7 +17,7 @@ from understudy.ios.model import Configuration
 from understudy.ios.reader import read_text
 from understudy.ios.selecting import Packet
 from understudy.lab.namespace import write_sysctl
-from understudy.lab.natbed import Bed, _batch
+from understudy.lab.natbed import Bed, batch
 from understudy.lab.natcases import Seen, Step
 
 _NETS = {**INSIDE, **OUTSIDE, **NEITHER}
@@ -125,4 +125,4 @@ class _Bed(Bed):
         for route in configuration.routes:
             name = next(each for each, net in _NETS.items() if str(route.next_hop).startswith(f"{net}."))
             lines.append(f"route replace {route.prefix} dev {self._ports[name]}")
-        self._router.run(_batch, lines)
+        self._router.run(batch, lines)

@@ -31,30 +31,7 @@ from understudy.units import SECOND, Duration
 
 NODES = ("gw1", "gw2")
 STALL_MAX_MS = 5.0
-PAIR = """\
-cluster: reload
-networks: {outside: 203.0.113.0/24, inside: 10.9.0.0/24, sync: 192.168.250.0/29}
-nodes:
-  gw1: {outside: 203.0.113.1, inside: 10.9.0.1, sync: 192.168.250.1}
-  gw2: {outside: 203.0.113.2, inside: 10.9.0.2, sync: 192.168.250.2}
-  web1: {inside: 10.9.0.11}
-  web2: {inside: 10.9.0.12}
-  web3: {inside: 10.9.0.13}
-redundancy:
-  edge:
-    mode: active-standby
-    nodes: [gw1, gw2]
-    addresses: {outside: [203.0.113.10], inside: 10.9.0.254}
-    advertise: 100ms
-services:
-  spare: {listen: '203.0.113.10:82', servers: [web3:8080], check: {http: /healthz, every: 1s}}
-  web:
-    listen: 203.0.113.10:80
-    servers: [web1:8080, web2:8080]
-    check: {http: /healthz, every: 1s}
-nat:
-  - {source: inside, to: outside}
-"""
+PAIR = Path(__file__).with_name("reload.yaml").read_text()
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,10 @@ from typing import Any
 
 from comparison import section
 from natpage import NAMES as NAT_NAMES
-from natpage import nat_section
+from natpage import command_of, nat_section
 from programs import PROGRAMS, figure, programs_section
+from resumable import rows_of
+from run import PARTS
 from run import machine as this_machine
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -210,6 +212,39 @@ passed. This is the one case in which keepalived's kernel would go on and ours s
 3 I + skew plus the agent's start.
 """
 
+COMMANDS = """
+## Commands
+
+The load is that before and after the part; of rows of a run that did not end (*rows*), that after the first and the last of its runs, and
+the time is the sum of their times.
+
+| part | command | load | took |
+|---|---|---|---|
+"""
+INTEROP = ROOT / "bench/results/interop/interop.jsonl"
+FIRST_PASSES = {"coverage-500": "coverage-first-pass.jsonl"}
+"""Rows of a part before those that its document holds."""
+
+
+def with_interop(documents: dict[str, Document]) -> dict[str, Document]:
+    """The matrix has a folder of its own where it was not measured with the rest."""
+    name = "interoperability"
+    if name in documents or not (rows := rows_of(INTEROP)):
+        return documents
+    (part,) = (part for part in PARTS if part.name == name)
+    command = f".venv/bin/python bench/interop.py --into {INTEROP.parent.relative_to(ROOT)}"
+    return {**documents, name: {"claim": part.claim, "command": command, "rows": rows}}
+
+
+def first_passes(directory: Path) -> dict[str, tuple[str, list[Document]]]:
+    return {part: (file, rows) for part, file in FIRST_PASSES.items() if (rows := rows_of(directory / file))}
+
+
+def loads(document: Document) -> str:
+    kept = "load_first" in document
+    first, last = (document[f"load_{each}"] for each in (("first", "last") if kept else ("before", "after")))
+    return f"{first:.2f} / {last:.2f}{' (rows)' if kept else ''}"
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
@@ -235,20 +270,18 @@ def main() -> int:
     text += "\n" + section(arguments.directory, images)
     for part in sorted(arguments.directory.glob("*.md")):
         text += "\n" + part.read_text().strip() + "\n"
-    text += programs_section(documents)
+    text += programs_section(with_interop(documents), first_passes(arguments.directory))
     text += nat_section(documents)
     text += "\n## Everything else\n\n| what | bar | measured |\n|---|---|---|\n"
     for name, (title, tell) in OTHERS.items():
         if name in documents:
             text += f"| {title} | {documents[name]['claim']} | {tell(documents[name]['rows'])} |\n"
-    text += "\n## Commands\n\n| part | command | load before / after | took |\n|---|---|---|---|\n"
+    text += COMMANDS
     for name in (*JUDGES, *OTHERS, *PROGRAMS, *NAT_NAMES):
         if name in documents:
             d = documents[name]
-            command = re.sub(r" --json \S+drill\.json", "", d["command"])
-            text += (
-                f"| `{name}` | `{command}` | {d['load_before']:.2f} / {d['load_after']:.2f} | {d['took_s']:.0f} s |\n"
-            )
+            command = re.sub(r" --json \S+drill\.json", "", command_of(d))
+            text += f"| `{name}` | `{command}` | {loads(d)} | {d['took_s']:.0f} s |\n"
     arguments.to.write_text(text)
     print(f"wrote {arguments.to}")
     return 0

@@ -2,9 +2,10 @@
 
     python bench/run.py [--into DIR] [--only NAME] [--kept] [--list]
 
-A part that has its file in DIR is not run again; delete the file to repeat it. Rows (`runs[]`) are kept as they were
-measured, with the load of the machine before and after. `python bench/report.py DIR` turns them into
-docs/benchmarks.md.
+A part that has its file in DIR, of a run that ended, is not run again; delete the file to repeat it. Rows (`runs[]`) are
+kept as they were measured, with the load of the machine before and after. `--kept` makes the files of parts whose runs
+have not ended from the rows that they have left: their `exit` is null, and the next run goes on with them.
+`python bench/report.py DIR` turns all of it into docs/benchmarks.md.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,10 +25,13 @@ from typing import Any
 from flowparts import PARTS as FLOW_PARTS
 from measure import check_thousand, idle_node, lab_cycles, lab_up, simulated_faults, simulator, status_time
 from natparts import CLAIMS as NAT_CLAIMS
+from natparts import CORPUS
+from turn import turn
 
 ROOT = Path(__file__).resolve().parents[1]
 PAIR = "examples/pair.yaml"
 US = str(ROOT / ".venv/bin/understudy")
+INTERRUPTED = 130
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +39,8 @@ class Part:
     name: str
     claim: str
     measure: Callable[[Path], dict[str, Any]]
+    needs: str = ""
+    """The variable that names texts which are not in this repository; unset, the part is left out."""
 
 
 def drill(fault: str, runs: int, *options: str) -> Callable[[Path], dict[str, Any]]:
@@ -61,11 +68,12 @@ class Program:
     """Another benchmark of this folder, whose rows become this part's.
 
     In its options `{into}` stands for the folder of the results, where it may keep the file `rows` and go on with it
-    after an interruption, and `{out}` for a file of its own; if it names neither, standard output has the rows.
+    after an interruption, and `{out}` for a file of its own; if it names neither, standard output has the rows. With
+    `turns` it sees to it itself that nobody else measures meanwhile.
     """
 
-    def __init__(self, script: str, *options: str, rows: str = "") -> None:
-        self._script, self._options, self.rows = script, options, rows
+    def __init__(self, script: str, *options: str, rows: str = "", turns: bool = False) -> None:
+        self._script, self._options, self.rows, self.turns = script, options, rows, turns
 
     def __call__(self, scratch: Path) -> dict[str, Any]:
         out = scratch / "rows"
@@ -76,7 +84,9 @@ class Program:
         found = rows_in(kept.read_text() if kept.is_file() else ended.stdout)
         if not found:
             raise RuntimeError(f"{' '.join(argv)}: {ended.stderr[-2000:]}")
-        return {"command": self._shown, "exit": ended.returncode, "rows": found}
+        # Who was ended from outside, or interrupted, goes on where it was.
+        left = ended.returncode < 0 or ended.returncode == INTERRUPTED
+        return {"command": self._shown, "exit": None if left else ended.returncode, "rows": found}
 
     def kept(self, into: Path) -> dict[str, Any] | None:
         """What an interrupted run, or one of some parts, has left; None if there is nothing."""
@@ -85,13 +95,20 @@ class Program:
         if not found:
             return None
         loads = [row.get("load", 0.0) for row in found]
-        took = round(sum(row.get("took_s", 0.0) for row in found), 1)
-        about = {"load_before": loads[0], "load_after": loads[-1], "took_s": took}
-        return {"command": self._shown, "exit": 0, "rows": found, **about}
+        about = {"load_first": loads[0], "load_last": loads[-1], "took_s": round(took_s(found), 1)}
+        return {"command": self._shown, "exit": None, "rows": found, **about}
 
     @property
     def _shown(self) -> str:
         return " ".join((f".venv/bin/python bench/{self._script}", *self._options)).format(into="DIR", out="FILE")
+
+
+_RUN = ("contender", "case", "of", "number", "at")
+
+
+def took_s(rows: Sequence[dict[str, Any]]) -> float:
+    """Of the runs whose rows these are: one run may have several, each with the time of all of it."""
+    return sum({tuple(row.get(key) for key in _RUN): float(row.get("took_s", 0.0)) for row in rows}.values())
 
 
 PARTS = (
@@ -145,7 +162,7 @@ PARTS = (
         Part(
             f"flows-{part.name}",
             part.claim,
-            Program("flows.py", "--only", part.name, "--into", "{into}", rows=f"flows-{part.name}.jsonl"),
+            Program("flows.py", "--only", part.name, "--into", "{into}", rows=f"flows-{part.name}.jsonl", turns=True),
         )
         for part in FLOW_PARTS
     ),
@@ -153,11 +170,10 @@ PARTS = (
         Part(
             f"nat-{name}",
             claim,
-            Program("nat.py", "--only", name, "--into", "{into}", rows=f"nat-{name}.jsonl"),
+            Program("nat.py", "--only", name, "--into", "{into}", rows=f"nat-{name}.jsonl", turns=True),
+            CORPUS if name == "corpus" else "",
         )
         for name, claim in NAT_CLAIMS.items()
-        # Real texts are not in this repository.
-        if name != "corpus" or os.environ.get("UNDERSTUDY_NAT_CORPUS")
     ),
 )
 
@@ -175,33 +191,37 @@ def main() -> int:
         return 0
     arguments.into.mkdir(parents=True, exist_ok=True)
     chosen = [part for part in PARTS if not arguments.only or part.name in arguments.only]
-    (arguments.into / "machine.json").write_text(json.dumps(machine(), indent=2) + "\n")
     if arguments.kept:
         return take_kept(chosen, arguments.into)
+    (arguments.into / "machine.json").write_text(json.dumps(machine(), indent=2) + "\n")
     failed = 0
     for number, part in enumerate(chosen, start=1):
         target = arguments.into / f"{part.name}.json"
-        if target.exists():
+        if finished(target):
             print(f"[{number}/{len(chosen)}] {part.name}: kept", flush=True)
+            continue
+        if part.needs and not os.environ.get(part.needs):
+            print(f"[{number}/{len(chosen)}] {part.name}: not measured: {part.needs} is not set", flush=True)
             continue
         left = sum(
             took_before(each.name)
             for each in chosen[number - 1 :]
-            if not (arguments.into / f"{each.name}.json").exists()
+            if not finished(arguments.into / f"{each.name}.json")
         )
         print(f"[{number}/{len(chosen)}, {left / 60:.0f} min left] {part.name}: {part.claim} ...", end=" ", flush=True)
         scratch = arguments.into / ".scratch"
         scratch.mkdir(exist_ok=True)
         for old in scratch.iterdir():
             shutil.rmtree(old) if old.is_dir() else old.unlink()
-        before, begun = os.getloadavg()[0], time.monotonic()
-        try:
-            result = part.measure(scratch)
-        except (RuntimeError, OSError, ValueError) as error:
-            failed += 1
-            print(f"not measured: {error}", flush=True)
-            continue
-        took = time.monotonic() - begun
+        with alone(part):
+            before, begun = os.getloadavg()[0], time.monotonic()
+            try:
+                result = part.measure(scratch)
+            except (RuntimeError, OSError, ValueError) as error:
+                failed += 1
+                print(f"not measured: {error}", flush=True)
+                continue
+            took = time.monotonic() - begun
         row = {
             "part": part.name,
             "claim": part.claim,
@@ -214,11 +234,24 @@ def main() -> int:
     return 1 if failed else 0
 
 
+def alone(part: Part) -> AbstractContextManager[None]:
+    """While it is held nobody else measures on this machine."""
+    return nullcontext() if isinstance(part.measure, Program) and part.measure.turns else turn()
+
+
+def finished(target: Path) -> bool:
+    """Whether it is the document of a run that ended. Rows alone are none, nor is what did not end."""
+    return target.exists() and json.loads(target.read_text()).get("exit", 0) is not None
+
+
 def take_kept(parts: Sequence[Part], into: Path) -> int:
-    """Make the documents of those parts that have rows, without measuring."""
+    """Make the documents of those parts that have rows of runs that have not ended, without measuring."""
     for part in parts:
-        if isinstance(part.measure, Program) and (result := part.measure.kept(into)) is not None:
-            write(into / f"{part.name}.json", {"part": part.name, "claim": part.claim, **result})
+        target = into / f"{part.name}.json"
+        if not isinstance(part.measure, Program) or finished(target):
+            continue
+        if (result := part.measure.kept(into)) is not None:
+            write(target, {"part": part.name, "claim": part.claim, **result})
             print(f"{part.name}: {len(result['rows'])} rows")
     return 0
 
@@ -231,7 +264,7 @@ def write(target: Path, document: dict[str, Any]) -> None:
 
 def took_before(part: str) -> float:
     """Seconds that a part took when it was measured last, in whichever folder; a minute if it never was."""
-    known = sorted((ROOT / "bench/results").glob(f"*/{part}.json"))
+    known = [path for path in sorted((ROOT / "bench/results").glob(f"*/{part}.json")) if finished(path)]
     return float(json.loads(known[-1].read_text())["took_s"]) if known else 60.0
 
 

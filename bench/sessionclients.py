@@ -28,7 +28,7 @@ from understudy.drill.board import Board, Cell
 from understudy.units import MILLISECOND, SECOND, Duration
 
 NOTED: Duration = 60 * MILLISECOND
-"""A shorter gap is how these programs speak."""
+"""A shorter gap is how these programs speak: none is noted, and nothing is known of how long it was."""
 STALLED: Duration = 15 * SECOND
 """Without any progress for so long a session is given up."""
 _READ = 1 << 16

@@ -242,15 +242,16 @@ class Story:
             "stalls": int(told.ended == "stalled"),
             "wrong": int(told.ended == "wrong"),
             "units": told.units,
-            "longest_ms": max(felt.values(), default=None),
+            "longest_ms": max((each for each in felt.values() if each is not None), default=None),
             **felt,
             **({"void": "the session ended before the last move: a larger file is needed"} if ended_early else {}),
         }
 
 
-def felt_ms(gaps: Sequence[tuple[int, int]], since: int, until: int) -> float:
+def felt_ms(gaps: Sequence[tuple[int, int]], since: int, until: int) -> float | None:
     """The longest time without progress between two instants, of the gaps that are no pause in speaking."""
-    return round(max(0, *(min(end, until) - max(begin, since) for begin, end in gaps), 0) / MILLISECOND, 1)
+    felt = [min(end, until) - max(begin, since) for begin, end in gaps]
+    return round(max(felt) / MILLISECOND, 1) if max(felt, default=0) > 0 else None
 
 
 def write_files(directory: Path, size: int) -> None:

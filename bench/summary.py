@@ -52,6 +52,11 @@ def ratio_interval(ours: Sequence[Row], theirs: Sequence[Row], seed: int = 1) ->
     """
     by_number = {row["number"]: row["outage_ms"] for row in theirs}
     pairs = [(row["outage_ms"], by_number[row["number"]]) for row in ours if row["number"] in by_number]
+    return bootstrap_ratio(pairs, seed)
+
+
+def bootstrap_ratio(pairs: Sequence[tuple[float, float]], seed: int = 1) -> tuple[float, float, float] | None:
+    """Ratio of the medians of two sides with its 95 % interval, drawn over pairs that met the same conditions."""
     middle = _ratio(pairs)
     if middle is None:
         return None

@@ -126,7 +126,11 @@ class Bed:
     def clear(self, which: Clearing) -> Cleared:
         """Take entries away, from the kernel and from the allocator."""
         seen = self.view()
-        return self._router.run(clear, seen, which, lambda entry: self._allocator.clear(int(entry.given)))
+
+        def release(entries: Sequence[Given], everything: bool) -> list[Given]:
+            return [each for each in entries if self._allocator.clear(int(each.given))]
+
+        return self._router.run(clear, seen, which, release)
 
     # --- the router
 
@@ -149,14 +153,14 @@ class Bed:
             port = self._ports[each.name]
             lines.append(f"link set {port} up arp off")
             lines += [f"address add {address} dev {port}" for address in each.addresses]
-        self._router.run(_batch, lines)
+        self._router.run(batch, lines)
         self._await_links()
         # The kernel is done with a link's coming up when the next request is answered.
         lines = ["link set lo up"]
         lines += [f"route replace {host}/32 dev {port}" for host, port in self._hosts(steps)]
         nat = self._rendered()
         lines += [line for vrf in nat.vrfs for line in self._vrf_routes(vrf, steps)]
-        self._router.run(_batch, lines)
+        self._router.run(batch, lines)
         for port in self._ports.values():
             self._router.run(write_sysctl, f"net/ipv4/conf/{port}/rp_filter", 0)
             self._router.run(write_sysctl, f"net/ipv4/conf/{port}/accept_local", 1)
@@ -237,7 +241,7 @@ class Bed:
                 f"route replace default dev {each.interface} table {DETOUR_TABLE + number}",
                 f"rule add fwmark {each.mark:#x}/{kept:#x} lookup {DETOUR_TABLE + number} pref {100 + number}",
             ]
-        self._router.run(_batch, lines)
+        self._router.run(batch, lines)
 
     def _rendered(self) -> IosNat:
         wishes = self._wishes
@@ -334,7 +338,8 @@ def _ip(words: str, keep: int | None = None) -> None:
         raise EnvironmentFailure("ip", words, done.stderr.strip()[:300])
 
 
-def _batch(lines: Sequence[str]) -> None:
+def batch(lines: Sequence[str]) -> None:
+    """What `ip` is told, in the network namespace of the calling thread."""
     done = subprocess.run(["ip", "-batch", "-"], input="\n".join(lines), capture_output=True, text=True, check=False)
     if done.returncode:
         raise EnvironmentFailure("ip", "-batch", done.stderr.strip()[:300])

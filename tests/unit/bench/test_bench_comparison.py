@@ -12,9 +12,10 @@ import comparison
 import plots
 import pytest
 import summary
-from compare import QUICK, SERIES, Progress, Run, Series, key_of, plan_runs, rows_of
+from compare import QUICK, SERIES, Progress, Run, Series, key_of, plan_runs
 from contenders import CONTENDERS, frr_config, keepalived_config
 from injections import FAULTS
+from resumable import rows_of
 
 from understudy.config import load_plan
 from understudy.config.plan import Plan
@@ -228,6 +229,18 @@ def test_the_page_says_met_and_missed(tmp_path: Path) -> None:
     (tmp_path / compare.ROWS).write_text("".join(json.dumps(each) + "\n" for each in rows))
     text = comparison.section(tmp_path, tmp_path)
     assert text.count("**missed**") == 3 + 2  # three intervals of the power loss, two of the kill
+
+
+def test_what_was_not_measured_is_no_empty_table(tmp_path: Path) -> None:
+    """Nor an empty picture."""
+    rows = [each for each in everything() if each["fault"] == "node-power-loss"]
+    (tmp_path / compare.ROWS).write_text("".join(json.dumps(each) + "\n" for each in rows))
+    text = comparison.section(tmp_path, tmp_path)
+    assert "Everything else, at 100 ms\n\nNot measured." in text
+    assert "bench-faults.svg" not in text
+    assert not (tmp_path / "bench-faults.svg").exists()
+    (tmp_path / compare.ROWS).write_text("".join(json.dumps(each) + "\n" for each in everything()))
+    assert "bench-faults.svg" in comparison.section(tmp_path, tmp_path)
 
 
 def test_medians_of_even_series_lie_between() -> None:

@@ -257,12 +257,13 @@ def test_a_drills_row_keeps_its_figures_and_not_its_pictures() -> None:
 
 def test_the_page_shows_the_worst_of_each_contender() -> None:
     """Void runs are counted and not shown; of survivors the least is the worst."""
+    run = {"contender": "understudy", "case": "", "of": 30, "at": "10:00:00", "took_s": 9.0, "tcp_established": 2000}
     rows = [
-        {"contender": "understudy", "void": "", "tcp_survived": survived, "outage_ms": outage, "took_s": 9.0}
-        for survived, outage in ((2000, 150.0), (1999, 160.0), (2000, 155.0))
+        {**run, "number": number, "void": "", "tcp_survived": survived, "outage_ms": outage}
+        for number, (survived, outage) in enumerate(((2000, 150.0), (1999, 160.0), (2000, 155.0)))
     ]
-    rows.append({"contender": "understudy", "void": "stalled", "tcp_survived": 0, "outage_ms": 900.0, "took_s": 9.0})
+    rows.append({**run, "number": 3, "void": "stalled", "tcp_survived": 0, "outage_ms": 900.0})
     page = programs_section({"flows-survival": {"claim": "c", "command": "x", "exit": 0, "rows": rows}})
-    assert "| understudy | 3 | 155, max 160 | 2 000, min 1 999 |" in page
-    assert "1 runs were void" in page
+    assert "| understudy | 3 of 30 | 155, max 160 | 2 000 | 2 000, min 1 999 |" in page
+    assert "* understudy: void 1 (stalled: 1); runs asked for without a row that counts: 27" in page
     assert "900" not in page

@@ -78,13 +78,14 @@ def row(case: str, **found: Any) -> dict[str, Any]:
 
 
 def page(name: str, *rows: dict[str, Any]) -> str:
-    return nat_section({f"nat-{name}": {"claim": "a bar", "command": "a command", "rows": list(rows)}})
+    document = {"part": f"nat-{name}", "claim": "a bar", "command": "a command", "exit": 0, "rows": list(rows)}
+    return nat_section({f"nat-{name}": document})
 
 
 def test_a_figure_stands_beside_its_bar_with_its_command() -> None:
     fine = row("random", seed=1, packets=20, agreed=20, why=[])
     assert "20 of 20 packets over 1 configurations" in page("explain", fine)
-    assert "| met | `a command` |" in page("explain", fine)
+    assert "| met | `a command`; it ended with 0 |" in page("explain", fine)
     wrong = row("random", seed=2, packets=20, agreed=19, why=["seed 2, packet 3: no"])
     told = page("explain", fine, wrong)
     assert "**missed**" in told
@@ -111,10 +112,21 @@ def test_lines_must_be_read_in_time_and_in_linear_time(slow: float, met: bool) -
 
 
 def test_statics_by_their_worst_change() -> None:
-    fine = row("100000", statics=100_000, loaded_s=2.5, parsed_s=2.0, changed_ms=2.0, changed_max_ms=4.0,
+    fine = row("100000", statics=100_000, loaded_s=1.5, parsed_s=1.0, changed_ms=2.0, changed_max_ms=4.0,
                transaction_ms=0.5, changes_ms=[2.0, 4.0])  # fmt: skip
     assert "| met |" in page("statics", fine)
     assert "**missed**" in page("statics", fine, {**fine, "changed_max_ms": 6.0})
+
+
+def test_what_a_time_leaves_out_stands_beside_it() -> None:
+    """Reading is judged with loading, and rendering is told."""
+    slow = row("100000", statics=100_000, loaded_s=2.5, parsed_s=2.0, changed_ms=2.0, changed_max_ms=4.0,
+               transaction_ms=0.5, changes_ms=[2.0, 4.0], rendered_ms=140.0)  # fmt: skip
+    told = page("statics", slow)
+    assert "from the text to the kernel in 4.5 s (4.5-4.5): **missed**" in told
+    assert "from the model to the kernel 2.5 s (2.5-2.5): met" in told
+    assert "rendered before that, from all entries, in 140 ms (140-140)" in told
+    assert "| **missed** |" in told
 
 
 def test_the_ratio_is_of_medians() -> None:
@@ -123,6 +135,36 @@ def test_the_ratio_is_of_medians() -> None:
     assert "| met |" in page("throughput", *rows)
     assert "throughput: 0.980" in page("throughput", *rows)
     assert "**missed**" in page("throughput", *({**each, "mbit_s_many": 90.0} for each in rows))
+
+
+def test_a_ratio_is_undecided_while_its_interval_holds_the_bar() -> None:
+    """Neither met by its middle, nor missed."""
+    rates = {"mbit_s_1": 100.0, "connections_s_1": 10.0, "connections_s_many": 10.0}
+    rows = [row("1 and many", number=n, mbit_s_many=many, **rates) for n, many in enumerate((90.0, 99.0, 100.0, 101.0))]
+    assert "| undecided |" in page("throughput", *rows)
+
+
+def test_void_rows_are_counted_and_a_part_without_others_is_not_measured() -> None:
+    fine, void = row("random", seed=1, packets=20, agreed=20, why=[]), {**row("random"), "void": "not run"}
+    assert "| 1 (2) |" in page("explain", fine, void, void)
+    assert "| 0 (1) | 0.5 | not measured |" in page("explain", void)
+    assert "| real texts | every text judged as its index says | not measured |" in page("explain", fine)
+
+
+def test_texts_from_elsewhere_are_told_with_the_variable_that_names_them() -> None:
+    """Or the command would measure others."""
+    here = row("examples/nat/pat:one", linux="same", packets=2, passed=True, why=[], note="")
+    away = {**here, "case": "cases:one"}
+    assert "UNDERSTUDY" not in page("cases", here)
+    told = page("cases", away)
+    assert "`UNDERSTUDY_NAT_CASES=FILE:FILE a command`" in told
+    assert "1 of 1 texts are not in this repository" in told
+
+
+def test_rows_of_two_commits_are_told() -> None:
+    fine = row("random", seed=1, packets=20, agreed=20, why=[])
+    told = page("explain", fine, {**fine, "commit": "abc"}, {**fine, "commit": "abc"})
+    assert "rows of a commit that they do not name: 1, `abc`: 2" in told
 
 
 def test_texts_are_counted_by_what_is_expected() -> None:

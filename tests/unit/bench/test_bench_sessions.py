@@ -22,7 +22,7 @@ def test_a_gap_is_felt_of_the_moves_that_it_reaches_into_and_only_for_so_long() 
     gaps = [(90, 250), (400, 800)]
     in_ms = [(begin * MILLISECOND, end * MILLISECOND) for begin, end in gaps]
     moves = [at * MILLISECOND for at in (100, 300, 600, 900, 1000)]
-    assert [felt_ms(in_ms, since, until) for since, until in pairwise(moves)] == [150, 200, 200, 0]
+    assert [felt_ms(in_ms, since, until) for since, until in pairwise(moves)] == [150, 200, 200, None]
 
 
 def test_a_pulse_notes_what_is_no_pause_in_speaking_and_says_who_goes_on() -> None:
