@@ -23,7 +23,7 @@ QUEUES = {PORT: 1 << 18, FLOWS_PORT: 1 << 22, POOLS_PORT: 1 << 20}
 _KINDS = {
     PORT: (Kind.PEER_DATAGRAM, Kind.OTHER_DATAGRAM),
     FLOWS_PORT: (Kind.PEER_FLOWS, Kind.OTHER_FLOWS),
-    POOLS_PORT: (Kind.PEER_DATAGRAM, Kind.OTHER_DATAGRAM),
+    POOLS_PORT: (Kind.PEER_POOLS, Kind.OTHER_POOLS),
 }
 """What could be genuine, and the rest."""
 _SO_RCVBUFFORCE = 33

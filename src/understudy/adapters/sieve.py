@@ -46,6 +46,9 @@ class Kind(StrEnum):
     PEER_FLOWS = "flows-peer"
     """As on the channel, but with the flows that the peer replicates."""
     OTHER_FLOWS = "flows-other"
+    PEER_POOLS = "pools-peer"
+    """As on the channel, but with the table of addresses that the peer hands out."""
+    OTHER_POOLS = "pools-other"
 
 
 BUDGET: Mapping[Kind, int] = {
@@ -57,9 +60,12 @@ BUDGET: Mapping[Kind, int] = {
     Kind.OTHER_DATAGRAM: 500,
     Kind.PEER_FLOWS: 40_000,
     Kind.OTHER_FLOWS: 500,
+    Kind.PEER_POOLS: 5000,
+    Kind.OTHER_POOLS: 500,
 }
 """Frames a second. A pair at 10 ms on two families sends 200; ten thousand neighbours answer some 300 times; a datagram
-carries some five flows.
+carries some five flows; a table of addresses comes as 500 (core.allocation.sharing), and every host that gets its first
+address may be one more.
 """
 
 # Classic BPF: load word, half word, byte; and with, jump if equal, return a constant.

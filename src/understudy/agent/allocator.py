@@ -17,6 +17,8 @@ from understudy.adapters.conntrack import FlowTable
 from understudy.adapters.flowuse import addresses_in_use, ports_given
 from understudy.adapters.nftables import Nft
 from understudy.adapters.packetlog import LoggedPacket, PacketLog, Resender, flow_of, source_of
+from understudy.agent.children import Children
+from understudy.agent.use_look import UseLook
 from understudy.core.allocation.effects import Effect, LookForUse, MapEntries, PoolDry, Publish, SendAgain
 from understudy.core.allocation.events import (
     Adopted,
@@ -53,6 +55,8 @@ from understudy.units import SECOND, Duration, Instant
 
 PACKETS_MAX = 512
 """Of one turn."""
+ENTRIES_MAX = 500
+"""In one transaction: without privilege over the machine the kernel takes no larger message (adapters.nftables)."""
 BUFFER_BYTES = 8 << 20
 """Of packets that the kernel holds for us."""
 
@@ -66,8 +70,9 @@ class AllocatorLoop:
         alarm: Callable[[PoolDry], None] = lambda dry: None,
         *,
         listening: bool = True,
+        children: Children | None = None,
     ) -> None:
-        """`listening`: first packets are answered here, and not somewhere else."""
+        """`listening`: first packets are answered here, and not somewhere else. `children`: may look for use."""
         self.machine = Allocator()
         self._ports = Ports()
         self._counting = False
@@ -81,13 +86,16 @@ class AllocatorLoop:
             self.listen(True)
         self._resender = Resender()
         self._flows = FlowTable()
+        self._uses = UseLook(children) if children is not None else None
         self.strange = 0
         """Logged packets that were no IPv4 packets, or of no pool."""
 
     @property
     def sockets(self) -> tuple[socket.socket, ...]:
         """Readable when a turn is due; `machine.next_deadline` says when else."""
-        return (self._log.socket,) if self._log is not None else ()
+        return (
+            (self._log.socket, *(self._uses.sockets if self._uses is not None else ())) if self._log is not None else ()
+        )
 
     def listen(self, on: bool) -> None:
         """Answer first packets from here on, or no more. Raises EnvironmentFailure if somebody else does."""
@@ -97,6 +105,8 @@ class AllocatorLoop:
         elif not on and self._log is not None:
             self._log.close()
             self._log = None
+            if self._uses is not None:
+                self._uses.end()
 
     def configure(self, pools: Sequence[Allocated], configured: Configured) -> None:
         """The maps are in the kernel already. Entries that stand in them from before are taken over."""
@@ -108,8 +118,16 @@ class AllocatorLoop:
         """The peer hands out, and says what."""
         self.handle(Replicated(tuple(records), whole))
 
-    def clear(self, address: int | None = None) -> None:
+    def clear(self, address: int | None = None) -> int:
+        """Take back what an address, given or of a host, is about, or all; how many entries went, also from the maps.
+
+        Where we only follow it is not ours to take.
+        """
+        if self._log is None:
+            return 0
+        before = self.machine.held
         self.handle(Cleared(address))
+        return before - self.machine.held
 
     def turn(self) -> None:
         """Answer what was logged, and do what is due: nothing where nobody listens, as use is seen elsewhere then."""
@@ -130,6 +148,8 @@ class AllocatorLoop:
         for aside, some in flows.items():
             if some:
                 self._give_ports(some, aside)
+        if self._uses is not None and (seen := self._uses.heard()) is not None:
+            self.handle(seen)
         due = self.machine.next_deadline()
         if due is not None and due <= time.monotonic_ns():
             self.handle(Tick())
@@ -160,9 +180,18 @@ class AllocatorLoop:
             case Publish(records):
                 self._publish(records)
             case LookForUse():
-                self.handle(UseSeen(addresses_in_use(self._flows)))
+                self._look_for_use()
             case PoolDry():
                 self._alarm(effect)
+
+    def _look_for_use(self) -> None:
+        if self._uses is None:
+            self.handle(UseSeen(addresses_in_use(self._flows)))
+            return
+        try:
+            self._uses.begin(frozenset(each.given for each in self.machine.entries()))
+        except OSError:  # no room for a process
+            self.handle(UseSeen(None))
 
     def _give_ports(self, flows: Sequence[tuple[tuple[int, FlowKey], LoggedPacket]], aside: bool) -> None:
         if not self._counting:
@@ -180,6 +209,11 @@ class AllocatorLoop:
         self._resender.send(packet.packet, mark, packet.leaving)
 
     def _map(self, added: Sequence[Entry], removed: Sequence[Entry]) -> bool:
+        if len(added) + len(removed) > ENTRIES_MAX:
+            for at in range(0, len(removed), ENTRIES_MAX):
+                self._map((), removed[at : at + ENTRIES_MAX])
+            parts = [self._map(added[at : at + ENTRIES_MAX], ()) for at in range(0, len(added), ENTRIES_MAX)]
+            return all(parts)
         try:
             self._nft.run(entries_text(self._pools.values(), added, removed))
         except EnvironmentFailure:

@@ -11,13 +11,15 @@ from typing import Any
 from understudy.adapters.channel import FLOWS_PORT, POOLS_PORT, PORT, Channel
 from understudy.adapters.conntrack import FlowEvents, FlowTable
 from understudy.adapters.links import LinkWatch
+from understudy.agent.children import ENDING, Children
 from understudy.agent.control import Control
 from understudy.agent.driver import Driver
 from understudy.agent.journal import JournalSender
 from understudy.agent.lans import Lan
 from understudy.agent.messages import Message
 from understudy.agent.options import AgentOptions, find_node
-from understudy.agent.pools import PoolKeeper, open_paths
+from understudy.agent.pool_paths import PoolPaths, paths_to
+from understudy.agent.pools import PoolKeeper
 from understudy.agent.replicator import EVENTS_QUEUE, Replicator
 from understudy.agent.replicator_line import CoreLine
 from understudy.agent.running import Running
@@ -94,6 +96,7 @@ def run_core(
                     driver.feed(CheckFinished(server.binding, False, "was down before the restart"))
         if announce and held:  # Answered after the addresses were taken, since hands work in order.
             driver.hands.ask({"op": "survey"}, lambda survey: driver.feed(KernelRepaired()))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)  # There is something to hand over.
 
     # First of all: while the hands look at the kernel, the rest is made ready.
     driver.hands.ask({"op": "survey"}, begin)
@@ -143,18 +146,21 @@ def run_pools(running: Running, epoch: int, journal_end: socket.socket) -> None:
     links = [link for link in running.config.links if link.group == pools.group and link.family == 4]
     own = {port.network: [i.ip for i in port.addresses] for port in find_node(options.plan, options.node).attachments}
     peers = {peer.number: peer.paths for peer in settings.peers}
+    paths = paths_to(own, settings.networks, running.interfaces, peers)
+    journal = JournalSender(journal_end, options.node)
     PoolKeeper(
         pools,
         links,
         next(group.number for group in settings.groups if group.name == pools.group),
-        open_paths(options.keys, own, settings.networks, running.interfaces, peers),
-        open_channel(options, settings, epoch, POOLS_PORT),
-        JournalSender(journal_end, options.node),
+        PoolPaths(paths, options.keys, open_channel(options, settings, epoch, POOLS_PORT)),
+        journal,
+        Children(journal_end, journal),
+        drop_privileges,
     ).run()
 
 
 def _install_signals(driver: Driver) -> None:
-    """SIGTERM hands over; SIGINT is the supervisor's to translate."""
+    """SIGTERM hands over, once `begin` lets it through; SIGINT is the supervisor's to translate."""
 
     def stop(number: int, frame: object) -> None:
         driver.request_stop()

@@ -21,6 +21,8 @@ ALIVE = b"alive"
 """Not a line: the core tells the supervisor that it runs."""
 FLOWS_ALIVE = b"flows alive"
 """Likewise of the process that replicates flows."""
+POOLS_ALIVE = b"pools alive"
+"""Likewise of the process that hands out addresses."""
 LIMITED = frozenset({"decided", "error", "mismatch", "no-source"})
 """Kinds that somebody on the LAN, or a port that refuses, could cause with every packet: `LINES_MAX` a second."""
 LINES_MAX = 20

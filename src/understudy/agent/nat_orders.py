@@ -6,9 +6,11 @@
 The core has no part in it: listing a flow table takes as long as it takes.
 """
 
+import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -169,23 +171,39 @@ def _pool(asked: Mapping[str, Any], seen: _Seen) -> dict[str, Any]:
 
 
 def _clear(asked: Mapping[str, Any], seen: _Seen) -> dict[str, Any]:
-    pools = {(each.pool, each.side is Side.OUTSIDE, each.extended): each for each in seen.nat.allocated}
-    with Nft() as nft:
-
-        def release(entry: Given) -> None:
-            pool = pools.get((entry.pool, entry.outside, entry.extended))
-            if pool is None:
-                return
-            if give_back(int(entry.given)):
-                return
-            gone = Entry(pool.number, int(entry.host), int(entry.given))
-            try:
-                nft.run(entries_text((pool,), (), (gone,)))
-            except EnvironmentFailure:
-                return  # it went by itself meanwhile
-
-        done = clear(seen.view, read_clearing(_words(asked)), release)
+    done = clear(seen.view, read_clearing(_words(asked)), partial(_release, seen.nat))
     return {"flows": done.flows, "entries": done.entries}
+
+
+def _release(nat: IosNat, entries: Sequence[Given], everything: bool) -> list[Given]:
+    """Those that went. Where the allocator says nothing no more of them are asked for: each would be waited for."""
+    gone: list[Given] = []
+    with contextlib.suppress(TimeoutError):
+        if everything:
+            went = give_back(None)
+            return _taken(nat, entries) if went is None else list(entries) if went else []
+        for number, each in enumerate(entries):
+            went = give_back(int(each.given))
+            if went is None:
+                return gone + _taken(nat, entries[number:])
+            if went:
+                gone.append(each)
+    return gone
+
+
+def _taken(nat: IosNat, entries: Sequence[Given]) -> list[Given]:
+    """Nobody hands out addresses here: what the maps hold is nobody's."""
+    pools = {(each.pool, each.side is Side.OUTSIDE, each.extended): each for each in nat.allocated}
+    gone = []
+    with Nft() as nft:
+        for each in entries:
+            pool = pools.get((each.pool, each.outside, each.extended))
+            if pool is None:
+                continue
+            with contextlib.suppress(EnvironmentFailure):  # it went by itself meanwhile
+                nft.run(entries_text((pool,), (), (Entry(pool.number, int(each.host), int(each.given)),)))
+                gone.append(each)
+    return gone
 
 
 _ANSWERS = {

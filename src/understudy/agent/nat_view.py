@@ -5,7 +5,7 @@ process that may take its time.
 """
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from typing import Final
@@ -104,8 +104,8 @@ def flow_of(entry: Entry, policies: Sequence[TimeoutPolicy] = (), zones: dict[in
     full = _policy(entry, state, policies)
     return Flow(
         protocol=there.protocol,
-        original=_half(there),
-        reply=_half(back),
+        original=half_of(there),
+        reply=half_of(back),
         began=_BEGAN.get(mark & DIRECTION_MASK),
         vrf=(zones or {}).get(there.zone or entry.zone),
         left_s=left,
@@ -114,7 +114,8 @@ def flow_of(entry: Entry, policies: Sequence[TimeoutPolicy] = (), zones: dict[in
     )
 
 
-def _half(direction: Direction) -> Half:
+def half_of(direction: Direction) -> Half:
+    """One direction of an IPv4 flow in the table's words."""
     source, target = IPv4Address(int(direction.source)), IPv4Address(int(direction.destination))
     if direction.protocol == ICMP:
         return Half(source, target, direction.here, direction.here)
@@ -166,10 +167,12 @@ class Cleared:
     entries: int
 
 
-def clear(view: View, which: Clearing, release: Callable[[Given], None]) -> Cleared:
-    """End the flows and entries that are meant. `release` takes an entry from the allocator.
+def clear(view: View, which: Clearing, release: Callable[[Sequence[Given], bool], Collection[Given]]) -> Cleared:
+    """End the flows and entries that are meant. `release` takes entries, or all that there are, from the allocator, and
+    says which of them went.
 
-    Entries go first: a packet in between must not find the old address and begin a flow with it.
+    Entries go first, and then what uses them is looked for: what began by an old address while it was taken away is
+    found as well, and nothing begins by it any more.
     """
     rows = [row for row in view.rows if which.fits(row)]
     hosts = {
@@ -180,21 +183,32 @@ def clear(view: View, which: Clearing, release: Callable[[Given], None]) -> Clea
         if end is not None and host is not None
     }
     everything = which == Clearing()
-    gone = [each for each in view.given if (str(each.given), str(each.host)) in hosts or (each.extended and everything)]
-    for each in gone:
-        release(each)
+    meant = [
+        each for each in view.given if (str(each.given), str(each.host)) in hosts or (each.extended and everything)
+    ]
+    gone = release(meant, everything) if meant else ()
+    used = {_pair(each) for each in gone}
+    if not everything:  # whoever has a static entry keeps it
+        used |= hosts - {_pair(each) for each in meant}
     table = FlowTable()
     try:
         numbers = {row.flow for row in rows if row.flow is not None}
-        if not everything:
-            # Flows of an entry that goes could not go on by another's address.
-            numbers |= {row.flow for row in view.rows if row.flow is not None and _uses(row, hosts)}
         ended = sum(table.delete(view.raws[number]) for number in sorted(numbers))
+        if used:
+            # Flows of an entry that went could not go on by another's address.
+            raws, flows, _ = _flows(table, (), {})
+            late = [raw for raw, flow in zip(raws, flows, strict=True) if not used.isdisjoint(_translated(flow))]
+            ended += sum(table.delete(raw) for raw in late)
     finally:
         table.close()
     return Cleared(ended, len(gone))
 
 
-def _uses(row: Translation, hosts: set[tuple[str, str]]) -> bool:
-    pairs = ((row.inside_global, row.inside_local), (row.outside_local, row.outside_global))
-    return any(one is not None and other is not None and (one.address, other.address) in hosts for one, other in pairs)
+def _pair(entry: Given) -> tuple[str, str]:
+    return str(entry.given), str(entry.host)
+
+
+def _translated(flow: Flow) -> Iterator[tuple[str, str]]:
+    """What somebody appears as, and who that is: of the side that began, and of the other."""
+    yield str(flow.reply.destination), str(flow.original.source)
+    yield str(flow.original.destination), str(flow.reply.source)

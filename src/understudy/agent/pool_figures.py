@@ -1,33 +1,29 @@
 """Figures of the process that hands out addresses, for `show`: a question and one answer, both datagrams.
 
-    question   any datagram of our own user
-    answer     length 4 | JSON of that length | entries, 20 bytes each: pool, host, given, age and idle in seconds
+    question   one byte
+    answer     length 4 | JSON of that length | entries, 16 bytes each: host, given, age and idle in seconds
 
-The socket's abstract name belongs to the network namespace, as that of `agent.pool_orders`. An answer tells of at most
-ENTRIES_MAX entries and POOLS_MAX pools; who leaves before it comes loses it, and nobody waits for him.
+An answer tells of at most ENTRIES_MAX entries and POOLS_MAX pools; who leaves before it comes loses it, and nobody
+waits for him.
 """
 
-import contextlib
 import json
-import os
-import socket
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from understudy.agent.local_end import LocalEnd, ask
 from understudy.core.allocation.machine import Allocator
 from understudy.units import SECOND, Instant
 
 ENTRIES_MAX = 5_000
 POOLS_MAX = 500
 PATIENCE_S = 1.0
-_NAME = "\0understudy-pool-figures"
-_CREDENTIALS = struct.Struct("3i")
+_NAME = b"understudy-pool-figures"
 _LENGTH = struct.Struct("!I")
-_ENTRY = struct.Struct("!IIIII")
+_ENTRY = struct.Struct("!IIII")
 _ANSWER_MAX = _LENGTH.size + POOLS_MAX * 128 + ENTRIES_MAX * _ENTRY.size
 _SECONDS_MAX = 0xFFFF_FFFF
-_READ_MAX = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,48 +58,27 @@ class Figures:
     """By host and given address."""
 
 
-class PoolFigures:
+class PoolFigures(LocalEnd):
     """The answering end."""
 
     def __init__(self) -> None:
-        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
-        self.socket.setblocking(False)
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * _ANSWER_MAX)
-        # Of two in one namespace the first is asked: the other goes on without.
-        with contextlib.suppress(OSError):
-            self.socket.bind(_NAME)
+        super().__init__(_NAME, 1, _ANSWER_MAX)
 
-    def answer(self, machine: Allocator, now: Instant, *, leads: bool) -> None:
-        """Tell everybody who asks; whoever cannot take it now is left without."""
-        for _ in range(_READ_MAX):
-            try:
-                _, ancillary, _, asker = self.socket.recvmsg(1, socket.CMSG_SPACE(_CREDENTIALS.size))
-            except OSError:
-                return
-            users = [
-                _CREDENTIALS.unpack(content[: _CREDENTIALS.size])[1]
-                for level, kind, content in ancillary
-                if (level, kind) == (socket.SOL_SOCKET, socket.SCM_CREDENTIALS)
-            ]
-            if asker and users == [os.geteuid()]:
-                with contextlib.suppress(OSError):
-                    self.socket.sendto(_told(machine, now, leads), asker)
-
-    def close(self) -> None:
-        self.socket.close()
+    def tell(self, machine: Allocator, now: Instant, *, leads: bool) -> None:
+        """Answer everybody who asks."""
+        told: bytes | None = None
+        for _, asker in self.read():
+            told = told or _told(machine, now, leads)
+            self.answer(asker, told)
 
 
 def ask_figures() -> Figures | None:
     """None if nobody hands out addresses in this namespace, or nobody answers in time."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as end:
-        end.settimeout(PATIENCE_S)
-        try:
-            end.bind("")  # a name of the kernel's choice, to be answered at
-            end.sendto(b"?", _NAME)
-            return _heard(end.recv(_ANSWER_MAX))
-        except (OSError, ValueError, KeyError, struct.error):
-            return None
+    try:
+        answer = ask(_NAME, b"?", _ANSWER_MAX, PATIENCE_S)
+        return _heard(answer) if answer is not None else None
+    except (OSError, ValueError, KeyError, TypeError, struct.error):
+        return None
 
 
 def _told(machine: Allocator, now: Instant, leads: bool) -> bytes:
@@ -118,7 +93,7 @@ def _told(machine: Allocator, now: Instant, leads: bool) -> bytes:
     parts = [_LENGTH.pack(len(text)), text]
     for record in machine.snapshot(now)[:ENTRIES_MAX]:
         age, idle = (min(max(0, value) // SECOND, _SECONDS_MAX) for value in (record.age, record.idle))
-        parts.append(_ENTRY.pack(0, record.host, record.given, age, idle))
+        parts.append(_ENTRY.pack(record.host, record.given, age, idle))
     return b"".join(parts)
 
 
@@ -128,7 +103,7 @@ def _heard(answer: bytes) -> Figures:
     leads = bool(said["leads"])
     entries = {
         (host, given): EntryFigure(age, idle if leads else None)
-        for _, host, given, age, idle in _ENTRY.iter_unpack(answer[_LENGTH.size + length :])
+        for host, given, age, idle in _ENTRY.iter_unpack(answer[_LENGTH.size + length :])
     }
     pools = {int(each[0]): PoolFigure(*each) for each in said["pools"]}
     return Figures(leads, said["asked"], said["missed"], said["released"], pools, entries)

@@ -1,59 +1,45 @@
-"""The way to the process that hands out addresses: "give this one back". A datagram socket with an abstract name.
+"""The way to the process that hands out addresses: "give this one back", and how many entries went.
 
-Such names belong to a network namespace, so nothing but the name need be known, and nobody outside the node can send
-there. The kernel says who sent: only our own user is heard.
+    question   1 if one address is meant, 0 for all | address 4
+    answer     entries that went 4
+
+The answer comes when the kernel's maps have them no more: what began by them can be ended then, and is not begun again.
 """
 
-import contextlib
-import os
-import socket
 import struct
+from collections.abc import Callable
 
-_NAME = "\0understudy-pools"
-_CREDENTIALS = struct.Struct("3i")
+from understudy.agent.local_end import LocalEnd, ask
+
+PATIENCE_S = 10.0
+"""All entries of a large table take seconds."""
+_NAME = b"understudy-pools"
 _ADDRESS = struct.Struct("!BI")
-_READ_MAX = 1024
+_COUNT = struct.Struct("!I")
 
 
-class PoolOrders:
-    """The receiving end; belongs to the network namespace in which it is made."""
+class PoolOrders(LocalEnd):
+    """The receiving end."""
 
     def __init__(self) -> None:
-        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
-        self.socket.setblocking(False)
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-        # Of two in one namespace the first is heard: the other goes on without.
-        with contextlib.suppress(OSError):
-            self.socket.bind(_NAME)
+        super().__init__(_NAME, _ADDRESS.size, _COUNT.size)
 
-    def read(self) -> list[int | None]:
-        """Addresses to be given back, in order; None: all."""
-        asked: list[int | None] = []
-        for _ in range(_READ_MAX):
-            try:
-                data, ancillary, _, _ = self.socket.recvmsg(_ADDRESS.size + 1, socket.CMSG_SPACE(_CREDENTIALS.size))
-            except OSError:
-                break
-            users = [
-                _CREDENTIALS.unpack(content[: _CREDENTIALS.size])[1]
-                for level, kind, content in ancillary
-                if (level, kind) == (socket.SOL_SOCKET, socket.SCM_CREDENTIALS)
-            ]
-            if len(data) == _ADDRESS.size and users == [os.geteuid()]:
-                one, address = _ADDRESS.unpack(data)
-                asked.append(address if one else None)
-        return asked
-
-    def close(self) -> None:
-        self.socket.close()
+    def carry_out(self, clear: Callable[[int | None], int]) -> None:
+        """`clear` takes an address, or all of them, back, and says how many entries went."""
+        for question, asker in self.read():
+            if len(question) == _ADDRESS.size:
+                one, address = _ADDRESS.unpack(question)
+                self.answer(asker, _COUNT.pack(clear(address if one else None)))
 
 
-def give_back(address: int | None) -> bool:
-    """Ask for it; False if nobody hands out addresses in this namespace."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as end:
-        end.settimeout(1.0)
-        try:
-            end.sendto(_ADDRESS.pack(address is not None, address or 0), _NAME)
-        except OSError:
-            return False
-    return True
+def give_back(address: int | None) -> int | None:
+    """How many entries went; None if nobody hands out addresses in this namespace. Raises TimeoutError where somebody
+    does and says nothing: what became of it is not known then.
+    """
+    try:
+        answer = ask(_NAME, _ADDRESS.pack(address is not None, address or 0), _COUNT.size, PATIENCE_S)
+    except ConnectionRefusedError:
+        return None
+    if answer is None or len(answer) != _COUNT.size:
+        raise TimeoutError
+    return int(_COUNT.unpack(answer)[0])

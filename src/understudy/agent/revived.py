@@ -3,7 +3,8 @@ little later, and one that hangs is ended.
 
     flows      keeps flows in two kernels (agent.replicator); twice as long is waited with each death within a minute,
                since what kills one may kill every one
-    pools      hands out addresses of NAT pools (agent.pools); who has one keeps it, the kernel holds the table
+    pools      hands out addresses of NAT pools (agent.pools), with waits likewise; who has one keeps it, the kernel
+               holds the table
 """
 
 import signal
@@ -19,11 +20,15 @@ from understudy.agent.running import Running
 from understudy.units import SECOND, Instant, NetworkName
 
 FLOWS_LATER_S, FLOWS_LATER_MAX_S = 0.02, 10.0
-POOLS_LATER_S = 0.5
+POOLS_LATER_S, POOLS_LATER_MAX_S = 0.5, 10.0
+"""With waits that grow it uses up fewer epochs (agent.store) than seconds pass."""
 CORE_SILENCE_MAX = 5
 """Rounds of our loop without a word of the core, which speaks every second. Rounds: if we were frozen, so was it."""
 FLOWS_SILENCE_MAX = 10
 """Likewise of the process that replicates flows. It has no address to lose: better late than a healthy one ended."""
+
+POOLS_SILENCE_MAX = 30
+"""Likewise of the process that hands out addresses: a look at a million flows takes it ten seconds."""
 
 
 class Silence:
@@ -135,14 +140,17 @@ class FlowsChild(_Revived):
 class PoolsChild(_Revived):
     def __init__(self, children: Children, lines: JournalSender, journal_out: socket.socket, epoch: int) -> None:
         super().__init__(children, lines)
+        self.silence = Silence("pools", POOLS_SILENCE_MAX)
         self._journal_out = journal_out
         self._epoch = epoch
+        self._backoff = Backoff(POOLS_LATER_S, POOLS_LATER_MAX_S)
 
     def start(self, running: Running) -> None:
         self._due_s = 0.0
         if running.config.pools is None:
             return
         self._started += 1
+        self.silence.heard()
         epoch = self._epoch + self._started
 
         def body() -> None:
@@ -152,10 +160,11 @@ class PoolsChild(_Revived):
             self._children.spawn("pools", body)
         except OSError as error:
             noticed = Instant(time.monotonic_ns())
-            self._follow(noticed, "pools", f"no process for it: {error.strerror or error}", POOLS_LATER_S)
+            why = f"no process for it: {error.strerror or error}"
+            self._follow(noticed, "pools", why, self._backoff.later_s(noticed))
 
     def ended(self, noticed: Instant, status: int) -> None:
-        self._follow(noticed, "pools", f"status {status:#x}", POOLS_LATER_S)
+        self._follow(noticed, "pools", f"status {status:#x}", self._backoff.later_s(noticed))
 
 
 def keeps_flows(running: Running) -> bool:

@@ -1,15 +1,19 @@
 """Which servers of rotaries are well: the health checks of services, asked of every server at the port of the file.
 
-They run in a thread of their own, and results come through a socket like those of the process that checks services.
+They run in a child without privileges, as the servers' answers are read there (agent.checks), and results come through
+a socket like those of the process that checks services. A child that died is followed by another.
 """
 
+import contextlib
+import os
 import socket
-import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from ipaddress import IPv4Address
 
 from understudy.agent import checks
-from understudy.agent.messages import pair, receive
+from understudy.agent.beside import Beside
+from understudy.agent.children import Children, die_with
 from understudy.config.plan import Check
 from understudy.core.effects import Noted, SetServers
 from understudy.core.events import CheckFinished
@@ -19,29 +23,53 @@ from understudy.units import ServiceName
 
 SERVERS_MAX = 256
 """Of a node's rotaries: those beyond are never left out."""
+AGAIN_S = 1.0
+"""After a child died; a second is a few checks."""
 
 
 class TurnChecks:
-    def __init__(self, servers: Sequence[int], check: Check) -> None:
+    def __init__(
+        self, servers: Sequence[int], check: Check, children: Children, drop_privileges: Callable[[], None]
+    ) -> None:
         self._servers = tuple(servers[:SERVERS_MAX])
+        self._drop_privileges = drop_privileges
         self._health = Health(
             ServerSettings(number, ServiceName("rotary"), str(IPv4Address(server)), check.rise, check.fall)
             for number, server in enumerate(self._servers)
         )
-        targets = [
+        self._targets = [
             checks.Target(number, IPv4Address(server), check.port or 0, check)
             for number, server in enumerate(self._servers)
         ]
-        self.socket, theirs = pair()
-        self._thread = threading.Thread(target=checks.watch, args=(targets, theirs), daemon=True)
-        self._thread.start()
+        self._child = Beside(children, "rotary-checks")
+        self._again_at = 0.0
+
+    @property
+    def sockets(self) -> tuple[socket.socket, ...]:
+        """Readable when there is something to `read`."""
+        return self._child.sockets
+
+    def tend(self) -> None:
+        """Have a child that checks, if it is time for one."""
+        now = time.monotonic()
+        if self._child.busy or now < self._again_at:
+            return
+        self._again_at = now + AGAIN_S
+        parent = os.getpid()
+
+        def work(end: socket.socket) -> None:
+            self._drop_privileges()
+            die_with(parent)  # The kernel forgets it with every change of credentials.
+            checks.watch(self._targets, end)
+
+        with contextlib.suppress(OSError):  # no room for a process: the next time
+            self._child.begin(work)
 
     def read(self) -> tuple[frozenset[int] | None, list[str]]:
         """Servers that are not well, None if that did not change; and why."""
         changed: frozenset[int] | None = None
         reasons: list[str] = []
-        while (message := receive(self.socket)) is not None:
-            result = CheckFinished(int(message["binding"]), bool(message["ok"]), str(message["reason"]))
+        for result in self._results():
             for effect in self._health.handle(result):
                 match effect:
                     case SetServers(up):
@@ -53,9 +81,9 @@ class TurnChecks:
         return changed, reasons
 
     def close(self) -> None:
-        """The thread ends with its next result."""
-        self.socket.close()
+        self._child.end()
 
-
-def waited_for(checks_: TurnChecks | None) -> tuple[socket.socket, ...]:
-    return (checks_.socket,) if checks_ is not None else ()
+    def _results(self) -> Iterator[CheckFinished]:
+        with contextlib.suppress(EOFError):  # another one follows
+            while (said := self._child.hear()) is not None:
+                yield CheckFinished(int(said.get("binding", -1)), bool(said.get("ok")), str(said.get("reason")))

@@ -10,7 +10,7 @@ ports left; the allocator's process counts flows and fills it (agent.crowding).
 Ports on which something of ours listens on that address are left to it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from itertools import pairwise
@@ -61,18 +61,14 @@ def climb(ladder: Ladder) -> tuple[str, ...]:
     return (f"meta l4proto {{ tcp, udp }} snat ip to ip daddr . meta l4proto . th dport map @{ladder.map}",)
 
 
-def crowded_text(ladder: Ladder, to: Destination, *, known: bool, serves: int) -> str:
-    """nft commands: a destination is served by this address from here on. `known`: by another than the first before."""
-    address, protocol, port = to
-    key = f"{IPv4Address(address)} . {protocol} . {port}"
-    where = f"element {FAMILY_INET} {TABLE} {ladder.map}"
-    gone = f"delete {where} {{ {key} }}\n" if known else ""
-    return gone + (f"add {where} {{ {key} : {IPv4Address(serves)} }}\n" if serves != ladder.addresses[0] else "")
-
-
-def forget_text(ladder: Ladder) -> str:
-    """An nft command: every destination is served by the first address."""
-    return f"flush map {FAMILY_INET} {TABLE} {ladder.map}\n"
+def crowded_text(ladder: Ladder, serving: Mapping[Destination, int]) -> str:
+    """nft commands: these destinations are served by these addresses, and every other one by the first."""
+    elements = ", ".join(
+        f"{IPv4Address(address)} . {protocol} . {port} : {IPv4Address(serves)}"
+        for (address, protocol, port), serves in serving.items()
+    )
+    name = f"{FAMILY_INET} {TABLE} {ladder.map}"
+    return f"flush map {name}\n" + (f"add element {name} {{ {elements} }}\n" if elements else "")
 
 
 def overload_rules(

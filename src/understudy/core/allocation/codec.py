@@ -12,6 +12,7 @@ _HEAD = struct.Struct("!BBIIQQ")
 _RELEASED = 1
 NAME_MAX = 255
 RECORDS_MAX = 65_536
+"""In one payload."""
 _AGE_MAX = 1 << 48
 
 
@@ -26,6 +27,11 @@ def encode(records: Sequence[Record]) -> bytes:
         flags = _RELEASED if each.released else 0
         parts.append(_HEAD.pack(flags, len(name), each.host, each.given, age, idle) + name)
     return b"".join(parts)
+
+
+def size_max(records: Sequence[Record]) -> int:
+    """Bytes of the longest of them."""
+    return _HEAD.size + max((len(name.encode()) for name in {each.pool for each in records}), default=0)
 
 
 def decode(data: bytes) -> tuple[Record, ...]:

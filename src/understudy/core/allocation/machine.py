@@ -118,6 +118,11 @@ class Allocator:
 
     # --- what others may know
 
+    @property
+    def held(self) -> int:
+        """How many entries there are."""
+        return len(self._holders)
+
     def entries(self) -> tuple[Entry, ...]:
         return tuple(holder.entry for holder in self._holders.values())
 
