@@ -28,7 +28,7 @@ from understudy.wire.marks import GROUP_MAX
 DEFAULT_SIZE = 64 << 20
 """Some one and a half million flows."""
 READ_MAX = 4096
-_BUFFER_BYTES = 8 << 20
+BUFFER_BYTES = 8 << 20
 _GROUPS = frozenset(range(GROUP_MAX + 1))
 
 
@@ -84,9 +84,9 @@ class NatHistory:
     def seed(self, raws: Iterable[bytes], now_ms: int) -> None:
         """All flows that there are: what the ring has going on beyond them has ended, unseen."""
         there = {past.key: past for past in self._translated(raws, now_ms)}
-        for past in list(self._ring.records()):
-            if not past.end_ms and past.key not in there:
-                self._ring.end(past.key, now_ms)
+        for key in self._ring.going():
+            if key not in there:
+                self._ring.end(key, now_ms)
         for past in there.values():
             self._ring.begin(past)
 
@@ -117,22 +117,30 @@ class NatHistory:
 
 
 def follow(
-    path: Path, configuration: Configuration, size: int = DEFAULT_SIZE, stopped: Callable[[], bool] = lambda: False
+    path: Path,
+    configuration: Configuration,
+    size: int = DEFAULT_SIZE,
+    stopped: Callable[[], bool] = lambda: False,
+    told: Callable[[int], object] = lambda missed: None,
+    buffer_bytes: int = BUFFER_BYTES,
 ) -> None:
-    """Keep the history of this namespace until `stopped`. Raises OperatorError if the file cannot be used."""
+    """Keep the history of this namespace until `stopped`. `told`: how many times news were lost, each time.
+
+    Raises OperatorError if the file cannot be used.
+    """
     file = HistoryFile(path, size)
-    events = FlowEvents(0, _BUFFER_BYTES)
+    events = FlowEvents(0, buffer_bytes)
     table = FlowTable()
     history = NatHistory(file.ring, configuration)
     try:
         _seed(history, table)
         while not stopped():
-            if not select.select([events.socket], [], [], 1.0)[0]:
-                continue
+            select.select([events.socket], [], [], 1.0)
             records, overrun = events.read(READ_MAX)
             history.feed(records, _now_ms())
-            if overrun:
+            if overrun is not None and overrun.over:  # a list that is made before would miss some, too
                 history.missed += 1
+                told(history.missed)
                 _seed(history, table)
     finally:
         for each in (table, events, file):

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 
+from understudy.agent.nat_view import half_of
 from understudy.config.plan import IosNat, Plan, SourceNat
 from understudy.ios.explain import deciding_line
 from understudy.ios.hooks import Hooks, Step
@@ -18,10 +19,9 @@ from understudy.ios.pools import holds
 from understudy.ios.printer import print_configuration
 from understudy.ios.reader import read_text
 from understudy.ios.selecting import Packet
-from understudy.ios.translations import ICMP, Began, Flow, Given, Half, began, rules_of
+from understudy.ios.translations import ICMP, Began, Flow, Given, began, rules_of
 from understudy.wire.conntrack.flow import TCP_STATES
 from understudy.wire.conntrack.flow import Flow as Entry
-from understudy.wire.conntrack.flow import Tuple as Direction
 from understudy.wire.marks import BINDING_MASK
 
 _IPS_EXPECTED = 1
@@ -68,7 +68,7 @@ class Standing:
                 return Judged(True, f"{each.source} to {each.to} as {back.destination}")
         if self._ios is None or there.source.version != 4:
             return Judged(False)
-        return self._ios.judge(Flow(there.protocol, _half(there), _half(back)))
+        return self._ios.judge(Flow(there.protocol, half_of(there), half_of(back)))
 
 
 class IosRules:
@@ -113,7 +113,8 @@ class IosRules:
         if not self._made(before, packet.destination, back.source, back.source_port, ported=flow.protocol in _PORTED):
             return self._said(before, self._reverse_of_pool(packet.destination, near))
         changed = replace(packet, destination=back.source, destination_port=before.port)
-        way = hooks.route(changed, packet, near, None)
+        entered = before.statement.vrf if before.statement is not None else None
+        way = hooks.route(changed, packet, near, None, vrf if near else entered)
         if before.dropped or way.interface is None:
             return self._said(before, there.source == back.destination)
         after = hooks.postrouting(packet, changed, way.interface, near, not near, vrf, coming)
@@ -187,9 +188,3 @@ def _changed(entry: Entry) -> bool:
     icmp = there.protocol == ICMP
     answer = (back.destination, back.source, *((back.here, there.there) if icmp else (back.there, back.here)))
     return (there.source, there.destination, there.here, there.there) != answer
-
-
-def _half(direction: Direction) -> Half:
-    source, target = IPv4Address(int(direction.source)), IPv4Address(int(direction.destination))
-    ports = (direction.here, direction.here if direction.protocol == ICMP else direction.there)
-    return Half(source, target, *ports)

@@ -10,8 +10,8 @@ import typer
 
 from understudy.cli import korean
 from understudy.cli.apply_words import change_text, outcome_text, step_line
-from understudy.cli.drain_lines import Say, drain_lines
-from understudy.cli.output import CHANGED, ERROR, OK, emit_json, guarded
+from understudy.cli.drain_lines import Say, drain_lines, flows_said
+from understudy.cli.output import CHANGED, ERROR, OK, emit_json, guarded, tell
 from understudy.cli.trying import require_passed, tried, tried_text
 from understudy.errors import OperatorError
 from understudy.units import MILLISECOND, SECOND
@@ -253,8 +253,7 @@ def _carry_out(
 
     def told(done: "Done") -> None:
         if say is not None:
-            sys.stdout.write(f"  {step_line(done, say)}\n")
-            sys.stdout.flush()
+            tell(f"  {step_line(done, say)}\n")
 
     since, digest = time.time(), plan.digest.hex()
     asked: list[int] = []
@@ -282,11 +281,11 @@ def _carry_out(
         ending = {"result": result, "findings": findings, "draining": drained}
         emit_json(SCHEMA, {**report, **_summary(outcome, losses), **ending})
     else:
-        sys.stdout.write(outcome_text(outcome, losses, findings, report["elsewhere"], say))
+        tell(outcome_text(outcome, losses, findings, report["elsewhere"], say))
         for node, each in drained.items():
             ended = sum(one["flows"] for one in each["ended"])
-            lines = [say(f"{ended} flows of removed translations ended")] if ended else []
-            sys.stdout.writelines(f"  {node}: {line}\n" for line in (*lines, *drain_lines(each, say)))
+            lines = [flows_said(f"{ended} flows of removed translations ended", say)] if ended else []
+            tell("".join(f"  {node}: {line}\n" for line in (*lines, *drain_lines(each, say))))
     return {"done": OK, "rolled back": ROLLED_BACK, "stuck": STUCK}[result]
 
 

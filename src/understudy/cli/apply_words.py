@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from understudy.cli.drain_lines import Say, drain_lines
+from understudy.cli.drain_lines import Say, drain_lines, flows_said
 from understudy.units import SECOND, format_duration
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def flow_lines(flows: Mapping[str, Any], drain_s: float | None, say: Say) -> lis
             continue
         number = "?" if each["flows"] is None else each["flows"]
         how = "decides now" if each["decides"] else "is removed"
-        lines.append(say(f"{number} flows {_fate(each, drain_s)}: {each['what']} {how}"))
+        lines.append(flows_said(f"{number} flows {_fate(each, drain_s)}: {each['what']} {how}", say))
         lines += [f"  {example}" for example in each["examples"]]
     return lines
 

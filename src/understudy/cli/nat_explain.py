@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from understudy.cli.nat_node import ask_node, read_given
+from understudy.cli.nat_node import ask_node, read_end, read_given
 from understudy.cli.output import LANGUAGE_VARIABLE, check_language, emit_json, guarded
 from understudy.errors import OperatorError
 
@@ -114,26 +114,16 @@ def _check_interface(reading: "Reading", direction: str, interface: str) -> None
 
 
 def _packet(protocol: str, source: str, destination: str) -> "Packet":
-    from understudy.ios.matching import NUMBERS
+    from understudy.ios.matching import protocol_number
     from understudy.ios.selecting import Packet
 
-    number = NUMBERS.get(protocol.lower(), int(protocol) if protocol.isdecimal() else -1)
-    if not 0 <= number <= 255:
+    number = protocol_number(protocol.lower()[:16])
+    if number is None or number > 255:
         raise OperatorError("E7127", f"no protocol {protocol!r}", "tcp, udp, icmp, gre, esp or a number")
-    (here, port), (there, target) = _end(source), _end(destination)
+    (here, port), (there, target) = (read_end(text, "E7127", _HINT) for text in (source, destination))
     if number in (6, 17) and (port is None or target is None):
         raise OperatorError("E7127", f"{protocol} has ports", _HINT)
     return Packet(number, here, there, port or 0, 0 if number == 1 else target or 0)
-
-
-def _end(text: str) -> tuple[IPv4Address, int | None]:
-    address, colon, port = text.partition(":")
-    try:
-        if colon and not (port.isdecimal() and int(port) < 65_536):
-            raise ValueError(port)
-        return IPv4Address(address), int(port) if colon else None
-    except ValueError:
-        raise OperatorError("E7127", f"{text!r} is no ADDRESS:PORT", _HINT) from None
 
 
 def lines(told: "Explanation", lang: str = "en", places: Places | None = None) -> list[str]:

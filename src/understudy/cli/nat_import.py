@@ -41,7 +41,7 @@ def import_(
     outside: Annotated[
         list[str] | None, typer.Option(metavar=_FORM, help="The group's address on an outside network. Repeatable.")
     ] = None,
-    vrf: Annotated[str | None, typer.Option(help="Read the rules of this VRF; the table with most of them.")] = None,
+    vrf: Annotated[str | None, typer.Option(help="Read the rules of this VRF; else the global ones.")] = None,
     node: Annotated[
         list[str] | None, typer.Option(help="Name of a machine of the pair, this router's successor first; twice.")
     ] = None,

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
@@ -71,3 +72,14 @@ def read_lines(path: Path) -> str:
     data = read_given(path)
     read_bytes(data, str(path))
     return decode_text(data)
+
+
+def read_end(text: str, code: str, hint: str) -> tuple[IPv4Address, int | None]:
+    """An address, with a port or without. Raises OperatorError `code`."""
+    address, colon, port = text.partition(":")
+    try:
+        if colon and not (port.isdecimal() and int(port) < 65_536):
+            raise ValueError(port)
+        return IPv4Address(address), int(port) if colon else None
+    except ValueError:
+        raise OperatorError(code, f"{text!r} is no ADDRESS:PORT", hint) from None

@@ -44,6 +44,9 @@ def shell(
     pipe no question is asked. Exit code 1: a line was refused; 2: staged lines were left behind.
     """
     check_language(lang)
+    for stream in (sys.stdin, sys.stdout):  # bytes that are no text are a wrong line, and no end
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     session = _Session(file, node, run_dir, layout, lang)
     lines = _typed(session.shell) if sys.stdin.isatty() else _piped(session.shell)
     for text in lines:
@@ -67,6 +70,8 @@ class _Session:
         self._spoilt = False
         """A line since the last commit was refused."""
         self._warned = False
+        self._told: set[str] = set()
+        """Lines of which it was said that the profile decides how they are done."""
         self.left = False
         self.shell, self._text = self._read()
 
@@ -205,6 +210,7 @@ class _Session:
         fine = commit(
             self._file, self._text, after,
             run_dir=self._run_dir, lang=self._lang, yes=not self._interactive, say=self._say, now=now, drain=drain,
+            told=self._told,
         )  # fmt: skip
         if fine:
             self._text = after
@@ -299,7 +305,7 @@ def _sieved(lines: list[str], kind: str, found: "re.Pattern[str]") -> list[str]:
 
 
 def _piped(machine: "Shell") -> Iterator[str]:
-    """Lines of a script, each shown behind its prompt."""
+    """Lines of a script, each shown behind its prompt. Raises OperatorError E7101 behind the last that is taken."""
     from understudy.ios.reader import LINES_MAX
     from understudy.ios.words import LENGTH_MAX
 
@@ -312,6 +318,8 @@ def _piped(machine: "Shell") -> Iterator[str]:
         text = text.rstrip("\r\n")
         _say(f"{machine.prompt}{text}")
         yield text
+    if sys.stdin.readline(1):
+        raise OperatorError("E7101", f"the script: more than {LINES_MAX} lines", "the others were not read")
 
 
 def _typed(machine: "Shell") -> Iterator[str]:

@@ -12,9 +12,15 @@ import typer
 
 from understudy.cli.output import ERROR, OK
 from understudy.errors import OperatorError
+from understudy.ios.rules import Fidelity
 
+_PROFILE = Fidelity.PROFILE.word
 PLAN_MAX = 100
 """Lines of the plan that are shown."""
+
+
+class Ended(SystemExit):
+    """By a signal; the exit code is a shell's."""
 
 
 def commit(
@@ -28,33 +34,39 @@ def commit(
     say: Callable[[str], object],
     now: bool = False,
     drain: str = "",
+    told: set[str] | None = None,
 ) -> bool:
-    """Whether the file says `after` now and every running node too. Raises OperatorError E7153."""
+    """Whether the file says `after` now and every running node too. `told`: lines of NAT whose profile's way has been
+    told; those of this commit are added.
+
+    Raises OperatorError E7153, and Ended if a signal ends the command before the nodes are asked to change anything.
+    """
     from understudy.cli.apply import apply
     from understudy.cli.nat_import import write
 
     if file.read_text(encoding="utf-8-sig") != before:
         raise OperatorError("E7153", f"{file} was changed by somebody else meanwhile", "abort: it is read anew")
-    if not _fine(file, after, lang, say):
-        return False
-    running = _running(file, run_dir)
-    write(file, after, force=True)
+    with _ended_by_signals():
+        if not _fine(file, after, lang, say, told):
+            return False
+        running = _running(file, run_dir)
+        code = ERROR
+        try:
+            write(file, after, force=True)
+            code = (
+                _code(lambda: apply(file, yes=yes, run_dir=run_dir, now=now, drain=drain, lang=lang)) if running else OK
+            )
+        finally:  # whatever ended it: the file says what the nodes run
+            if code != OK:
+                write(file, before, force=True)
     if not running:
         say(f"! {file} is written; no agent answers here: `understudy apply {file}` where they run")
-        return True
-    code = ERROR
-    try:
-        with _own_signals():
-            code = _code(lambda: apply(file, yes=yes, run_dir=run_dir, now=now, drain=drain, lang=lang))
-    finally:  # whatever ended it: the file says what the nodes run
-        if code != OK:
-            write(file, before, force=True)
-    if code != OK:
+    elif code != OK:
         say(f"% not applied: {file} is as it was")
     return code == OK
 
 
-def _fine(file: Path, after: str, lang: str, say: Callable[[str], object]) -> bool:
+def _fine(file: Path, after: str, lang: str, say: Callable[[str], object], told: set[str] | None) -> bool:
     """Check and plan, on a file beside ours, so that it finds what ours finds."""
     from understudy.cli.check import check
     from understudy.cli.plan import cluster_text
@@ -64,15 +76,20 @@ def _fine(file: Path, after: str, lang: str, say: Callable[[str], object]) -> bo
     try:
         with beside.open("x", encoding="utf-8") as stream:
             stream.write(after)
-        told = io.StringIO()
-        with redirect_stdout(told), redirect_stderr(told):
+        printed = io.StringIO()
+        with redirect_stdout(printed), redirect_stderr(printed):
             fine = _code(lambda: check(beside, json_output=False, lang=lang)) == OK
-        say(told.getvalue().rstrip("\n").replace(str(beside), str(file)))
+        say(printed.getvalue().rstrip("\n").replace(str(beside), str(file)))
         if not fine:
             say("% nothing is changed")
             return False
-        for line in _notable(cluster_text(load_plan(beside), lang)):
+        plan = load_plan(beside)
+        lines = [each.text for each in (plan.ios.said if plan.ios is not None else ()) if each.fidelity == _PROFILE]
+        known = set() if told is None else told.intersection(lines)
+        for line in _notable(cluster_text(plan, lang), known):
             say(line)
+        if told is not None:
+            told.update(lines)
     except OSError as error:
         raise OperatorError("E7153", f"cannot write beside {file}: {error.strerror}") from error
     finally:
@@ -80,9 +97,10 @@ def _fine(file: Path, after: str, lang: str, say: Callable[[str], object]) -> bo
     return True
 
 
-def _notable(lines: Iterable[str]) -> Iterator[str]:
-    """Of the plan: the group, and lines of NAT that Linux does not do in the very same way."""
-    shown = [line for line in lines if not line.endswith("  -- same")]
+def _notable(lines: Iterable[str], known: Iterable[str]) -> Iterator[str]:
+    """Of the plan: the group, and lines of NAT that Linux does not do in the very same way, but for the known ones."""
+    passed = tuple(f" {each}  -- {_PROFILE}" for each in known)
+    shown = [line for line in lines if not line.endswith("  -- same") and not any(each in line for each in passed)]
     yield from shown[:PLAN_MAX]
     if len(shown) > PLAN_MAX:
         yield f"    ... and {len(shown) - PLAN_MAX} lines more: understudy plan"
@@ -105,6 +123,8 @@ def _code(command: Callable[[], object]) -> int:
     """The exit code with which a command would have ended."""
     try:
         command()
+    except Ended:
+        raise
     except typer.Abort:  # a question was answered by Ctrl-C
         return ERROR
     except typer.Exit as exit_:
@@ -115,14 +135,26 @@ def _code(command: Callable[[], object]) -> int:
 
 
 @contextmanager
-def _own_signals() -> Iterator[None]:
-    """`apply` takes signals for itself; afterwards they are ours again."""
-    kinds = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-    held = {kind: signal.getsignal(kind) for kind in kinds}
+def _ended_by_signals() -> Iterator[None]:
+    """A terminal that is closed ends the command as ever, but not before the file is in order.
+
+    `apply` takes signals for itself once it changes nodes; afterwards they are as they were.
+    """
+    held = {kind: signal.getsignal(kind) for kind in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+
+    def end(number: int, _: object) -> None:
+        for kind in held:
+            signal.signal(kind, signal.SIG_IGN)  # a second one must not come between
+        raise Ended(128 + number)
+
+    for kind in (signal.SIGTERM, signal.SIGHUP):
+        if held[kind] is not signal.SIG_IGN:
+            signal.signal(kind, end)
     try:
         yield
     finally:
         for kind, handler in held.items():
             with suppress(TypeError):
                 signal.signal(kind, handler)
-        sys.stdout.flush()
+        with suppress(OSError):
+            sys.stdout.flush()

@@ -2,12 +2,12 @@
 
 import sys
 import time
-from ipaddress import IPv4Address
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from understudy.cli.nat_node import ask_node, read_end, read_lines
 from understudy.cli.output import CHANGED, emit_json, guarded
 from understudy.errors import OperatorError
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from understudy.ios.history import Past
 
 HISTORY = Path("/var/lib/understudy/nat-history")
+MOMENT_MAX = 253_402_300_800
+"""Seconds since 1970: the year 10000."""
 _FORMS = ("%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M")
 _HINT = "14:02:07 (today), 2026-03-01T14:02:07, or seconds since 1970; local time, or UTC with a Z at its end"
 
@@ -36,7 +38,7 @@ def who(
     """Who had this address, and this port, at that moment? Exit code 2: nobody that is known."""
     from understudy.agent.nat_history import HistoryFile
 
-    host, port = _end(address)
+    host, port = read_end(address, "E7132", "203.0.113.5:40123")
     now = time.time()
     moment = round((now if at is None else moment_of(at, now)) * 1000)
     if not file.exists():
@@ -72,7 +74,6 @@ def history(
 ) -> None:
     """Keep the history of this machine's translations, until it is ended. One process a file."""
     from understudy.agent.nat_history import follow
-    from understudy.cli.nat_node import ask_node, read_lines
     from understudy.ios.reader import read_text
 
     if config is None:
@@ -80,13 +81,28 @@ def history(
     else:
         lines = read_lines(config)
     try:
-        follow(file, read_text(lines, str(config)).configuration, size_mb << 20)
+        follow(file, read_text(lines, str(config)).configuration, size_mb << 20, told=_missed)
     except KeyboardInterrupt:
         sys.exit(0)
 
 
+def _missed(times: int) -> None:
+    sys.stderr.write(f"news of the kernel were lost ({times} by now): what began and ended meanwhile is not known\n")
+    sys.stderr.flush()
+
+
 def moment_of(text: str, now: float) -> float:
     """Seconds since 1970. Raises OperatorError E7132."""
+    try:
+        moment = _moment(text, now)
+    except OverflowError:
+        moment = None
+    if moment is None or not 0 <= moment < MOMENT_MAX:
+        raise OperatorError("E7132", f"{text[:80]!r} is no time", _HINT)
+    return moment
+
+
+def _moment(text: str, now: float) -> float | None:
     plain = text.removesuffix("Z")
     utc = plain != text
     if plain.replace(".", "", 1).isdecimal():
@@ -101,17 +117,7 @@ def moment_of(text: str, now: float) -> float:
             import calendar
 
             return float(calendar.timegm(parsed)) if utc else time.mktime(parsed)
-    raise OperatorError("E7132", f"{text!r} is no time", _HINT)
-
-
-def _end(text: str) -> tuple[IPv4Address, int | None]:
-    address, colon, port = text.partition(":")
-    try:
-        if colon and not (port.isdecimal() and int(port) < 65_536):
-            raise ValueError(port)
-        return IPv4Address(address), int(port) if colon else None
-    except ValueError:
-        raise OperatorError("E7132", f"{text!r} is no ADDRESS:PORT", "203.0.113.5:40123") from None
+    return None
 
 
 def _clock(moment_ms: int) -> str:

@@ -41,6 +41,18 @@ def console(*, stderr: bool = False) -> "Console":
     )
 
 
+def tell(text: str) -> None:
+    """Say it to whoever still listens, and to nobody from then on: what is under way goes on all the same."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except OSError:
+        # What is left in the buffer would fail once more at the end, and change the exit code.
+        nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+
+
 def check_language(language: str) -> str:
     """One that we speak. Raises OperatorError E6001."""
     if language not in LANGUAGES:

@@ -163,7 +163,7 @@ def _next(rest: list[str], hint: str) -> str:
 
 
 def _optional(rest: list[str]) -> IPv4Address | None:
-    if rest and rest[0][:1].isdigit():
+    if rest and rest[0][:1].isdecimal():
         return _address(rest.pop(0), _HINT_SHOW)
     return None
 

@@ -3,6 +3,7 @@
 What the kernel does not count by itself is told by the caller (`Counters`); zero stands for what nobody counted.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
@@ -10,7 +11,7 @@ from ipaddress import IPv4Address, IPv4Network
 from understudy.errors import OperatorError
 from understudy.ios.layout import age, check_layout
 from understudy.ios.model import Configuration, Dynamic, Pool, Role, Side
-from understudy.ios.pools import count_of, holds, spans_of
+from understudy.ios.pools import among, count_of, spans_of
 from understudy.ios.translations import Given, Kind, Translation
 
 _SECTIONS = (
@@ -59,10 +60,11 @@ class PoolUse:
 def use_of(pool: Pool, rows: Sequence[Translation], given: Sequence[Given], misses: int = 0) -> PoolUse:
     """Addresses of a pool that an entry has; of a rotary the servers that serve."""
     held = {each.given for each in given if each.pool == pool.name}
+    spans = spans_of(pool)
     used: dict[str, list[int]] = {"udp": [0, 0], "tcp": [0, 0]}
     for row in rows:
         end = row.inside_local if pool.kind == "rotary" else row.inside_global
-        if end is None or row.kind is not Kind.FLOW or not holds(pool, IPv4Address(end.address)):
+        if end is None or row.kind is not Kind.FLOW or not among(spans, IPv4Address(end.address)):
             continue
         held.add(IPv4Address(end.address))
         if row.protocol in used and end.port is not None:
@@ -109,12 +111,13 @@ def _statistics(
     yield "Dynamic mappings:"
     pools = {pool.name: pool for pool in configuration.pools}
     told_of: set[str] = set()
+    counts = Counter(row.rule for row in rows)
     for side, title in _SECTIONS:
         rules = [(number, rule) for number, rule in _numbered(configuration) if rule.side is side]
         if rules:
             yield f"-- {title}"
         for number, rule in rules:
-            yield _mapping(number, rule, rows)
+            yield _mapping(number, rule, counts[number])
             pool = pools.get(rule.pool or "")
             if pool is not None and pool.name not in told_of:
                 told_of.add(pool.name)
@@ -140,10 +143,10 @@ def _numbered(configuration: Configuration) -> Iterator[tuple[int, Dynamic]]:
     yield from enumerate(configuration.dynamics, start=1)
 
 
-def _mapping(number: int, rule: Dynamic, rows: Sequence[Translation]) -> str:
+def _mapping(number: int, rule: Dynamic, count: int) -> str:
     asked = f"access-list {rule.access_list}" if rule.access_list is not None else f"route-map {rule.route_map}"
     target = f"pool {rule.pool}" if rule.pool is not None else f"interface {rule.interface}"
-    return f"[Id: {number}] {asked} {target} refcount {sum(row.rule == number for row in rows)}"
+    return f"[Id: {number}] {asked} {target} refcount {count}"
 
 
 def _pool(use: PoolUse) -> Iterator[str]:

@@ -120,8 +120,7 @@ def _read_action(words: Sequence[str], at: int) -> tuple[bool, int]:
     return _ACTIONS[fits[0]], at + 1
 
 
-# What may stand behind an entry, and how many words each takes.
-_QUALIFIERS = {
+QUALIFIERS = {
     "established": 0, "log": 0, "log-input": 0, "fragments": 0, "ack": 0, "fin": 0, "psh": 0, "rst": 0, "syn": 0,
     "urg": 0, "dscp": 1, "precedence": 1, "tos": 1, "time-range": 1, "ttl": 2, "option": 1, "reflect": 1, "timeout": 1,
     "match-any": 9, "match-all": 9, "echo": 0, "echo-reply": 0, "unreachable": 0, "host-unreachable": 0, "redirect": 0,
@@ -134,13 +133,14 @@ _QUALIFIERS = {
     "host-precedence-unreachable": 0, "host-report": 0, "host-query": 0, "mobile-redirect": 0, "conversion-error": 0,
     "alternate-address": 0, "port": 0, "smaller": 0, "greater": 0, "v2-report": 0, "query": 0, "pim": 0,
 }  # fmt: skip
+"""What may stand behind an entry, and how many words each takes."""
 
 
 def _read_qualifiers(words: Sequence[str], at: int) -> tuple[tuple[str, ...], int]:
     found: list[str] = []
     while at < len(words):
         word = words[at].lower()
-        fits = [word] if word in _QUALIFIERS else [each for each in _QUALIFIERS if each.startswith(word)]
+        fits = [word] if word in QUALIFIERS else [each for each in QUALIFIERS if each.startswith(word)]
         if word.isascii() and word.isdecimal() and len(word) <= 3 and int(word) <= 255:  # an ICMP type or code
             found.append(word)
             at += 1
@@ -149,8 +149,8 @@ def _read_qualifiers(words: Sequence[str], at: int) -> tuple[tuple[str, ...], in
             raise wrong(words, at, "a word that may stand behind an entry, such as log")
         if len(fits) > 1:
             raise Unfit(at, f"{word!r} may be {', '.join(sorted(fits)[:6])}", AMBIGUOUS.format(" ".join(words)))
-        taken = list(words[at + 1 : at + 1 + _QUALIFIERS[fits[0]]])
-        if _QUALIFIERS[fits[0]] == 1 and not taken:
+        taken = list(words[at + 1 : at + 1 + QUALIFIERS[fits[0]]])
+        if QUALIFIERS[fits[0]] == 1 and not taken:
             raise Unfit(at + 1, f"expected what {fits[0]} says", INCOMPLETE)
         found += [fits[0], *(each.lower() if fits[0] != "time-range" else each for each in taken)]
         at += 1 + len(taken)

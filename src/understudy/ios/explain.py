@@ -15,13 +15,13 @@ from understudy.ios.hooks import Hooks, Step
 from understudy.ios.layout import words_of
 from understudy.ios.lines import Reading
 from understudy.ios.look import Look
+from understudy.ios.matching import PORTED
 from understudy.ios.model import Dynamic, Interface, Role, Side
 from understudy.ios.names import interface_name
 from understudy.ios.selecting import Packet, decide
 from understudy.ios.translations import ICMP, Began, Flow, Given, Half, Kind, Translation, row_of, rules_of, table_of
 
 DIRECTIONS = ("in", "out", "local")
-_PORTED = frozenset((6, 17))
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,8 @@ class _Explainer:
         before = hooks.prerouting(packet, near and direction != "local", far)
         changed = replace(packet, destination=before.address, destination_port=before.port)
         passed = [self._hook("prerouting", "destination", packet.destination, packet.destination_port, before, packet)]
-        way = hooks.route(changed, packet, near, leaving)
+        entered = before.statement.vrf if before.statement is not None else None
+        way = hooks.route(changed, packet, near, leaving, vrf if near else entered)
         passed.append(Hook("routing", way.reason, way.values))
         if before.dropped or way.interface is None:
             return self._end(packet, changed, before, None, passed, None, near)
@@ -152,7 +153,7 @@ class _Explainer:
                     held = len(hosts)
                 case "list" if each.of is not None:
                     rule = Dynamic(Side.INSIDE, access_list=each.of)
-                    listed = {h for h in (*hosts, here) if self._listed(rule, packet, h, leaving)}
+                    listed = {h for h in {*hosts, here} if self._listed(rule, packet, h, leaving)}
                     held = sum(h in listed for h in hosts) if here in listed else -1
                 case _:
                     continue
@@ -274,4 +275,4 @@ def _belongs(row: Translation, flow: Translation) -> bool:
 def _shown(packet: Packet, address: IPv4Address, port: int) -> str:
     if packet.protocol == ICMP:
         return f"{address}:{packet.source_port if port == packet.destination_port else port}"
-    return f"{address}:{port}" if packet.protocol in _PORTED or port else str(address)
+    return f"{address}:{port}" if packet.protocol in PORTED or port else str(address)

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from understudy.ios.entries import QUALIFIERS
+from understudy.ios.matching import icmp_type
 from understudy.ios.model import (
     NEVER,
     Directive,
@@ -111,6 +113,9 @@ _DIRECTIVES: tuple[tuple[tuple[str, ...], str], ...] = (
 _NO_TIMEOUT = ("routemap-entry-timeout", "arp-ping-timeout")
 _FLAGS = frozenset(("established", "ack", "fin", "psh", "rst", "syn", "urg", "match-any", "match-all", "ttl", "option"))
 
+_TOLD = _FLAGS | {"log", "log-input", "time-range", "reflect", "timeout"}
+"""Words behind an entry of which a rule speaks."""
+
 
 def judge(statement: Any, pools: Mapping[str, str], profile: Profile, *, negated: bool = False) -> Verdict:
     """The rules that a line of NAT rests on, the worst first. `pools` tells each pool's kind."""
@@ -162,7 +167,7 @@ def _names(statement: Any, pools: Mapping[str, str], profile: Profile, negated: 
             return ["route-map-set"]
         case ("route-map", *_) | ("match", "interface", *_):
             return ["route-map"]
-        case ("match", "ip", "address" | "next-hop", first, *_) if first != "prefix-list":
+        case ("match", "ip", "address", first, *_) if first != "prefix-list":
             return ["route-map"]
         case ("match", *_):
             return ["route-map-match"]
@@ -198,4 +203,18 @@ def _entry(entry: Entry) -> list[str]:
         found.append("list-dynamic")
     if entry.protocol is not None and entry.protocol.startswith("object-group"):
         found.append("list-service-group")
+    if _unasked(entry):
+        found.append("list-words")
     return found
+
+
+def _unasked(entry: Entry) -> bool:
+    """Whether something stands behind the entry that no rule speaks of and nobody asks a packet for."""
+    said = icmp_type(entry)
+    at = 0 if said is None else 2 if entry.qualifiers[0].isdecimal() and said[1] is not None else 1
+    while at < len(entry.qualifiers):
+        word = entry.qualifiers[at]
+        if word not in _TOLD:
+            return True
+        at += 1 + QUALIFIERS[word]
+    return False

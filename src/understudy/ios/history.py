@@ -20,7 +20,7 @@ from ipaddress import IPv4Address
 from typing import Protocol
 
 from understudy.errors import OperatorError
-from understudy.ios.translations import Translation
+from understudy.ios.translations import PROTOCOL_NAMES, Translation
 
 MAGIC = b"usnathis"
 VERSION = 1
@@ -32,8 +32,7 @@ SIZE_MIN = HEADER + 16 * RECORD
 SIZE_MAX = 1 << 32
 SKIPPED_MAX = 64
 GOING_ON = 0
-_NUMBERS = {"icmp": 1, "tcp": 6, "udp": 17, "gre": 47, "esp": 50, "ah": 51, "sctp": 132}
-_NAMES = {number: name for name, number in _NUMBERS.items()}
+_NUMBERS = {name: number for number, name in PROTOCOL_NAMES.items()}
 
 
 class Memory(Protocol):
@@ -65,7 +64,7 @@ class Past:
 
     @property
     def name(self) -> str:
-        return _NAMES.get(self.protocol, str(self.protocol))
+        return PROTOCOL_NAMES.get(self.protocol, str(self.protocol))
 
     def at(self, moment_ms: int) -> bool:
         """Whether it was there then."""
@@ -123,10 +122,22 @@ class Ring:
         """Places for records."""
         return self._capacity
 
+    def going(self) -> tuple[object, ...]:
+        """Keys of the flows that go on."""
+        return tuple(self._open)
+
     def begin(self, past: Past) -> bool:
-        """Write a flow that begins; False if it is written already."""
-        if past.key in self._open:
-            return False
+        """Write a flow that begins; False if it is written already.
+
+        The outside knows the flows of two inside hosts one after the other by the same key: the former one is over by
+        then, although nobody saw its end.
+        """
+        slot = self._open.get(past.key)
+        if slot is not None:
+            found = self._read(slot)
+            if found is not None and (found.inside_local, found.local_port) == (past.inside_local, past.local_port):
+                return False
+            self.end(past.key, past.begin_ms)
         slot = self._place()
         self._put(slot, past)
         self._open[past.key] = slot
@@ -149,11 +160,6 @@ class Ring:
         self._put(slot, ended)
         return True
 
-    def end_all(self, now_ms: int) -> int:
-        """None of those that went on is there any more: an agent before us saw them last. Returns how many."""
-        keys = list(self._open)
-        return sum(self.end(key, now_ms) for key in keys)
-
     def records(self) -> Iterator[Past]:
         """All, in the order of their places."""
         for slot in range(self._capacity):
@@ -174,8 +180,11 @@ class Ring:
 
     def span(self) -> tuple[int, int] | None:
         """The first beginning and the last word that are held: what lies outside is not known here."""
-        begins = [(past.begin_ms, max(past.begin_ms, past.end_ms)) for past in self.records()]
-        return (min(b for b, _ in begins), max(e for _, e in begins)) if begins else None
+        first = last = None
+        for past in self.records():
+            first = past.begin_ms if first is None else min(first, past.begin_ms)
+            last = max(last or 0, past.begin_ms, past.end_ms)
+        return (first, last) if first is not None and last is not None else None
 
     def _place(self) -> int:
         """The next one, of one that has ended if there is such near."""

@@ -10,6 +10,7 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 from understudy.ios.lookups import Found, Lookups, next_address, reserved
+from understudy.ios.matching import TCP_OR_UDP
 from understudy.ios.model import Configuration, Directive, Dynamic, Interface, Pool, Role, Side, Static
 from understudy.ios.names import interface_name
 from understudy.ios.pools import spans_of
@@ -20,7 +21,6 @@ ROTARY_MAX = 4096
 _OWN_PORTS = (500, 4500)
 """UDP, which the profile `ios-xe-15.5` keeps for the router."""
 _COUNTED = frozenset((1, 6, 17))
-_PORTED = frozenset((6, 17))
 _ROTATING = frozenset((6,))
 
 
@@ -111,15 +111,15 @@ class Hooks:
             return Step(servers[0], packet.destination_port, "rotary", values, rule, chosen=chosen, decision=decision)
         return None
 
-    def route(self, changed: Packet, packet: Packet, near: bool, leaving: str | None) -> Way:
-        """The way out, by the destination that it has by now."""
+    def route(self, changed: Packet, packet: Packet, near: bool, leaving: str | None, vrf: str | None) -> Way:
+        """The way out, by the destination that it has by now, in the VRF that it is in by now."""
         target = changed.destination
         detour = self._detour(packet.destination) if near else None
         if detour is not None:
             return Way(detour, "detour", {"address": packet.destination, "interface": detour.name})
         if leaving is None and any(target == i.ip for each in self.interfaces.values() for i in each.addresses):
             return Way(None, "to-router", {"address": target})
-        by = self.interfaces.get(interface_name(leaving or "") or "") or self._towards(target)
+        by = self.interfaces.get(interface_name(leaving or "") or "") or self._towards(target, vrf)
         if by is not None:
             return Way(by, "routed", {"address": target, "interface": by.name, "role": _role(by)})
         # Nothing says it: a flow is taken to go from one side to the other.
@@ -175,6 +175,8 @@ class Hooks:
                 continue
             if self._lookups.vrfs and rule.vrf != vrf:
                 continue
+            if rule.egress_interface not in (None, going.name):
+                continue
             decision = decide(self._configuration, rule, packet, going.name)
             if decision.permitted:
                 return replace(self._by_rule(rule, packet), decision=decision)
@@ -226,7 +228,7 @@ class Hooks:
         """Whether the flow's own port is kept from it."""
         if self._profile == "ios-xe-15.5" and packet.protocol == 17 and packet.source_port in _OWN_PORTS:
             return True
-        if rule.interface is None or packet.protocol not in _PORTED:
+        if rule.interface is None or packet.protocol not in TCP_OR_UDP:
             return False
         told = self._configuration.directives
         return any(not each.negated and _blocks(each, packet) for each in told)
@@ -258,6 +260,8 @@ class Hooks:
             pool = self._pools.get(rule.pool or "")
             if rule.side is not Side.OUTSIDE or pool is None or rule.vrf is not None:
                 continue
+            if rule.egress_interface not in (None, going.name):
+                continue
             decision = decide(self._configuration, rule, packet, going.name)
             if decision.permitted:
                 return replace(self._allocate(rule, pool, packet.source, packet), decision=decision)
@@ -275,17 +279,23 @@ class Hooks:
     def _with(self, role: Role) -> list[Interface]:
         return [each for each in self.interfaces.values() if role in each.roles]
 
-    def _towards(self, target: IPv4Address) -> Interface | None:
-        """By the networks of interfaces and the routes of the configuration; the longest prefix."""
-        best: tuple[int, Interface] | None = None
+    def _towards(self, target: IPv4Address, vrf: str | None) -> Interface | None:
+        """By the networks of interfaces and the routes of the configuration, the VRF's before the common ones: the
+        longest prefix, then the least distance.
+        """
+        best: tuple[tuple[int, bool, int], Interface] | None = None
         for each in self.interfaces.values():
             for i in each.addresses:
-                if target in i.network and (best is None or i.network.prefixlen > best[0]):
-                    best = i.network.prefixlen, each
+                rank = (i.network.prefixlen, each.vrf == vrf, 0)
+                if target in i.network and (best is None or rank > best[0]):
+                    best = rank, each
         for route in self._configuration.routes:
+            if route.vrf not in (None, vrf) or target not in route.prefix:
+                continue
+            rank = (route.prefix.prefixlen, route.vrf == vrf, -route.distance)
             by = self._of_route(route.interface, route.next_hop)
-            if target in route.prefix and by is not None and (best is None or route.prefix.prefixlen > best[0]):
-                best = route.prefix.prefixlen, by
+            if by is not None and (best is None or rank > best[0]):
+                best = rank, by
         return best[1] if best is not None else None
 
     def _of_route(self, name: str | None, hop: IPv4Address | None) -> Interface | None:

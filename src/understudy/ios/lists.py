@@ -1,12 +1,18 @@
 """Access lists, numbered and named, and object-groups."""
 
+import re
+from ipaddress import IPv4Address, IPv4Network
+
 from understudy.ios import commands, slots
 from understudy.ios.lines import Line, State, Words
 from understudy.ios.running import Running, RunningGroup, RunningList
 from understudy.ios.slots import Unfit, is_placeholder
-from understudy.ios.words import Command
+from understudy.ios.words import Command, Prompt
 
 GROUP_MAX = 4096
+_GROUP_LINE = re.compile(r"(?:[0-9].*|any?|host?|ho|ra(?:n|ng|nge)?|group-o\w*|desc\w*)$", re.IGNORECASE)
+"""First words of a group of networks, where nothing is indented."""
+_ALL = (("/0",), (str(IPv4Address(0)),))
 _ENDS_GROUP = frozenset(("ip", "interface", "access-list", "route-map", "router", "line", "object-group"))
 
 
@@ -118,12 +124,15 @@ def open_group(state: State, command: Command, said: Words, negated: bool, line:
         state.running.groups.pop(name, None)
         return
     state.running.groups.setdefault(name, RunningGroup(said[1].lower(), name))
-    state.subject, state.mode = name, _in_group
+    state.subject, state.mode, state.header_indent = name, _in_group, command.indent
 
 
 def _in_group(state: State, command: Command, said: Words, negated: bool, line: Line) -> None:
     group = state.running.groups.get(state.subject)
-    if group is None or said[0].lower() in _ENDS_GROUP:
+    inner = command.indent > state.header_indent or command.prompt is Prompt.OTHER
+    network = group is not None and group.kind == "network"
+    ends = said[0].lower() in _ENDS_GROUP or (network and not inner and not _GROUP_LINE.match(said[0]))
+    if group is None or ends:
         state.mode = None
         return
     line.belongs = ("object-group", group.name)
@@ -131,10 +140,37 @@ def _in_group(state: State, command: Command, said: Words, negated: bool, line: 
         return
     if len(group.lines) >= GROUP_MAX:
         raise Unfit(0, f"a group may have {GROUP_MAX} lines", "")
-    text = " ".join(said)
+    text = _network_line(said) if network else " ".join(said)
     group.lines.pop(text, None)
     if not negated:
         group.lines[text] = None
+
+
+def _network_line(said: Words) -> str:
+    """A line of a group of networks in canonical words. Raises Unfit."""
+    first = said[0].lower()
+    if "any".startswith(first):
+        text, behind = "any", 1
+    elif "host".startswith(first):
+        address, behind = slots.read_address(said, 1)
+        text = f"host {address}"
+    elif "range".startswith(first):
+        begin, behind = slots.read_address(said, 1)
+        end, behind = slots.read_address(said, behind)
+        if begin > end:
+            raise Unfit(2, f"the range ends at {end}, before its start {begin}")
+        text = f"range {begin} {end}"
+    elif "group-object".startswith(first):
+        name, behind = slots.read_name(said, 1)
+        text = f"group-object {name}"
+    else:
+        address, behind = slots.read_address(said, 0, "host, range, group-object, any or an address with its mask")
+        length, behind = (0, 2) if said[1:2] in _ALL else slots.read_network_length(said, behind)
+        network = IPv4Network((address, length), strict=False)
+        text = f"{network.network_address} {network.netmask}"
+    if behind < len(said):
+        raise Unfit(behind, f"{said[behind]!r} is one word too many")
+    return text
 
 
 def _extended(name: str) -> bool | None:

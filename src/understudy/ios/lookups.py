@@ -1,19 +1,18 @@
 """Static entries as tables, and the next address of a pool: what a new flow is translated by, without a kernel.
 
-The tables and their order are those of `render.ios_nat`: ports before hosts before networks; of two with one key the
-first stays, as on IOS. `in`: inside global -> inside local. `out`: back. `local`: outside local -> outside global.
-`global`: back.
+The tables and their order are those of `render.ios_nat`: ports before protocols before hosts before networks; of two
+with one key the first stays, as on IOS. `in`: inside global -> inside local. `out`: back. `local`: outside local ->
+outside global. `global`: back.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 
+from understudy.ios.matching import protocol_number
 from understudy.ios.model import Configuration, Pool, Role, Side, Static
 from understudy.ios.pools import Span, spans_of
-from understudy.ios.translations import Given
-
-_NUMBERS = {"tcp": 6, "udp": 17}
+from understudy.ios.translations import Given, global_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +28,14 @@ class Found:
 @dataclass(slots=True)
 class _Table:
     ports: dict[tuple[int, IPv4Address, int], Found] = field(default_factory=dict)
+    alone: dict[tuple[int, IPv4Address], Found] = field(default_factory=dict)
+    """Hosts for one protocol without ports."""
     hosts: dict[IPv4Address, Found] = field(default_factory=dict)
     networks: dict[IPv4Network, tuple[IPv4Network, Static]] = field(default_factory=dict)
 
     def find(self, protocol: int, address: IPv4Address, port: int) -> Found | None:
-        found = self.ports.get((protocol, address, port)) or self.hosts.get(address)
+        found = self.ports.get((protocol, address, port)) or self.alone.get((protocol, address))
+        found = found or self.hosts.get(address)
         if found is not None:
             return found
         for here, (there, static) in self.networks.items():
@@ -54,8 +56,8 @@ class Conditional:
         static = self.static
         if address != static.local or (static.vrf is not None and vrf != static.vrf):
             return False
-        number = _NUMBERS.get(static.protocol or "")
-        return number is None or static.local_port is None or (number, static.local_port) == (protocol, port)
+        number = protocol_number(static.protocol)
+        return number in (None, protocol) and static.local_port in (None, port)
 
 
 class Lookups:
@@ -66,7 +68,7 @@ class Lookups:
             each.vrf for each in configuration.interfaces if each.vrf is not None and Role.INSIDE in each.roles
         }
         for static in configuration.statics:
-            self._enter(static, static.global_ if static.interface is None else own.get(static.interface))
+            self._enter(static, global_of(static, own))
 
     def _enter(self, static: Static, other: IPv4Address | None) -> None:
         if other is None or (static.vrf is not None and not self._plain_in_vrf(static)):
@@ -89,12 +91,14 @@ class Lookups:
         self, static: Static, way: str, key: IPv4Address, value: IPv4Address, port: int | None, becomes: int | None
     ) -> None:
         table = self.tables[way]
-        number = _NUMBERS.get(static.protocol or "")
+        number = protocol_number(static.protocol)
         if static.length is not None:
             here, there = (IPv4Network((each, static.length), strict=False) for each in (key, value))
             table.networks.setdefault(here, (there, static))
         elif number is not None and port is not None:
             table.ports.setdefault((number, key, port), Found(value, becomes, static))
+        elif number is not None:
+            table.alone.setdefault((number, key), Found(value, None, static))
         else:
             table.hosts.setdefault(key, Found(value, None, static))
 

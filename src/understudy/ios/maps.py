@@ -151,12 +151,12 @@ def _route_of(said: tuple[str, ...]) -> Route | None:
     except (Unfit, ValueError):
         return None
     interface, hop = None, None
-    if at < len(said) and not said[at][0].isdigit():
+    if at < len(said) and not said[at][0].isdecimal():
         try:
             interface, at = slots.SLOTS["interface"].read(said, at)
         except Unfit:
             return None
-        if not any(letter.isdigit() for letter in interface):
+        if not any(letter.isdecimal() for letter in interface):
             return None
     if at < len(said) and said[at].count(".") == 3:
         try:

@@ -94,6 +94,10 @@ def _virtual(interface: Interface) -> bool:
 def _interfaces(look: Look) -> Iterator[Mistake]:
     """The interface that a rule names: unknown, inside, not outside, down, without address."""
     for rule in look.configuration.rules:
+        egress = rule.egress_interface
+        known = egress in look.known_interfaces or egress in look.interfaces
+        if egress is not None and look.known_interfaces and not known:
+            yield Mistake("interface-undefined", look.line(rule), {"interface": egress})
         name = rule.interface
         if name is None:
             continue

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from understudy.ios.words import is_prompt
 
 LINE_MAX = 1024
-"""Characters; longer lines hold no pairs."""
+"""Characters; longer lines hold no pairs and are no rows."""
 Pairs = tuple[tuple[str, str], ...]
 
 _NAME = re.compile(r"[A-Za-z][\w /().-]{0,60}")
@@ -19,7 +19,11 @@ _NUMBER = r"(?:0x[0-9a-fA-F]+|\d[\d.:/]*%?)"
 _NAMED = re.compile(rf"([A-Za-z_][\w/()-]*(?: [A-Za-z_(][\w/()-]*){{0,7}}) ({_NUMBER})(?:, ?| |$)", re.ASCII)
 _POOL = re.compile(r"Pool name (\S+), id (\d+)")
 _BLANKS = re.compile(r"\s{2,}")
-_MORE = re.compile(r"[ \t]*(?:-{1,2} ?More ?-{1,2}|<-{2,3} More -{2,3}>)[\s\x08]*|[^\x08\n]\x08", re.IGNORECASE)
+_MORE = re.compile(
+    # From the first of the blanks before it, so that those of a long run are not each a beginning.
+    r"(?<![ \t])[ \t]*(?:-{1,2} ?More ?-{1,2}|<-{2,3} More -{2,3}>)[\s\x08]*|[^\x08\n]\x08",
+    re.IGNORECASE,
+)
 _SUBJECTS = ("add", "set", "notify", "request", "req", "enable", "query", "est")
 
 

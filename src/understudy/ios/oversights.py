@@ -4,6 +4,7 @@ Each finding is a code, the line it is told on, and values for its sentence. Tim
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 from itertools import islice
 from typing import Any
@@ -110,10 +111,11 @@ def _uncovered(look: Look) -> Iterator[Oversight]:
 def _map_order(look: Look) -> Iterator[Oversight]:
     """Two route-maps that take the same flows: their names decide here and on IOS, their lines on IOS XE."""
     rules = [each for each in look.configuration.dynamics if each.side is Side.INSIDE and each.route_map in look.maps]
+    overlaps = _Overlaps(look)
     for position, later in enumerate(rules[:64]):
         for earlier in rules[:position]:
             unlike = str(later.route_map) < str(earlier.route_map) and later.vrf == earlier.vrf
-            if unlike and not _told_apart(look, earlier, later) and _both_take(look, earlier, later):
+            if unlike and not _told_apart(look, earlier, later) and overlaps.both_take(earlier, later):
                 values = {"route_map": later.route_map, "other": earlier.route_map, "line": look.line(earlier)}
                 yield "route-map-order", look.line(later), values
                 break
@@ -130,12 +132,15 @@ def _exits(look: Look) -> Iterator[Oversight]:
     rules = [
         each
         for each in look.configuration.dynamics
-        if each.side is Side.INSIDE and each.interface is not None and each.route_map in (None, *look.maps)
+        if each.side is Side.INSIDE
+        and each.interface is not None
+        and (each.route_map is None or each.route_map in look.maps)
     ]
+    overlaps = _Overlaps(look)
     for position, later in enumerate(rules[:64]):
         for earlier in rules[:position]:
             other = later.interface != earlier.interface and later.vrf == earlier.vrf
-            if other and _both_take(look, earlier, later):
+            if other and overlaps.both_take(earlier, later):
                 values = {"interface": later.interface, "other": earlier.interface, "line": look.line(earlier)}
                 yield "stale-exit", look.line(later), values
                 break
@@ -162,11 +167,36 @@ def _told_apart(look: Look, one: Dynamic, other: Dynamic) -> bool:
     return bool(named[0] and named[1]) and not named[0] & named[1]
 
 
-def _both_take(look: Look, one: Dynamic, other: Dynamic) -> bool:
-    first, second = ([e for each in look.lists_of(rule) for e in each.entries if e.permit] for rule in (one, other))
-    if len(first) * len(second) > COMPARED_MAX:
-        return False
-    return any(meet(a.source, b.source) and meet(destination(a), destination(b)) for a in first for b in second)
+@dataclass(slots=True)
+class _Overlaps:
+    """Whether two rules take some flow both, as far as `COMPARED_MAX` pairs of entries in all tell it."""
+
+    look: Look
+    _left: int = COMPARED_MAX
+    _permits: dict[str, tuple[Entry, ...]] = field(default_factory=dict)
+    """List -> its entries that permit."""
+    _of: dict[int, tuple[Entry, ...]] = field(default_factory=dict)
+    """Rule, by its identity -> those of its lists; none where they are too many to be compared."""
+
+    def both_take(self, one: Dynamic, other: Dynamic) -> bool:
+        first, second = self._entries(one), self._entries(other)
+        if len(first) * len(second) > self._left:
+            return False
+        self._left -= len(first) * len(second)
+        return any(meet(a.source, b.source) and meet(destination(a), destination(b)) for a in first for b in second)
+
+    def _entries(self, rule: Dynamic) -> tuple[Entry, ...]:
+        if id(rule) not in self._of:
+            found: list[Entry] = []
+            for each in self.look.lists_of(rule):
+                if each.name not in self._permits:
+                    self._permits[each.name] = tuple(entry for entry in each.entries if entry.permit)
+                found += self._permits[each.name]
+                if len(found) > COMPARED_MAX:
+                    found = []
+                    break
+            self._of[id(rule)] = tuple(found)
+        return self._of[id(rule)]
 
 
 def _with(look: Look, role: Role) -> list[Interface]:

@@ -1,5 +1,6 @@
 """What a pool can hand out: neither the network's own address nor its broadcast address."""
 
+from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network
 
 from understudy.ios.model import Pool
@@ -27,4 +28,9 @@ def count_of(pool: Pool) -> int:
 
 def holds(pool: Pool, address: IPv4Address) -> bool:
     """Whether the address is one of them."""
-    return any(first <= address <= last for first, last in spans_of(pool))
+    return among(spans_of(pool), address)
+
+
+def among(spans: Iterable[Span], address: IPv4Address) -> bool:
+    """The same for many addresses, of spans that are there already."""
+    return any(first <= address <= last for first, last in spans)

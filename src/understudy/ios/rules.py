@@ -77,8 +77,8 @@ RULES: dict[str, Rule] = {
         ),
         Rule(
             "static-esp", _D,
-            "ESP has no ports: one inside host gets all of it, and no SPI is matched",
-            "ESP에는 포트가 없어 내부 호스트 하나가 모두 받고 SPI는 보지 않습니다",
+            "ESP has no ports: one inside host gets all of it and nothing else, and no SPI is matched",
+            "ESP에는 포트가 없어 내부 호스트 하나가 ESP를 모두 받고 SPI는 보지 않습니다",
         ),
         Rule(
             "static-condition", _S,
@@ -337,6 +337,11 @@ RULES: dict[str, Rule] = {
             "흐름의 첫 패킷에만 리스트를 확인하므로 뒤의 플래그는 보지 않습니다",
         ),
         Rule(
+            "list-words", _D,
+            "what stands behind addresses, ports and ICMP's type is not asked: the entry counts without it",
+            "주소, 포트, ICMP 타입 뒤의 말은 확인하지 않으며 그 말이 없는 것처럼 적용됩니다",
+        ),
+        Rule(
             "list-time", _R,
             "no time ranges: the entry would count always",
             "시간 범위가 없어 항상 적용될 것입니다",
@@ -363,8 +368,8 @@ RULES: dict[str, Rule] = {
         ),
         Rule(
             "route-map-match", _R,
-            "only addresses, interfaces and next hops can be matched for NAT",
-            "NAT에는 주소, 인터페이스, 다음 홉만 비교할 수 있습니다",
+            "only addresses and interfaces can be matched for NAT",
+            "NAT에는 주소와 인터페이스만 비교할 수 있습니다",
         ),
         Rule(
             "removed", _S,

@@ -137,10 +137,10 @@ class Running:
         at = (type(statement), key)
         previous = self.lines.get(at)
         self.lines[at] = line
-        if before is not None and previous is not None:
-            return Note("said-twice" if before == statement else "replaced", {"line": previous})
         for name in _handles(statement):
             self._named.setdefault(name, {})[at] = None
+        if before is not None and previous is not None:
+            return Note("said-twice" if before == statement else "replaced", {"line": previous})
         return None
 
     def like(self, static: Static) -> Static | None:
@@ -156,10 +156,11 @@ class Running:
 
     def switch_off(self, directive: Directive, line: int) -> Note | None:
         """`no` before a directive: it takes one away, or says that what IOS does by itself shall not be."""
-        held = self.directives.pop(directive.words, None)
+        key = _directive_key(directive.words)
+        held = self.directives.pop(key, None)
         if directive.words[0] in ("service", "create"):
-            self.directives[directive.words] = replace(directive, negated=True)
-            self.lines[Directive, directive.words] = line
+            self.directives[key] = replace(directive, negated=True)
+            self.lines[Directive, key] = line
             return None
         if directive.words[0] == "settings":
             return None  # several are on where nothing is said
@@ -177,9 +178,7 @@ class Running:
         elif "scope" in named:
             gone = self.limits.pop((named["scope"], named.get("of")), None)
         elif "setting" in named:
-            beginning = named["setting"]
-            for words in [each for each in self.directives if each[: len(beginning)] == beginning]:
-                del self.directives[words]
+            self.directives.pop(named["setting"], None)
             return None
         elif "named" in named:
             return self._remove_all(("name", named["name"]))
@@ -192,7 +191,11 @@ class Running:
         count = 0
         for kind, key in self._named.pop(handle, {}):
             shelf: dict[Any, Any] = self.statics if kind is Static else self.dynamics
-            count += shelf.pop(key, None) is not None
+            held = shelf.get(key)
+            # What had that handle may be gone, and another entry in its place.
+            if held is not None and handle in _handles(held):
+                del shelf[key]
+                count += 1
         return None if count else Note("nothing-to-remove")
 
     def _place(self, statement: Statement) -> tuple[dict[Any, Any], Any]:
@@ -210,17 +213,17 @@ class Running:
             case MaxEntries():
                 return self.limits, (statement.scope, statement.of)
             case Directive():
-                return self.directives, statement.words
+                return self.directives, _directive_key(statement.words)
 
     def interface(self, name: str) -> Interface:
         """The interface of that name, made if need be."""
         return self.interfaces.setdefault(name, Interface(name))
 
-    def frozen(self) -> Configuration:
-        """What is held now, as one value; lists, route-maps and groups only where a NAT rule reaches them."""
-        maps = reached_maps(self)
-        lists = reached_lists(self, maps)
-        groups = reached_groups(self, lists)
+    def frozen(self, *, everything: bool = False) -> Configuration:
+        """What is held now, as one value; lists, route-maps and groups only where a NAT rule reaches them, or all."""
+        maps = {*self.route_maps} if everything else reached_maps(self)
+        lists = {*self.lists} if everything else reached_lists(self, maps)
+        groups = {*self.groups} if everything else reached_groups(self, lists)
         return Configuration(
             vrfs=tuple(self.vrfs),
             interfaces=tuple(each for each in self.interfaces.values() if _matters(each)),
@@ -322,6 +325,17 @@ def _identity(static: Static) -> Any:
     )  # fmt: skip
 
 
+_ONE_VALUE = (
+    ("settings", "gatekeeper-size"), ("settings", "interface-overload", "port"), ("settings", "mode"),
+    ("settings", "pap"),
+)  # fmt: skip
+"""Beginnings of directives that are said once: a further one replaces what stood there."""
+
+
+def _directive_key(words: tuple[str, ...]) -> tuple[str, ...]:
+    return next((each for each in _ONE_VALUE if words[: len(each)] == each), words)
+
+
 def _dynamic_key(dynamic: Dynamic) -> Any:
     return (
         dynamic.side, dynamic.access_list, dynamic.route_map, dynamic.vrf, dynamic.interface, dynamic.egress_interface,
@@ -338,7 +352,7 @@ def reached_lists(running: Running, maps: set[str]) -> set[str]:
     """Lists that a rule names, itself or through a route-map, a limit or a service."""
     names = {rule.access_list for rule in running.dynamics.values() if rule.access_list is not None}
     names |= {limit.of for limit in running.limits.values() if limit.scope == "list" and limit.of is not None}
-    names |= {words[2] for words in running.directives if words[:2] == ("service", "list")}
+    names |= {each.words[2] for each in running.directives.values() if each.words[:2] == ("service", "list")}
     for name in maps:
         for clause in running.route_maps.get(name, {}).values():
             for match in clause.matches:

@@ -10,12 +10,14 @@ from ipaddress import IPv4Address
 from understudy.ios.matching import (
     ALL_BITS,
     EVERY,
-    ICMP_TYPES,
+    PORTED,
     TCP_AND_UDP,
     Addresses,
     Masked,
     Range,
+    conditions_of,
     group_addresses,
+    icmp_type,
     protocol_number,
 )
 from understudy.ios.model import (
@@ -30,9 +32,6 @@ from understudy.ios.model import (
     Side,
     Static,
 )
-from understudy.ios.names import interface_name
-
-_PORTED = frozenset((6, 17, 33, 132, 136))
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +44,7 @@ class Packet:
     source_port: int = 0
     destination_port: int = 0
     icmp: int = 8
-    """Its type, where it is ICMP."""
+    """Its type, where it is ICMP; the code of what begins a flow is 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +58,6 @@ class Decision:
     clause: Clause | None = None
     unknown: str = ""
     """A list or route-map that is not defined, or a match that nothing here can answer."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Question:
-    access_list: AccessList | None
-    clause: Clause | None
 
 
 def decide(configuration: Configuration, rule: Dynamic | Static, packet: Packet, leaving: str) -> Decision:
@@ -114,37 +107,22 @@ def _by_map(
     found = next((each for each in configuration.route_maps if each.name == name), None)
     if found is None:
         return Decision(False, route_map=name, unknown=f"route-map {name}")
-    asked = [(clause, *_conditions(clause, leaving)) for clause in found.clauses]
-    for clause, named, _, unknown in asked:
+    asked = [(clause, conditions_of(clause)) for clause in found.clauses]
+    for clause, conditions in asked:
         # One part that cannot be asked, and the whole rule is left out: half of it would mean something else.
-        for strange in (unknown, *(_strange(lists[each]) for each in named if each in lists)):
+        for strange in (conditions.unknown, *(_strange(lists[each]) for each in conditions.lists if each in lists)):
             if strange:
                 return Decision(False, route_map=name, clause=clause, unknown=strange)
-    for clause, named, by_interface, _ in asked:
-        if not named:
-            if by_interface:
-                return Decision(clause.permit, route_map=name, clause=clause)
+    for clause, conditions in asked:
+        if not all(leaving in names for names in conditions.exits):
             continue
-        for each in named:
+        if not conditions.lists:
+            return Decision(clause.permit, route_map=name, clause=clause)
+        for each in conditions.lists:
             entry = first_match(lists[each], packet, groups, destination) if each in lists else None
-            if entry is not None and entry.permit and by_interface:
+            if entry is not None and entry.permit:
                 return Decision(clause.permit, each, entry, name, clause)
     return Decision(False, route_map=name)
-
-
-def _conditions(clause: Clause, leaving: str) -> tuple[list[str], bool, str]:
-    """Lists that a clause names, whether its interfaces fit, and what of it cannot be asked."""
-    named: list[str] = []
-    by_interface = True
-    for words in clause.matches:
-        match words:
-            case ("ip", "address", *rest):
-                named += [word for word in rest if word != "prefix-list"]
-            case ("interface", *rest):
-                by_interface &= leaving in [interface_name(word) or word for word in rest]
-            case _:
-                return [], False, f"match {' '.join(words)}"
-    return named, by_interface, ""
 
 
 def _strange(access_list: AccessList) -> str:
@@ -164,15 +142,14 @@ def _protocol(entry: Entry, packet: Packet) -> bool:
     number = protocol_number(protocol)
     if number != packet.protocol:
         return False
-    if number == 1 and entry.qualifiers and entry.qualifiers[0] in ICMP_TYPES:
-        return packet.icmp == ICMP_TYPES[entry.qualifiers[0]]
-    return True
+    said = icmp_type(entry)
+    return said is None or said in ((packet.icmp, None), (packet.icmp, 0))
 
 
 def _ports(ports: Ports | None, packet: Packet, port: int) -> bool:
     if ports is None:
         return True
-    if packet.protocol not in _PORTED:
+    if packet.protocol not in PORTED:
         return False
     numbers = ports.numbers
     match ports.operator:

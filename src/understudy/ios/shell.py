@@ -6,13 +6,13 @@ configurations, which enters it. So a prompt takes what a file takes.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from understudy.ios import words
 from understudy.ios.fidelity import judge
 from understudy.ios.grammar import Match
 from understudy.ios.lines import Kind, Line, State
-from understudy.ios.model import RouteMap, Static
+from understudy.ios.model import Static
 from understudy.ios.printer import print_configuration, print_statement
 from understudy.ios.profiles import Profile
 from understudy.ios.reader import enter_line
@@ -86,16 +86,7 @@ class Shell:
     @property
     def candidate(self) -> tuple[str, ...]:
         """The lines that `commit` would write: canonical, lists that no rule reaches yet among them."""
-        running = self._state.running
-        configuration = replace(
-            running.frozen(),
-            access_lists=tuple(each.frozen() for each in running.lists.values()),
-            object_groups=tuple(each.frozen() for each in running.groups.values()),
-            route_maps=tuple(
-                RouteMap(name, tuple(clauses[sequence] for sequence in sorted(clauses)))
-                for name, clauses in running.route_maps.items()
-            ),
-        )
+        configuration = self._state.running.frozen(everything=True)
         return tuple(line for line in print_configuration(configuration).splitlines() if line != "!")
 
     def changes(self) -> list[str]:
@@ -205,7 +196,7 @@ class Shell:
         block = self._block()
         first: Unfit | None = None
         if block is not None:
-            skip = int(block.list_ and said_[0].isdigit())
+            skip = int(block.list_ and said_[0].isdecimal())
             try:
                 if negated and skip == len(said_):  # `no 10`: the entry at that place
                     return SEQUENCE.match(said_), said_[0]

@@ -81,13 +81,14 @@ class Guide:
         if self.block is None:
             return None
         try:
-            return following(self.block.grammar, rest[1:] if self.block.list_ and rest and rest[0].isdigit() else rest)
+            numbered = self.block.list_ and rest[:1] and rest[0].isdecimal()
+            return following(self.block.grammar, rest[1:] if numbered else rest)
         except Unfit:
             return None
 
     def _without(self, rest: tuple[str, ...]) -> Following:
         """In global configuration, where a numbered list's entry follows its number."""
-        if len(rest) > 1 and rest[1].isdigit() and "access-list".startswith(rest[0].lower()):
+        if len(rest) > 1 and rest[1].isdecimal() and "access-list".startswith(rest[0].lower()):
             entry = following(BLOCKS["extended" if _extended(rest[1]) else "standard"].grammar, rest[2:])
             return replace(entry, keywords=tuple(word for word in entry.keywords if rest[2:] or word == "remark"))
         return following(CONFIG, rest)

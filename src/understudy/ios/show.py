@@ -12,7 +12,7 @@ from typing import Any
 from understudy.errors import OperatorError
 from understudy.ios.encoding import read_as_text
 from understudy.ios.foreign import vendor_of
-from understudy.ios.outputs import Other, lines_of, pairs_of, read_other
+from understudy.ios.outputs import LINE_MAX, Other, lines_of, pairs_of, read_other
 from understudy.ios.statistics import Statistics, looks_like_statistics, read_statistics
 from understudy.ios.words import is_prompt, read_line
 
@@ -61,7 +61,7 @@ Shown = Translations | Statistics | Other
 
 _HEADER = re.compile(r"\s*Pro\s+(?:Inside|Source) global\s", re.IGNORECASE)
 _ROW = re.compile(r"\s*(---|--|[a-z][a-z0-9]{1,9}|\d{1,3})\s+(\S+)\s+(\S+)\s+(\S+)\s+(\S+)\s*", re.IGNORECASE)
-_FIELD = re.compile(r"---?|([0-9.]*[0-9]\.[0-9.]*(?:/\d{1,2})?)(?::([0-9a-fA-F]{1,10}))?", re.ASCII)
+_FIELD = re.compile(r"---?|(\.*[0-9]+\.[0-9.]*(?:/\d{1,2})?)(?::([0-9a-fA-F]{1,10}))?", re.ASCII)
 SPI_PROTOCOLS = frozenset(("esp", "ah"))
 """Protocols whose number beside an address is a security parameter index, in hexadecimal."""
 _TOTAL = re.compile(r"\s*Total number of translations:\s*(\d{1,18})\s*", re.IGNORECASE)
@@ -115,7 +115,7 @@ def _asks_for_translations(line: str) -> bool:
 
 
 def _row(line: str) -> tuple[str | None, list[Endpoint | None]] | None:
-    found = _ROW.fullmatch(line)
+    found = _ROW.fullmatch(line) if len(line) <= LINE_MAX else None
     if found is None:
         return None
     protocol, *fields = found.groups()

@@ -21,13 +21,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network
 
-from understudy.ios.model import Configuration, Dynamic, Pool, Role, Side, Static
-from understudy.ios.pools import holds
+from understudy.ios.matching import PORTED, protocol_number
+from understudy.ios.model import Configuration, Dynamic, Role, Side, Static
+from understudy.ios.pools import Span, among, spans_of
 from understudy.ios.show import Endpoint, Row
 
 ICMP, TCP, UDP = 1, 6, 17
-_PORTED = frozenset((TCP, UDP, 33, 132, 136))
-_NAMES = {
+PROTOCOL_NAMES = {
     1: "icmp",
     2: "igmp",
     6: "tcp",
@@ -39,7 +39,7 @@ _NAMES = {
     132: "sctp",
     136: "udpl",
 }
-_NUMBERS = {"tcp": TCP, "udp": UDP}
+"""Words of `show` for the protocols of flows."""
 
 
 class Began(StrEnum):
@@ -156,7 +156,8 @@ class Rules:
     near: Mapping[_Pair, tuple[Static, ...]]
     """Inside statics by VRF, inside local and inside global address."""
     near_nets: tuple[Static, ...]
-    pools: Mapping[str, Pool]
+    spans: Mapping[str, tuple[Span, ...]]
+    """Pool -> what it can hand out."""
 
     def outside_pair(self, far: IPv4Address, near: IPv4Address) -> bool:
         """Whether outside global `far` is outside local `near`."""
@@ -166,8 +167,9 @@ class Rules:
         """The rule that gave a flow its inside global address, as far as the addresses tell."""
         local, other = flow.inside_local, flow.inside_global
         for static in self.near.get((flow.vrf, local.address, other.address), ()):
-            told = (_NUMBERS.get(static.protocol or ""), static.local_port, static.global_port)
-            if static.local_port is None or told == (flow.protocol, local.port, other.port):
+            ports = (static.local_port, static.global_port)
+            alike = protocol_number(static.protocol) in (None, flow.protocol)
+            if alike and (static.local_port is None or ports == (local.port, other.port)):
                 return 0, static
         for static in self.near_nets:
             if static.vrf == flow.vrf and _net_pair(static, local.address, other.address):
@@ -182,9 +184,8 @@ class Rules:
             return False
         if rule.interface is not None:
             return self.own.get(rule.interface) == flow.inside_global.address
-        pool = self.pools.get(rule.pool or "")
         asked = flow.inside_local if rule.side is Side.DESTINATION else flow.inside_global
-        return pool is not None and holds(pool, asked.address)
+        return among(self.spans.get(rule.pool or "", ()), asked.address)
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,7 +270,7 @@ def rules_of(
         tuple(each for each in outer if each.length is not None),
         {pair: tuple(statics) for pair, statics in near.items()},
         tuple(s for s in configuration.statics if s.side is not Side.OUTSIDE and s.length is not None),
-        {pool.name: pool for pool in configuration.pools},
+        {pool.name: spans_of(pool) for pool in configuration.pools},
     )
 
 
@@ -295,7 +296,7 @@ def _statics(rules: Rules) -> Iterator[Translation]:
         other = global_of(static, rules.own)
         if other is None or static.side is Side.NVI:
             continue
-        ported = static.protocol in _NUMBERS and static.local_port is not None
+        ported = static.local_port is not None
         local = Endpoint(str(static.local), static.local_port if ported else None)
         far = Endpoint(str(other), static.global_port if ported else None)
         flags = ("extended", "static") if ported else ("static",)
@@ -352,7 +353,7 @@ def _flow(rules: Rules, flow: Flow, number: int) -> Iterator[Translation]:
         flags.append("timing out")
     role = Role.INSIDE if which is Began.INSIDE else Role.OUTSIDE
     yield Translation(
-        _NAMES.get(flow.protocol, str(flow.protocol)),
+        PROTOCOL_NAMES.get(flow.protocol, str(flow.protocol)),
         _endpoint(four.protocol, four.inside_global),
         _endpoint(four.protocol, four.inside_local),
         _endpoint(four.protocol, four.outside_local),
@@ -370,7 +371,7 @@ def _flow(rules: Rules, flow: Flow, number: int) -> Iterator[Translation]:
 
 
 def _endpoint(protocol: int, end: _End) -> Endpoint:
-    shown = protocol in _PORTED or protocol == ICMP or end.port
+    shown = protocol in PORTED or protocol == ICMP or end.port
     return Endpoint(str(end.address), end.port if shown else None)
 
 

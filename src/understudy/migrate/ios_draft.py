@@ -116,7 +116,8 @@ def _findings(report: Report, file: str, table: Table, networks: Networks, ports
 
 def _route(words: tuple[str, ...], vrf: str | None, gateways: set[str]) -> Verdict | None:
     """A static route; one of another table is no concern of this pair."""
-    if (vrf.lower() if vrf is not None else None) != (words[3] if words[2:3] == ("vrf",) else None):
+    said = words[3:4] if words[2:3] == ("vrf",) else ()
+    if (() if vrf is None else (vrf.lower(),)) != said:
         return None
     if _ANY not in words[2:5]:
         return verdict_of(words, inside=False)

@@ -7,7 +7,8 @@ knows whether they are free on the LAN, so the file says so beside each.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from itertools import islice
@@ -72,6 +73,11 @@ class Networks:
         """The network that an interface became."""
         return next((each for each in self.all if each.interface == interface), None)
 
+    @property
+    def places(self) -> dict[str, str]:
+        """Interface -> network."""
+        return {each.interface: each.name for each in self.all if each.interface}
+
 
 def find_networks(
     reading: Reading, configuration: Configuration, ports: Ports, vrf: str | None, given: Sequence[Given]
@@ -80,18 +86,19 @@ def find_networks(
     found = Networks()
     interfaces = _with_given(configuration, vrf, given)
     rules = {rule.interface for rule in configuration.rules if rule.interface is not None}
-    rules |= {rule.egress_interface for rule in configuration.dynamics if rule.egress_interface is not None}
+    lenders = frozenset(rules)
+    rules |= {rule.egress_interface for rule in configuration.rules if rule.egress_interface is not None}
     chosen: list[Interface] = []
     for each in interfaces.values():
         verdict = _unfit(each, vrf, named=each.name in rules)
-        if verdict is not None and each.name in rules and each.addresses and _is_apart(each.name):
+        if verdict is not None and each.name in lenders and each.addresses and _is_apart(each.name):
             found.lent[each.name] = each.addresses[0].ip
         elif verdict is None:
             chosen.append(each)
         elif verdict is not _SILENT:
             _tell(found, reading, each, verdict)
-    sided = [each for each in chosen if _side(each) is not None or each.name in rules]
-    chosen = sorted((each for each in chosen if each in sided or _wide(each)), key=_order)[:NETWORKS_MAX]
+    wanted = (each for each in chosen if _side(each) is not None or each.name in rules or _wide(each))
+    chosen = sorted(wanted, key=_order)[:NETWORKS_MAX]
     taken = _Taken(reading, configuration)
     names: set[str] = set()
     # Where nothing is marked outside, it is the interface that a rule names.
@@ -233,21 +240,20 @@ class _Taken:
 
     def __init__(self, reading: Reading, configuration: Configuration) -> None:
         self.more: set[IPv4Address] = set()
-        self._ranges = [
-            (segment.first, segment.last) for pool in reading.configuration.pools for segment in pool.segments
-        ]
+        ranges = [(segment.first, segment.last) for pool in reading.configuration.pools for segment in pool.segments]
         for static in configuration.statics:
             if static.length is not None and static.global_ is not None:
                 net = IPv4Network((static.global_, static.length), strict=False)
-                self._ranges.append((net[0], net[-1]))
-        self._apart: list[tuple[IPv4Address, IPv4Address]] = []
+                ranges.append((net[0], net[-1]))
+        apart: list[tuple[IPv4Address, IPv4Address]] = []
         for line in reading.lines:
             excluded = _EXCLUDED.match(line.text)
             if excluded is None:
                 found = map(_address, _DOTTED.findall(line.text))
                 self.more.update(address for address in found if address is not None)
             elif (first := _address(excluded[1])) is not None:
-                self._apart.append((first, _address(excluded[2] or excluded[1]) or first))
+                apart.append((first, _address(excluded[2] or excluded[1]) or first))
+        self._ranges, self._apart = _Ranges(ranges), _Ranges(apart)
 
     def free(self, prefix: IPv4Network, near: IPv4Address, held: set[IPv4Address]) -> Iterator[IPv4Address]:
         """Free ones, those that DHCP never gives first, then by their distance from the group's."""
@@ -259,12 +265,26 @@ class _Taken:
             for value in (start + distance, start - distance)
             if begin <= value <= end
         )
-        fits = [each for each in around if each not in self.more and each not in held and not _in(each, self._ranges)]
-        yield from sorted(fits, key=lambda each: not _in(each, self._apart))
+        fits = [each for each in around if each not in self.more and each not in held and each not in self._ranges]
+        yield from sorted(fits, key=lambda each: each not in self._apart)
 
 
-def _in(address: IPv4Address, ranges: Sequence[tuple[IPv4Address, IPv4Address]]) -> bool:
-    return any(first <= address <= last for first, last in ranges)
+class _Ranges:
+    """Addresses from firsts to lasts; those that touch are merged, so that one is looked up among many."""
+
+    def __init__(self, ranges: Iterable[tuple[IPv4Address, IPv4Address]]) -> None:
+        self._firsts: list[int] = []
+        self._lasts: list[int] = []
+        for first, last in sorted((int(first), int(last)) for first, last in ranges):
+            if self._lasts and first <= self._lasts[-1]:
+                self._lasts[-1] = max(self._lasts[-1], last)
+            else:
+                self._firsts.append(first)
+                self._lasts.append(last)
+
+    def __contains__(self, address: IPv4Address) -> bool:
+        at = bisect_right(self._firsts, int(address)) - 1
+        return at >= 0 and int(address) <= self._lasts[at]
 
 
 def _address(text: str) -> IPv4Address | None:

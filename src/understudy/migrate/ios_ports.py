@@ -34,7 +34,7 @@ class Port:
     name: str
     vlan: int | None = None
     virtual: tuple[IPv4Address, ...] = ()
-    lines: tuple[tuple[Line, tuple[str, ...]], ...] = ()
+    lines: list[tuple[Line, tuple[str, ...]]] = field(default_factory=list)
     """Lines to be told if the interface becomes a network, with their words in small letters."""
 
 
@@ -98,21 +98,22 @@ def _opened(words: Sequence[str]) -> str | None:
     """The interface that a line opens."""
     if len(words) < 2 or len(words[0]) < 3 or not "interface".startswith(words[0].lower()):
         return None
-    apart = interface_type(words[1]) if len(words) > 2 and words[2][:1].isdigit() else None
+    apart = interface_type(words[1]) if len(words) > 2 and words[2][:1].isdecimal() else None
     return f"{apart}{words[2]}" if apart else interface_name(words[1])
 
 
 def _in_interface(ports: Ports, name: str, line: Line, words: tuple[str, ...]) -> None:
     port = ports.known[name]
-    said = tuple(word for at, word in enumerate(words) if not (at == 1 and word.isdigit() and words[0] in _PROTOCOLS))
+    said = tuple(word for at, word in enumerate(words) if not (at == 1 and word.isdecimal() and words[0] in _PROTOCOLS))
     address = _virtual(said)
     if address is not None and len(port.virtual) < VIRTUAL_MAX and address not in port.virtual:
         port = replace(port, virtual=(*port.virtual, address))
-    if said[0] == "encapsulation" and len(said) > 2 and said[2].isdigit():
+    if said[0] == "encapsulation" and len(said) > 2 and said[2].isdecimal():
         port = replace(port, vlan=int(said[2][:4]))
     if said[0] in _PROTOCOLS or said[0] in ("priority", "preempt", "timers"):
         _speech(ports, said[1:] if said[0] in _PROTOCOLS else said, milliseconds=said[0] == "timers")
-    ports.known[name] = replace(port, lines=(*port.lines, (line, said)))
+    port.lines.append((line, said))
+    ports.known[name] = port
 
 
 def _virtual(said: tuple[str, ...]) -> IPv4Address | None:
@@ -135,7 +136,7 @@ def _speech(ports: Ports, said: tuple[str, ...], *, milliseconds: bool = False) 
     """`priority 110`, `preempt ...`, `timers [advertise] [msec] 200 ...`."""
     if said[:1] == ("preempt",):
         ports.preempt = True
-    elif said[:1] == ("priority",) and said[1:2] and said[1].isdigit():
+    elif said[:1] == ("priority",) and said[1:2] and said[1].isdecimal():
         value = int(said[1][:4])
         if ports.priority is None and value != _DEFAULT_PRIORITY:
             ports.priority = value

@@ -19,7 +19,7 @@ from understudy.ios.rules import Fidelity
 from understudy.ios.texts import said as said_in
 from understudy.migrate import ios_words
 from understudy.migrate.ios_networks import Networks, chosen_outside
-from understudy.migrate.words import Verdict
+from understudy.migrate.words import Verdict, differs, kept, left_out
 
 _Rule = TypeVar("_Rule", bound=Static | Dynamic)
 _SIDES = (Role.INSIDE, Role.OUTSIDE)
@@ -38,10 +38,9 @@ class Table:
 
 
 def choose_table(configuration: Configuration, wished: str | None) -> Table:
-    """The table that is wished for, else the one with the most rules."""
+    """The table that is wished for, else the global one if it has rules, else that of the VRF with the most."""
     counted = Counter(rule.vrf for rule in configuration.rules)
-    most = max(counted, key=lambda vrf: (counted[vrf], vrf is None), default=None)
-    vrf = wished if wished is not None else most
+    vrf = wished if wished is not None or None in counted else max(counted, key=counted.__getitem__, default=None)
     outside = chosen_outside(configuration)
     interfaces = tuple(_sided(each, outside) for each in configuration.interfaces)
     return Table(
@@ -77,15 +76,15 @@ def _of_table(rule: _Rule) -> _Rule:
 def lines_of(table: Table, networks: Networks, profile: Profile) -> tuple[str, ...]:
     """Canonical lines, those of a block indented; empty if no rule is left."""
     held = table.configuration
-    places = {each.interface: each.name for each in networks.all if each.interface}
+    places = networks.places
     kinds = {pool.name: pool.kind for pool in held.pools}
 
     def fits(statement: object) -> bool:
         return judge(statement, kinds, profile).fidelity is not Fidelity.REFUSED
 
-    kept = [each for each in held.rules if fits(each) and _placeable(each, places, networks)]
-    rules = [_placed(each, places, networks) for each in kept]
-    gone = {rule.pool for rule in table.all_dynamics} - {rule.pool for rule in kept if isinstance(rule, Dynamic)}
+    placeable = [each for each in held.rules if fits(each) and _placeable(each, networks)]
+    rules = [_placed(each, places, networks) for each in placeable]
+    gone = {rule.pool for rule in table.all_dynamics} - {rule.pool for rule in placeable if isinstance(rule, Dynamic)}
     pools = [pool for pool in held.pools if pool.name not in gone] + list(_lent_pools(rules, networks))
     outer = any(rule.side is Side.OUTSIDE for rule in rules)
     text = print_configuration(
@@ -112,21 +111,32 @@ def lines_of(table: Table, networks: Networks, profile: Profile) -> tuple[str, .
     return tuple(line for line in text.splitlines() if line != "!")
 
 
-def _placeable(rule: Static | Dynamic, places: Mapping[str, str], networks: Networks) -> bool:
-    return rule.interface is None or rule.interface in places or rule.interface in networks.lent
+def _placeable(rule: Static | Dynamic, networks: Networks) -> bool:
+    """Whether there are networks where it names interfaces, or an address in their place."""
+    egress = rule.egress_interface if isinstance(rule, Dynamic) else None
+    if egress is not None and networks.named(egress) is None:
+        return False
+    if rule.interface is None or networks.named(rule.interface) is not None:
+        return True
+    # Of one protocol without ports no address can be said, only an interface.
+    bare = isinstance(rule, Static) and rule.protocol is not None and rule.local_port is None
+    return rule.interface in networks.lent and not bare
 
 
 def _placed(rule: Static | Dynamic, places: Mapping[str, str], networks: Networks) -> Static | Dynamic:
     """On networks; an address lent by an interface that is none is said itself."""
     lent = networks.lent.get(rule.interface or "")
-    if isinstance(rule, Static):
-        if lent is not None:
-            return replace(rule, interface=None, global_=lent)
-        return replace(rule, interface=places.get(rule.interface or ""))
-    egress = places.get(rule.egress_interface or "")
-    if lent is not None:
-        return replace(rule, interface=None, pool=_lent_name(rule.interface or ""), egress_interface=egress)
-    return replace(rule, interface=places.get(rule.interface or ""), egress_interface=egress)
+    placed = replace(
+        rule,
+        interface=places.get(rule.interface or ""),
+        # A static entry counts everywhere, whatever it says: what is no network need not be said.
+        egress_interface=places.get(rule.egress_interface or ""),
+    )
+    if lent is None:
+        return placed
+    if isinstance(placed, Static):
+        return replace(placed, global_=lent)
+    return replace(placed, pool=_lent_name(rule.interface or ""))
 
 
 def _lent_name(interface: str) -> str:
@@ -154,7 +164,7 @@ def fate_of(judged: Judged, table: Table, networks: Networks, profile: Profile) 
     if line.refusal is not None:
         said = f"; IOS says: {line.refusal.message}" if line.refusal.message else ""
         reason = f"column {line.refusal.column}: {line.refusal.reason}{said}"
-        return ios_words.left_out(reason, reason)
+        return left_out(reason, reason)
     if judged.verdict is None:
         return None
     if isinstance(line.statement, Static | Dynamic) and line.statement.vrf != table.vrf:
@@ -162,7 +172,7 @@ def fate_of(judged: Judged, table: Table, networks: Networks, profile: Profile) 
         return ios_words.filled(row, vrf=line.statement.vrf)
     if line.note is not None and line.note.code in ("replaced", "similar-static", "nothing-to-remove"):
         both = (said_in(line.note.code, line.note.said, language) for language in ("en", "ko"))
-        return (ios_words.left_out if line.note.code == "similar-static" else ios_words.differs)(*both)
+        return (left_out if line.note.code == "similar-static" else differs)(*both)
     if isinstance(line.statement, Static | Dynamic) and not line.negated:
         changed = _changed(line.statement, networks)
         if changed is not None:
@@ -173,15 +183,25 @@ def fate_of(judged: Judged, table: Table, networks: Networks, profile: Profile) 
             return ios_words.filled(ios_words.VRF_DROPPED, vrf=line.statement.vrf)
     else:
         verdict = judged.verdict
-    rows = {Fidelity.DIFFERS: ios_words.differs, Fidelity.REFUSED: ios_words.left_out}
-    return rows.get(verdict.fidelity, ios_words.kept)(verdict.reason("en"), verdict.reason("ko"))
+    if _matches_elsewhere(line.statement, networks):
+        return ios_words.NO_LAN
+    rows = {Fidelity.DIFFERS: differs, Fidelity.REFUSED: left_out}
+    return rows.get(verdict.fidelity, kept)(verdict.reason("en"), verdict.reason("ko"))
+
+
+def _matches_elsewhere(statement: object, networks: Networks) -> bool:
+    """Whether a line of a route-map asks for an interface that is no network: no flow leaves there."""
+    match statement:
+        case ("match", "interface", *names):
+            return any(networks.named(str(each)) is None for each in names)
+    return False
 
 
 def _changed(rule: Static | Dynamic, networks: Networks) -> Verdict | None:
+    if not _placeable(rule, networks):
+        return ios_words.NO_LAN
     if rule.interface in networks.lent:
         return ios_words.filled(ios_words.LENT, address=networks.lent[rule.interface])
-    if rule.interface is not None and networks.named(rule.interface) is None:
-        return ios_words.NO_LAN
     if rule.side is Side.NVI:
         return ios_words.filled(ios_words.SIDED, line=print_statement(_of_table(rule)))
     return None

@@ -4,23 +4,7 @@ Only lines of interfaces that the pair takes over, and the few global ones that 
 else of a running configuration (users, SNMP, lines, clocks) is no concern of the pair and is counted alone.
 """
 
-from understudy.migrate.words import Fate, Verdict
-
-
-def kept(reason: str, korean: str) -> Verdict:
-    """As it was."""
-    return Verdict(Fate.KEPT, reason, korean)
-
-
-def differs(reason: str, korean: str) -> Verdict:
-    """There, and otherwise."""
-    return Verdict(Fate.DIFFERS, reason, korean)
-
-
-def left_out(reason: str, korean: str) -> Verdict:
-    """Not there: the reason says what to write instead."""
-    return Verdict(Fate.LEFT_OUT, reason, korean)
-
+from understudy.migrate.words import Verdict, differs, kept, left_out
 
 NETWORK = kept("a network of the file", "파일의 네트워크")
 VIRTUAL = kept("the group's address", "그룹의 주소")

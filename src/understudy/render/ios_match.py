@@ -16,12 +16,13 @@ from ipaddress import IPv4Address, IPv4Network
 from understudy.ios.matching import (
     ALL_BITS,
     EVERY,
-    ICMP_TYPES,
     TCP_AND_UDP,
     Addresses,
     Masked,
     Range,
+    conditions_of,
     group_addresses,
+    icmp_type,
     protocol_number,
 )
 from understudy.ios.model import (
@@ -36,7 +37,6 @@ from understudy.ios.model import (
     Side,
     Static,
 )
-from understudy.ios.names import interface_name
 from understudy.render.text import Chain
 
 ALTERNATIVES_MAX = 4096
@@ -108,9 +108,10 @@ def _protocol(entry: Entry) -> str:
 
 def _qualifiers(entry: Entry) -> str:
     """Of what stands after the addresses only ICMP's type can be told of a flow."""
-    if entry.protocol == "icmp" and entry.qualifiers and entry.qualifiers[0] in ICMP_TYPES:
-        return f"icmp type {ICMP_TYPES[entry.qualifiers[0]]}"
-    return ""
+    said = icmp_type(entry)
+    if said is None:
+        return ""
+    return f"icmp type {said[0]}" if said[1] is None else f"icmp type {said[0]} icmp code {said[1]}"
 
 
 def entry_matches(entry: Entry, groups: Mapping[str, ObjectGroup], subject: str = "saddr") -> list[str]:
@@ -173,23 +174,16 @@ def _clauses(
     route_map: RouteMap | None, lists: Mapping[str, AccessList], ports: Mapping[str, str], subject: str
 ) -> Iterator[_Question]:
     for clause in route_map.clauses if route_map is not None else ():
-        conditions: list[str] = []
-        named: list[str] = []
-        for words in clause.matches:
-            match words:
-                case ("ip", "address", *rest):
-                    named += [word for word in rest if word != "prefix-list"]
-                case ("interface", *rest):
-                    names = [ports.get(interface_name(word) or word, word) for word in rest]
-                    quoted = ", ".join(f'"{each}"' for each in names)
-                    conditions.append(f"oifname {{ {quoted} }}")
-                case _:
-                    raise Uncompiled(f"match {' '.join(words)}")
-        if not named:
-            yield _Question(tuple(conditions), None, clause.permit, subject)
-        for each in named:
+        asked = conditions_of(clause)
+        if asked.unknown:
+            raise Uncompiled(asked.unknown)
+        quoted = (", ".join(f'"{ports.get(name, name)}"' for name in names) for names in asked.exits)
+        conditions = tuple(f"oifname {{ {names} }}" for names in quoted)
+        if not asked.lists:
+            yield _Question(conditions, None, clause.permit, subject)
+        for each in asked.lists:
             if each in lists:
-                yield _Question(tuple(conditions), lists[each], clause.permit, subject)
+                yield _Question(conditions, lists[each], clause.permit, subject)
 
 
 def _rules(question: _Question, groups: Mapping[str, ObjectGroup], then: str, following: str) -> Sequence[str]:

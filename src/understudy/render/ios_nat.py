@@ -124,10 +124,11 @@ def _compiled(scene: Scene) -> IosNat:
     configuration, held = scene.configuration, Held()
     statics = enter_all(scene, held)
     capped = limits(configuration, scene.ports)
-    rules = Rules(scene, held, own_ports(scene), limited=bool(capped.rules))
+    inside, outside = scene.names(Role.INSIDE), scene.names(Role.OUTSIDE)
+    counting = _capped(capped.rules, outside)
+    rules = Rules(scene, held, own_ports(scene), limited=bool(counting))
     source, outwards, rotary = (rules.enter(side) for side in (Side.INSIDE, Side.OUTSIDE, Side.DESTINATION))
     policies = timeouts(configuration)
-    inside, outside = scene.names(Role.INSIDE), scene.names(Role.OUTSIDE)
     allocated = tuple(rules.allocated.values())
     entries = ("ios_entry_in", *(each.maps[1] for each in allocated if each.reversible))
     detours = _detours(scene)
@@ -136,7 +137,7 @@ def _compiled(scene: Scene) -> IosNat:
         *statics.chains,
         *rules.chains,
         *capped.chains,
-        *_capped(capped.rules, outside),
+        *counting,
         timeout_chain(policies),
         Chain(
             "ios_in",
@@ -197,7 +198,8 @@ def _compiled(scene: Scene) -> IosNat:
         )
         if used
         else (),
-        last=(f"meta nfproto ipv4 oifname {outside} iifname {inside} counter drop",)
+        # What has another destination alone is translated, and says its own address.
+        last=(f"meta nfproto ipv4 oifname {outside} iifname {inside} ct status ! dnat counter drop",)
         if used and scene.wishes.strict
         else (),
         output=(

@@ -113,7 +113,8 @@ def _render_lines(plan: Plan, groups: Sequence[Group], interfaces: Mapping[Netwo
     wishes = Wishes(strict=lines.strict, rotary_udp=lines.rotary_udp, own_ports=_listening(plan))
     nat = render_ios_nat(configuration, ports, {}, lines.profile, arrivals, wishes)
     prefixes = {network.name: network.prefixes for network in plan.networks}
-    held = _held(nat, configuration, lines.reserved, {name: prefixes[name] for name in networks.values()})
+    held, unheld = _held(nat, configuration, lines.reserved, {name: prefixes[name] for name in networks.values()})
+    nat = replace(nat, left_out=(*nat.left_out, *unheld))
     inside, outside = nat.inside, nat.outside
     used = bool(inside and outside)
     mark = f"ct mark set ct mark and {~GROUP_MASK & 0xFFFFFFFF:#x} or {group.number << GROUP_SHIFT:#x}"
@@ -187,13 +188,20 @@ def _nothing(group: Group) -> PairNat:
 
 
 def _holding(pair: PairNat, still: StillHeld) -> PairNat:
-    """Addresses that former lines translated as well."""
+    """Addresses that former lines translated as well, as far as there is room beside those of the present ones."""
     held = {
-        name: tuple(collapse_addresses((*pair.held.get(name, ()), *still.held.get(name, ()))))[:HELD_MAX]
+        name: _beside(pair.held.get(name, ()), still.held.get(name, ()))
         for name in (*pair.held, *(name for name in still.held if name not in pair.held))
     }
     declared = tuple(each for each in pair.declared if each.name != _HELD_SET)
     return replace(pair, held=held, declared=(*declared, *_held_set(held)), input=_HELD_DROP)
+
+
+def _beside(own: Sequence[IPv4Network], former: Sequence[IPv4Network]) -> tuple[IPv4Network, ...]:
+    together = tuple(collapse_addresses((*own, *former)))
+    if len(together) <= HELD_MAX:
+        return together
+    return tuple(collapse_addresses((*own, *former[: HELD_MAX - len(own)])))
 
 
 def _held_set(held: Mapping[NetworkName, tuple[IPv4Network, ...]]) -> tuple[Elements, ...]:
@@ -242,16 +250,20 @@ def _held(
     configuration: Configuration,
     taken: Sequence[IPv4Address],
     networks: Mapping[NetworkName, Sequence[object]],
-) -> dict[NetworkName, tuple[IPv4Network, ...]]:
-    """By network; what a machine of the file has on a port, the other node among them, is never answered for."""
+) -> tuple[dict[NetworkName, tuple[IPv4Network, ...]], tuple[str, ...]]:
+    """By network, and a sentence where they are too many; what a machine of the file has on a port, the other node
+    among them, is never answered for.
+    """
     wanted = [_net(each) for each in (*nat.held, *_rotary(configuration))]
     found: dict[NetworkName, tuple[IPv4Network, ...]] = {}
     for name, prefixes in networks.items():
         for prefix in prefixes:
             if isinstance(prefix, IPv4Network):
                 here = [part for net in wanted if net.subnet_of(prefix) for part in _without(net, taken)]
-                found[name] = tuple(collapse_addresses(here))[:HELD_MAX]
-    return {name: nets for name, nets in found.items() if nets}
+                found[name] = tuple(collapse_addresses(here))
+    over = {name: len(nets) - HELD_MAX for name, nets in found.items() if len(nets) > HELD_MAX}
+    said = (f"{count} prefixes on {name} are not answered for: {HELD_MAX} are" for name, count in over.items())
+    return {name: nets[:HELD_MAX] for name, nets in found.items() if nets}, tuple(said)
 
 
 def _rotary(configuration: Configuration) -> list[IPv4Address]:

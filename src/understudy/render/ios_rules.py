@@ -67,7 +67,10 @@ class Rules:
         return (f"jump {entered[0]}",)
 
     def _where(self, rule: Dynamic, following: str) -> tuple[str, ...]:
-        """A rule speaks of the flows of its VRF, or of those in none."""
+        """A rule speaks of the flows of its VRF, or of those in none, that leave by its `egress-interface`."""
+        return (*self._by_vrf(rule, following), *self._by_exit(rule, following))
+
+    def _by_vrf(self, rule: Dynamic, following: str) -> tuple[str, ...]:
         vrfs = self.scene.vrfs
         if not vrfs or rule.side is not Side.INSIDE:
             return ()
@@ -75,6 +78,12 @@ class Rules:
             marks = ", ".join(f"{each.mark:#x}" for each in vrfs.values())
             return (f"meta mark & {MARK_MASK:#x} {{ {marks} }} goto {following}",)
         return (f"meta mark & {MARK_MASK:#x} != {vrfs[rule.vrf].mark:#x} goto {following}",)
+
+    def _by_exit(self, rule: Dynamic, following: str) -> tuple[str, ...]:
+        if rule.egress_interface is None:
+            return ()
+        port = self.scene.ports.get(rule.egress_interface)
+        return (f"goto {following}",) if port is None else (f'oifname != "{port}" goto {following}',)
 
     def _action(self, rule: Dynamic) -> tuple[str, ...] | None:
         """What becomes of a flow that the rule selects."""

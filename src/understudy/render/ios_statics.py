@@ -17,6 +17,8 @@ PORTED = ("tcp", "udp")
 WAYS = ("in", "out", "local", "global")
 _HOST = "type ipv4_addr : ipv4_addr;"
 _NET = "type ipv4_addr : interval ipv4_addr; flags interval;"
+_BARE = "esp"
+"""A protocol without ports that an entry may name: a map of hosts, for it alone."""
 _PORT = "type ipv4_addr . inet_service : ipv4_addr . inet_service;"
 
 
@@ -71,14 +73,18 @@ class Statics:
         ported = tuple(
             f"meta l4proto {each} {verb} ip to ip {address} . {each} {port} map @ios_{way}_{each}" for each in PORTED
         )
+        bare = f"ios_{way}_{_BARE}"
+        alone = (f"meta l4proto {_BARE} {verb} ip to ip {address} map @{bare}",) if bare in self._contents else ()
         net = f"ios_{way}_net"
         network = (f"{verb} ip prefix to ip {address} map @{net}",) if net in self._contents else ()
-        return (*ported, f"{verb} ip to ip {address} map @ios_{way}_host", *network)
+        return (*ported, *alone, f"{verb} ip to ip {address} map @ios_{way}_host", *network)
 
     def declared(self) -> tuple[Elements, ...]:
         made = [self._elements(f"ios_{way}_{each}", _PORT) for way in WAYS for each in PORTED]
         for way in WAYS:
             made.append(self._elements(f"ios_{way}_host", _HOST))
+            if f"ios_{way}_{_BARE}" in self._contents:
+                made.append(self._elements(f"ios_{way}_{_BARE}", _HOST))
             if f"ios_{way}_net" in self._contents:
                 made.append(self._elements(f"ios_{way}_net", _NET))
         return tuple(made)
@@ -101,7 +107,7 @@ class Statics:
         elif static.protocol in PORTED and key_port is not None:
             self._put(f"ios_{way}_{static.protocol}", f"{key} . {key_port}", f"{value} . {value_port}")
         else:
-            self._put(f"ios_{way}_host", str(key), str(value))
+            self._put(f"ios_{way}_{_BARE if static.protocol == _BARE else 'host'}", str(key), str(value))
 
     def _put(self, name: str, key: str, value: str) -> None:
         self._contents.setdefault(name, {}).setdefault(key, value)
@@ -113,6 +119,8 @@ class Statics:
         condition = f"ip saddr {static.local}"
         if static.protocol in PORTED and static.local_port is not None:
             condition += f" {static.protocol} sport {static.local_port}"
+        elif static.protocol == _BARE:
+            condition += f" meta l4proto {_BARE}"
         protocol = f"meta l4proto {static.protocol} " if port else ""
         try:
             self.chains += selection(self.scene.configuration, static, name, then, "ios_nothing", self.scene.ports)

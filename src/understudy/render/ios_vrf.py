@@ -4,7 +4,8 @@ What comes in by an inside interface of a VRF is marked, and its flow's original
 other direction is in the common one, where answers come in and are told apart by the translated address. Answers are
 marked by their flow's zone, flows from outside by the static entry that they ask for.
 
-A zone comes from the VRF's name: another VRF in the file must not move live flows to a zone where nobody finds them.
+A zone comes from the VRF's name: another VRF in the file must not move live flows to a zone where nobody finds them,
+and does so only where two of their names mean one zone (`_zones`).
 """
 
 import zlib
@@ -84,7 +85,11 @@ def found_vrfs(
 
 
 def _zones(names: Iterable[str]) -> dict[str, int]:
-    """Of two names that mean the same zone the one that sorts last takes the next free one."""
+    """Of two names that mean the same zone the one that sorts last takes the next free one.
+
+    So a new name that sorts before one in the same zone moves that one's live flows: nodes that begin with the same
+    lines have to agree without knowing which was there first.
+    """
     found: dict[str, int] = {}
     taken: set[int] = set()
     for name in sorted(names):

@@ -106,7 +106,7 @@ def touched(old: Plan, new: Plan) -> dict[str, set[str]]:
 def tuples(words: str, flow: Flow) -> Tuples:
     there, back = flow.original, flow.reply
     ends = ((there.destination, there.there), (back.source, back.here), (back.destination, back.there))
-    return Tuples(words, *ends, flow)
+    return Tuples(lambda: words, *ends, flow)
 
 
 def test_without_lines_every_translated_flow_is_touched_and_none_besides() -> None:

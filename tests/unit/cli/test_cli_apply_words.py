@@ -27,6 +27,11 @@ def stake(*, ends: bool = False, drains: bool = False, decides: bool = False, fl
         (stake(drains=True, decides=True), HOURS_2, f"3 flows go on for at most 7200s: {RULE} decides now"),
         (stake(), 0.0, f"3 flows go on: {RULE} is removed"),
         (stake(ends=True), None, f"3 flows end: {RULE} is removed"),
+        (stake(flows=1), 0.0, f"1 flow goes on: {RULE} is removed"),
+        (stake(flows=1, drains=True), None, f"1 flow goes on until it ends: {RULE} is removed"),
+        (stake(flows=1, drains=True), 30.0, f"1 flow goes on for at most 30s: {RULE} is removed"),
+        (stake(flows=1, ends=True), None, f"1 flow ends: {RULE} is removed"),
+        (stake(flows=11), None, f"11 flows go on: {RULE} is removed"),
         (stake(flows=None), None, f"? flows go on: {RULE} is removed"),
     ],
 )
@@ -35,6 +40,12 @@ def test_the_fate_of_flows_is_said_and_translated(row: dict[str, Any], drain_s: 
     (korean, _) = flow_lines({"by": [row]}, drain_s, sentence)
     assert korean != said
     assert RULE in korean
+
+
+@pytest.mark.parametrize(("ends_in_s", "until"), [(None, "until it ends"), (90.0, "for 90s")])
+def test_one_flow_drains(ends_in_s: float | None, until: str) -> None:
+    draining = {"draining": [{"lines": [RULE], "left": 1, "ends_in_s": ends_in_s}], "ended": []}
+    assert drain_lines(draining, str) == [f"1 flow drains {until}: {RULE}"]
 
 
 def test_what_no_flow_lives_by_is_not_told() -> None:

@@ -4,6 +4,7 @@ import os
 import pty
 import select
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -14,9 +15,11 @@ import yaml
 from typer.testing import CliRunner
 
 from understudy.cli.app import app
+from understudy.cli.nat_shell_commit import Ended, commit
 from understudy.cli.nat_shell_file import find_lines
 from understudy.config import load_plan
 from understudy.errors import OperatorError
+from understudy.ios import reader
 
 HEAD = """\
 cluster: shop
@@ -201,6 +204,68 @@ def test_an_overlong_line_is_refused_and_the_next_one_read(tmp_path: Path) -> No
     result = script(file_of(tmp_path, SHAPES["bare"]), "show " + "x" * 5000, "show run | count static")
     assert result.exit_code == 1
     assert "Number of lines which match regexp = 1" in result.output
+
+
+def test_bytes_that_are_no_text_are_a_wrong_line(tmp_path: Path) -> None:
+    """Where the locale is strict about it, too; the lines behind it are read, and nothing of it is written."""
+    file = file_of(tmp_path, SHAPES["list"])
+    before = file.read_text()
+    command = [sys.executable, "-c", "from understudy.cli import main; main()", "nat", "shell", str(file)]
+    done = subprocess.run(
+        [*command, "--run-dir", str(tmp_path / "none")],
+        input=b"conf t\nip nat insid\xff source\nend\ncommit\nshow run | count static\n",
+        capture_output=True,
+        check=False,
+        timeout=60,
+        env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"},
+    )
+    assert done.returncode == 1, done.stderr
+    assert b"Invalid input" in done.stdout
+    assert done.stdout.endswith(b"Number of lines which match regexp = 1\n")
+    assert (b"Traceback" in done.stderr, file.read_text()) == (False, before)
+
+
+def test_a_script_that_is_too_long_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lines that are taken count; the others are not passed over in silence."""
+    monkeypatch.setattr(reader, "LINES_MAX", 40)
+    file = file_of(tmp_path, SHAPES["list"])
+    fine = script(file, *["!"] * 37, "conf t", TWO, "commit")
+    assert (fine.exit_code, statics(file)) == (0, {ONE, TWO})
+    result = script(file, *["!"] * 37, "conf t", f"no {TWO}", "commit", f"no {ONE}")
+    assert (result.exit_code, "E7101" in result.output, statics(file)) == (1, True, {ONE})
+
+
+def test_what_the_profile_decides_is_told_once_a_session(tmp_path: Path) -> None:
+    """Lines that are new are told, and in another session all of them."""
+    rule = "ip nat inside source list 1 interface outside overload"
+    lists = [f"access-list {n} permit 10.9.0.{n}" for n in (1, 2)]
+    file = file_of(tmp_path, SHAPES["list"])
+    other = rule.replace("list 1", "list 2")
+    first = script(file, "conf t", *lists, rule, "commit", TWO, "commit", other, "commit")
+    assert first.exit_code == 0, first.output
+    told = [line for line in first.output.splitlines() if "same-within-profile" in line]
+    assert [sum(each in line for line in told) for each in (rule, other)] == [1, 1]
+    assert script(file, "conf t", f"no {TWO}", "commit").output.count("same-within-profile") == 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_in_the_middle_of_a_commit_leaves_the_file_as_it_was(tmp_path: Path, number: signal.Signals) -> None:
+    """Whatever moment: here while it is checked beside ours; a second one does not come between."""
+    file = file_of(tmp_path, SHAPES["list"])
+    before = file.read_text()
+    reached = []
+
+    def ended(text: object) -> None:
+        reached.append(text)
+        os.kill(os.getpid(), number)
+        time.sleep(0.01)  # a moment for Python to call the handler
+
+    with pytest.raises(KeyboardInterrupt if number == signal.SIGINT else Ended):
+        commit(file, before, before.replace(ONE, TWO), run_dir=tmp_path, lang="en", yes=True, say=ended)
+    assert len(reached) == 1
+    assert file.read_text() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["pair.yaml"]
+    assert signal.getsignal(number) == (signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 
 def test_lines_of_every_shape_are_found() -> None:

@@ -7,12 +7,15 @@ import pytest
 from typer.testing import CliRunner
 
 from understudy.cli.nat import register
+from understudy.ios import explain as explain_module
 from understudy.ios.explain import Explanation, explain
 from understudy.ios.explain_texts import REASONS
 from understudy.ios.layout import words_of
+from understudy.ios.model import Configuration, Dynamic, Static
 from understudy.ios.reader import read_text
-from understudy.ios.selecting import Packet
-from understudy.ios.translations import Given, table_of
+from understudy.ios.selecting import Decision, Packet, decide
+from understudy.ios.show import Endpoint
+from understudy.ios.translations import Given, Kind, Translation, table_of
 
 LINES = """\
 interface g0/0
@@ -230,3 +233,65 @@ def test_what_is_not_well_formed_is_told(app: object, tmp_path: Path, words: tup
     file.write_text(LINES)
     code, _ = run(app, *words, "--config", str(file))
     assert code == 1
+
+
+WAYS = """\
+interface g0/0
+ ip address 10.9.0.254 255.255.255.0
+ ip nat inside
+interface g0/1
+ ip address 203.0.113.10 255.255.255.0
+ ip nat outside
+interface g0/2
+ ip address 192.0.2.10 255.255.255.0
+ ip nat outside
+interface g0/3
+ ip address 192.0.3.10 255.255.255.0
+access-list 1 permit any
+ip nat inside source list 1 interface g0/1 overload
+"""
+
+
+@pytest.mark.parametrize(
+    ("routes", "leaving"),
+    [
+        ("0.0.0.0 0.0.0.0 192.0.2.1 250\nip route 0.0.0.0 0.0.0.0 203.0.113.1", "GigabitEthernet0/1"),
+        ("0.0.0.0 0.0.0.0 203.0.113.1\nip route 0.0.0.0 0.0.0.0 192.0.2.1 250", "GigabitEthernet0/1"),
+        ("0.0.0.0 0.0.0.0 203.0.113.1\nip route 198.51.100.0 255.255.255.0 192.0.2.1 250", "GigabitEthernet0/2"),
+        ("vrf RED 198.51.100.0 255.255.255.0 192.0.2.1\nip route 0.0.0.0 0.0.0.0 203.0.113.1", "GigabitEthernet0/1"),
+    ],
+)
+def test_the_way_is_the_longest_prefix_then_the_least_distance_of_the_packets_own_table(
+    routes: str, leaving: str
+) -> None:
+    text = f"{WAYS}ip route {routes}\n"
+    assert told("in", "10.9.0.6:4000", f"{OTHER}:80", text=text).leaving == leaving
+
+
+def test_a_vrfs_own_route_goes_before_the_common_one() -> None:
+    text = WAYS.replace("interface g0/0\n", "interface g0/0\n vrf forwarding RED\n")
+    text += "ip route 0.0.0.0 0.0.0.0 203.0.113.1\nip route vrf RED 0.0.0.0 0.0.0.0 192.0.2.1 200\n"
+    assert told("in", "10.9.0.6:4000", f"{OTHER}:80", text=text).leaving == "GigabitEthernet0/2"
+
+
+def test_a_lists_limit_asks_for_each_host_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not for each of its flows, which may be many."""
+    asked: list[IPv4Address] = []
+
+    def counted(configuration: Configuration, rule: Dynamic | Static, one: Packet, leaving: str) -> Decision:
+        asked.append(one.source)
+        return decide(configuration, rule, one, leaving)
+
+    monkeypatch.setattr(explain_module, "decide", counted)
+    text = f"{LINES}access-list 9 permit 10.9.0.6\nip nat translation max-entries list 9 200\n"
+    far = Endpoint(OTHER, 80)
+    table = [
+        Translation(
+            "tcp", Endpoint("203.0.113.10", port), Endpoint(f"10.9.0.{6 + port % 2}", port), far, far, Kind.FLOW
+        )
+        for port in range(1000, 1400)
+    ]
+    sent = packet("10.9.0.6:4000", f"{OTHER}:80")
+    assert explain(read_text(text), "in", "g0/0", sent, table=table).reason == "limit"
+    assert sorted(map(str, asked)) == ["10.9.0.6", "10.9.0.7"]
+    assert explain(read_text(text), "in", "g0/0", sent, table=table[2:]).verdict == "translated"

@@ -57,6 +57,7 @@ def test_every_line_of_nat_has_a_word_and_a_rule(profile: str) -> None:
         ("no ip nat service skinny tcp port 2000", ("same", "service-off")),
         ("no ip nat create flow-entries", ("refused", "no-flow-entries")),
         ("ip nat inside source static 10.0.0.1 203.0.113.1 egress-interface g0/1", ("differs", "static-egress")),
+        ("ip nat inside source list 1 pool P egress-interface g0/1", ("same", "egress")),
         ("no ip nat inside source static 10.0.0.1 203.0.113.1", ("same", "removed")),
     ],
 )
@@ -102,3 +103,33 @@ def test_every_rule_profile_and_warning_stands_in_the_reference() -> None:
 def test_every_rule_has_its_reason_in_korean() -> None:
     """Each reason is there in both languages."""
     assert all(any("가" <= character <= "힣" for character in rule.korean) for rule in RULES.values())
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("icmp any any echo", "list"),
+        ("icmp any any packet-too-big", "list"),
+        ("icmp any any 8", "list"),
+        ("icmp any any 3 4", "list"),
+        ("icmp any any 3 log", "list-log"),
+        ("1 any any ttl-exceeded", "list"),
+        ("igmp any any host-query", "list-words"),
+        ("icmp any any host-query", "list-words"),
+        ("ip any any dscp 10", "list-words"),
+        ("ip any any fragments", "list-words"),
+        ("tcp any any established", "list-flags"),
+        ("ip any any time-range 8", "list-time"),
+    ],
+)
+def test_what_stands_behind_an_entry_is_asked_or_told(words: str, expected: str) -> None:
+    lines = f"ip nat inside source list 101 pool P\naccess-list 101 permit {words}"
+    word, rule = fidelity(lines)
+    assert rule == expected
+    assert (word == "same") == (expected == "list")
+
+
+def test_a_route_map_that_asks_for_the_next_hop_cannot_be() -> None:
+    """As the compiler says: nothing of such a rule is written."""
+    text = "ip nat inside source route-map R pool P\nroute-map R permit 10\n match ip next-hop 1"
+    assert fidelity(text) == ("refused", "route-map-match")

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -15,8 +16,8 @@ from understudy.errors import OperatorError
 from understudy.ios.history import HEADER, RECORD, SIZE_MIN, Past, Ring, capacity, pack, past_of, unpack
 from understudy.ios.reader import read_text
 from understudy.ios.show import Endpoint
+from understudy.ios.translations import PROTOCOL_NAMES, Translation
 from understudy.ios.translations import Kind as RowKind
-from understudy.ios.translations import Translation
 from understudy.wire.conntrack.flow import Flow, Tuple, build
 
 NEAR = IPv4Address("203.0.113.5")
@@ -72,6 +73,32 @@ def test_a_flow_is_written_once() -> None:
     assert not held.begin(past(1_500))
     assert [each.begin_ms for each in held.records()] == [1_000]
     assert not held.end(past(1_000, port=1).key, 2_000)
+
+
+def test_another_host_behind_the_same_end_ends_the_record_that_is_open() -> None:
+    """Nobody saw the first one's end: it is over when the second begins, and the second is named from then on."""
+    held = ring()
+    first, second = past(1_000), replace(past(5_000), inside_local=IPv4Address("10.9.0.6"))
+    held.begin(first)
+    assert held.begin(second)
+    third = replace(second, begin_ms=7_000, local_port=second.local_port + 1)
+    assert held.begin(third)
+    assert not held.begin(replace(third, begin_ms=8_000))
+    assert [each.inside_local for each in held.who(NEAR, 40123, 4_999)] == [first.inside_local]
+    assert held.who(NEAR, 40123, 6_000) == (replace(second, end_ms=7_000),)
+    assert held.who(NEAR, 40123, 9_000) == (third,)
+    assert held.end(third.key, 10_000)
+    assert held.going() == ()
+
+
+def test_the_time_that_is_known() -> None:
+    held = ring()
+    assert held.span() is None
+    for begin, end in ((2_000, 9_000), (1_000, 3_000), (4_000, 0)):
+        held.begin(past(begin, port=begin))
+        if end:
+            held.end(past(0, port=begin).key, end)
+    assert held.span() == (1_000, 9_000)
 
 
 def test_the_size_is_kept_and_the_oldest_go() -> None:
@@ -139,8 +166,8 @@ def test_half_entries_have_no_history() -> None:
 # --- the file, and the kernel's news
 
 
-def raw(port: int, near: str = "203.0.113.10") -> bytes:
-    there = Tuple(IPv4Address("10.9.0.5"), IPv4Address("198.51.100.9"), 6, port, 443)
+def raw(port: int, near: str = "203.0.113.10", local: str = "10.9.0.5") -> bytes:
+    there = Tuple(IPv4Address(local), IPv4Address("198.51.100.9"), 6, port, 443)
     return build(Flow(there, Tuple(IPv4Address("198.51.100.9"), IPv4Address(near), 6, 443, port)))
 
 
@@ -178,6 +205,42 @@ def test_a_list_makes_up_for_news_that_were_lost() -> None:
     ]  # fmt: skip
 
 
+def test_a_list_names_the_host_that_has_the_address_by_then() -> None:
+    """The former one's end was lost with the news, and the outside sees no difference."""
+    held = ring()
+    history = NatHistory(held, read_text(LINES).configuration)
+    history.feed([(Kind.CHANGED, raw(1))], 1_000)
+    history.seed([raw(1, local="10.9.0.6")], 5_000)
+    assert [(str(each.inside_local), each.begin_ms, each.end_ms) for each in held.records()] == [
+        ("10.9.0.5", 1_000, 5_000), ("10.9.0.6", 5_000, 0),
+    ]  # fmt: skip
+
+
+def test_a_list_looks_at_what_goes_on_alone() -> None:
+    """However many records a ring holds: only memory that is written again, or is a flow's that goes on, is read."""
+    memory = Counting(HEADER + 4_000 * RECORD)
+    held = Ring(memory)
+    history = NatHistory(held, read_text(LINES).configuration)
+    for number in range(1, 3_001):
+        held.begin(past(1_000, port=number))
+        held.end(past(0, port=number).key, 2_000)
+    history.feed([(Kind.CHANGED, raw(7)), (Kind.CHANGED, raw(8))], 3_000)
+    memory.reads = 0
+    history.seed([raw(8)], 4_000)
+    assert memory.reads < 10
+    assert held.going() == (next(each for each in held.records() if each.end_ms == 0).key,)
+
+
+class Counting(bytearray):
+    """Memory that counts how often it is read."""
+
+    reads = 0
+
+    def __getitem__(self, span: Any) -> Any:
+        self.reads += 1
+        return super().__getitem__(span)
+
+
 def test_a_file_is_as_large_as_it_was_made_and_has_one_writer(tmp_path: Path) -> None:
     path = tmp_path / "history"
     writer = HistoryFile(path, SIZE_MIN)
@@ -205,6 +268,21 @@ def test_moments(text: str, moment: float) -> None:
     assert moment_of(text, 1_700_000_001.0) == moment
 
 
-def test_what_is_no_moment_is_refused() -> None:
+@pytest.mark.parametrize(
+    "text",
+    ["yesterday", "99999999999999999", "9" * 400, "253402300800", "0001-01-01 00:00Z", "0001-01-01 00:00",
+     "1969-12-31 23:59Z"],
+)  # fmt: skip
+def test_what_is_no_moment_is_refused(text: str) -> None:
+    """Before 1970, and from the year 10000 on, nobody can have had anything."""
     with pytest.raises(OperatorError, match="E7132"):
-        moment_of("yesterday", 0.0)
+        moment_of(text, 0.0)
+    moment_of("253402300799", 0.0)
+
+
+@pytest.mark.parametrize("number", sorted(PROTOCOL_NAMES))
+def test_every_protocol_that_the_table_names_is_kept(number: int) -> None:
+    ends = (Endpoint("203.0.113.1", 1), Endpoint("10.0.0.1", 1), None, Endpoint("198.51.100.1", 2))
+    past = past_of(Translation(PROTOCOL_NAMES[number], *ends, RowKind.FLOW), 5)
+    assert past is not None
+    assert past.protocol == number

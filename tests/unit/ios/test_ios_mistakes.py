@@ -2,7 +2,10 @@
 
 import pytest
 
+from understudy.ios import oversights
+from understudy.ios.hosts import meet
 from understudy.ios.mistakes import Mistake, find_mistakes
+from understudy.ios.model import Host
 from understudy.ios.reader import read_text
 from understudy.ios.texts import WARNINGS
 
@@ -218,3 +221,31 @@ def test_every_warning_is_told_in_korean() -> None:
         assert {part.split("}")[0] for part in english.split("{")[1:]} >= {
             part.split("}")[0] for part in korean.split("{")[1:]
         }
+
+
+def test_rules_are_compared_within_one_budget_for_the_whole_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not for each pair of rules: sixty rules with long lists that never meet would be millions of comparisons."""
+    compared = 0
+
+    def counted(one: Host, other: Host) -> bool:
+        nonlocal compared
+        compared += 1
+        return meet(one, other)
+
+    monkeypatch.setattr(oversights, "meet", counted)
+    exits = "".join(
+        f"interface g1/{n}\n ip address 192.0.2.{n} 255.255.255.255\n ip nat outside\n"
+        f"ip nat inside source list {n} interface g1/{n} overload\n"
+        + "".join(f"access-list {n} permit 10.{n}.{entry}.1\n" for entry in range(100))
+        for n in range(1, 21)
+    )
+    assert "stale-exit" not in {each.code for each in found(GATEWAY + exits)}
+    assert 0 < compared < 3 * oversights.COMPARED_MAX
+    meeting = exits + "access-list 2 permit 10.1.0.1\n"
+    assert "stale-exit" in {each.code for each in found(GATEWAY + meeting)}
+
+
+def test_a_rule_for_what_leaves_by_an_interface_that_is_nowhere_is_told() -> None:
+    rule = "ip nat pool P 203.0.113.9 203.0.113.9 prefix-length 24\nip nat inside source list 1 pool P overload "
+    assert "interface-undefined" in {each.code for each in found(GATEWAY + LIST + rule + "egress-interface g0/9\n")}
+    assert "interface-undefined" not in {each.code for each in found(GATEWAY + LIST + rule + "egress-interface g0/1\n")}

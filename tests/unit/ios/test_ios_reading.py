@@ -137,6 +137,88 @@ def test_an_entry_that_is_wrong_is_refused_where_a_rule_reaches_its_list() -> No
     assert refused[4].column == 9
 
 
+@pytest.mark.parametrize(
+    ("lines", "left"),
+    [
+        # The name is another's by then.
+        ("ip nat name X inside source static 10.0.0.1 203.0.113.1\nno ip nat name X\n"
+         "ip nat inside source static 10.0.0.2 203.0.113.1\nno ip nat inside source static 10.0.0.1 203.0.113.1\n",
+         "ip nat inside source static 10.0.0.2 203.0.113.1\n"),
+        ("ip nat name X inside source static 10.0.0.1 203.0.113.1\n"
+         "no ip nat inside source static 10.0.0.1 203.0.113.1\n"
+         "ip nat inside source static 10.0.0.2 203.0.113.1\nno ip nat name X\n",
+         "ip nat inside source static 10.0.0.2 203.0.113.1\n"),
+        # A rule that replaced one without a name, or of another, goes by its own.
+        ("ip nat name A inside source list 1 pool P overload\nip nat name B inside source list 1 pool Q overload\n"
+         "no ip nat name B\n", ""),
+        ("ip nat name A inside source list 1 pool P overload\nip nat name B inside source list 1 pool Q overload\n"
+         "no ip nat name A\n", "ip nat name B inside source list 1 pool Q overload\n"),
+    ],
+)  # fmt: skip
+def test_no_takes_what_it_names_and_nothing_that_came_in_its_place(lines: str, left: str) -> None:
+    assert only(read_text(lines)).removeprefix("!\n") == left
+
+
+def test_a_setting_with_one_value_is_said_once() -> None:
+    """The last stays; others stand side by side."""
+    reading = read_text(
+        "ip nat settings gatekeeper-size 100\nip nat settings gatekeeper-size 200\n"
+        "ip nat settings mode cgn\nip nat settings mode default\n"
+        "ip nat settings interface-overload port range 2000 3000\n"
+        "ip nat settings interface-overload port range 4000 5000\n"
+        "ip nat settings interface-overload block port tcp 80\n"
+        "ip nat settings interface-overload block port tcp 81\n"
+    )
+    assert only(reading).removeprefix("!\n").splitlines() == [
+        "ip nat settings gatekeeper-size 200",
+        "ip nat settings mode default",
+        "ip nat settings interface-overload port range 4000 5000",
+        "ip nat settings interface-overload block port tcp 80",
+        "ip nat settings interface-overload block port tcp 81",
+    ]
+    assert [line.note.code for line in reading.lines if line.note is not None] == ["replaced"] * 3
+
+
+def test_a_setting_is_switched_off_whatever_its_value() -> None:
+    text = "ip nat settings gatekeeper-size 100\nip nat settings mode cgn\nip nat settings scale bind\n"
+    off = "no ip nat settings gatekeeper-size\nno ip nat settings mode cgn\n"
+    assert only(read_text(text + off)) == "!\nip nat settings scale bind\n"
+
+
+GROUP = "ip nat inside source list 101 pool P\naccess-list 101 permit ip object-group G any\nobject-group network G\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "column"),
+    [
+        (" host nonsense", 7), (" host", 6), (" 10.0.0.0 /99", 11), (" 10.0.0.0", 10), (" 10.0.0.0 0.0.0.255", 11),
+        (" range 10.0.0.9 10.0.0.1", 17), (" range 10.0.0.9", 16), (" any thing", 6), (" group-object", 14),
+        (" nonsense", 2), ("host nonsense", 6), ("R1(config-network-group)#nonsense", 26), (" 10.0.0.300 /24", 2),
+    ],
+)  # fmt: skip
+def test_a_line_of_a_group_that_names_no_addresses_is_refused(line: str, column: int) -> None:
+    (refused,) = read_text(f"{GROUP}{line}\n").refused
+    assert refused.refusal is not None
+    assert (refused.number, refused.refusal.column) == (4, column)
+
+
+def test_lines_of_a_group_have_one_form() -> None:
+    said = " HOST 10.0.0.1\n 10.0.1.9 /24\n 10.0.2.0 255.255.255.0\n range 10.0.3.1 10.0.3.9\n any\n"
+    reading = read_text(f"{GROUP}{said} group-object H\n description of them\nhostname R1\n")
+    assert reading.refused == ()
+    assert reading.configuration.object_groups[0].lines == (
+        "host 10.0.0.1", "10.0.1.0 255.255.255.0", "10.0.2.0 255.255.255.0", "range 10.0.3.1 10.0.3.9", "any",
+        "group-object H",
+    )  # fmt: skip
+
+
+def test_a_command_at_the_margin_ends_a_group() -> None:
+    """Whatever it is: only what stands deeper, or behind the group's prompt, is of the group."""
+    reading = read_text(f"{GROUP} any\nsnmp-server community x\n host nonsense\n")
+    assert reading.refused == ()
+    assert reading.configuration.object_groups[0].lines == ("any",)
+
+
 def test_matches_of_one_kind_in_a_clause_add_up() -> None:
     """Any of the lists, any of the interfaces; `no` takes single ones away."""
     text = (

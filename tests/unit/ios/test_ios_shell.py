@@ -1,5 +1,7 @@
 """The prompt: abbreviations, IOS's messages with their mark, blocks, `no`, help, and lines staged until taken."""
 
+from collections import Counter
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -266,3 +268,30 @@ def test_help_offers_no_end_to_a_command_that_is_nothing_without_more() -> None:
     assert "<cr>" not in " ".join(made.help("clear ip nat translation "))
     assert "<cr>" in " ".join(made.help("show ip nat statistics "))
     assert "<cr>" in " ".join(made.help("clear ip nat translation * "))
+
+
+LINE = st.sampled_from(["a", "b", "c", " x", " y", " z"])
+
+
+@given(st.lists(LINE, max_size=12), st.lists(LINE, max_size=12))
+def test_what_goes_and_comes_makes_one_of_the_other(old: list[str], new: list[str]) -> None:
+    """Whatever lines are said how often: nothing is told where nothing differs, a mere change of order is."""
+    told = difference(old, new)
+    gone, come = (Counter(line[1:] for line in told if line[0] == mark) for mark in "-+")
+    assert Counter(old) - gone + come == Counter(new)
+    assert bool(gone or come) == (old != new)
+
+
+def test_one_changed_line_among_many_alike_is_the_only_one_told() -> None:
+    """Ten thousand lines of three kinds: no two of them are taken for each other."""
+    old = ["ip access-list standard A", *(" remark x", " permit any", " deny any") * 3_333]
+    new = [*old[:5_000], " permit none", *old[5_000:]]
+    assert difference(old, new) == [" ip access-list standard A", "+ permit none"]
+    assert difference(new, old) == [" ip access-list standard A", "- permit none"]
+    assert difference(old, [])[0] == "-ip access-list standard A"
+
+
+@pytest.mark.parametrize(("number", "helped"), [("101", True), ("\u00b2", False)])
+def test_a_superscript_is_no_lists_number(number: str, helped: bool) -> None:
+    _, answer = typed("conf t", f"access-list {number} ?")
+    assert any("permit" in line for line in answer.printed) is helped

@@ -164,3 +164,41 @@ def test_any_output_is_answered(text: str) -> None:
     """No exception but the declared one."""
     with contextlib.suppress(OperatorError):
         shown(text)
+
+
+@pytest.mark.parametrize("field", ["1.2.3.4.5", "10.9.0.5/24", "..1.2", "10.9.0.", "1.2.3.4:99"])
+def test_what_looks_like_an_address_is_a_field(field: str) -> None:
+    (row,) = shown(laid_out("A", ("tcp", field, "10.9.0.5:80", "---", "---")))["rows"]
+    assert row["inside_global"]["address"] == field.partition(":")[0]
+
+
+@pytest.mark.parametrize("field", ["12", ".", "1", "1a.2", "...", "1.2.3.4:"])
+def test_what_does_not_is_none(field: str) -> None:
+    assert len(shown(laid_out("A", ROWS[0], ("tcp", field, "10.9.0.5:80", "---", "---")))["rows"]) == 1
+
+
+def test_a_line_that_no_router_prints_is_no_row() -> None:
+    """Two rows of one length above and one below the limit."""
+    long = "tcp " + " ".join(("203.0.113.1:1024", "10.9.0.5:40000", "198.51.100.1:80", "198.51.100.1:80"))
+    found = shown(laid_out("A", ROWS[0]) + long + " " * 2000 + "\n" + long.replace(" ", " " * 300) + "\n")
+    assert (len(found["rows"]), len(found["unread"])) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "tcp " + "1" * 1_000_000 + " - - -",
+        "tcp " + "." * 1_000_000 + " 1 2 3",
+        " " * 500_000 + "- More",
+        "\t" * 500_000,
+    ],
+)
+def test_a_long_line_costs_no_more_than_its_length(line: str) -> None:
+    """A pattern that began anew at each of its characters would not come to an end here."""
+    found = shown(laid_out("A", *ROWS) + line + "\n more\n")
+    assert len(found["rows"]) == len(ROWS)
+
+
+def test_a_pagers_mark_is_left_out_with_the_blanks_around_it() -> None:
+    text = laid_out("A", *ROWS).replace("\ntcp", "\n \t --More-- \x08\x08 tcp", 1)
+    assert len(shown(text)["rows"]) == len(ROWS)

@@ -243,6 +243,94 @@ def test_an_address_lent_by_a_loopback_is_written_itself() -> None:
     assert any("198.51.100.7" in english for english, _ in drafted(LOOPBACK).remarks)
 
 
+EXITS = OVERLOAD.replace(
+    "ip route 0",
+    """interface GigabitEthernet0/2
+ ip address 192.0.2.2 255.255.255.0
+ ip nat outside
+interface Dialer1
+ ip nat outside
+interface Tunnel1
+ ip address 10.255.0.1 255.255.255.252
+ip route 0""",
+)
+
+
+def test_an_egress_interface_becomes_its_network() -> None:
+    """That of a dynamic rule, of one for a loopback's address, and of a static entry."""
+    text = EXITS.replace("Dialer1\n", "Dialer1\n ip address 192.0.9.2 255.255.255.0\n").replace(
+        "ip route 0", "interface Loopback0\n ip address 198.51.100.7 255.255.255.255\nip route 0"
+    )
+    text += (
+        "access-list 8 permit 10.7.8.0 0.0.0.255\n"
+        "ip nat inside source list 8 interface Loopback0 overload egress-interface GigabitEthernet0/2\n"
+        "ip nat inside source static 10.7.0.9 203.0.113.9 egress-interface GigabitEthernet0/2\n"
+        "ip nat pool P 203.0.113.20 203.0.113.29 prefix-length 24\n"
+        "access-list 9 permit 10.7.9.0 0.0.0.255\n"
+        "ip nat inside source list 9 pool P egress-interface GigabitEthernet0/0\n"
+    )
+    found = lines(planned(text))
+    for line in (
+        "ip nat inside source list 8 pool LOOPBACK0 overload egress-interface outside-gi0-2",
+        "ip nat inside source static 10.7.0.9 203.0.113.9 egress-interface outside-gi0-2",
+        "ip nat inside source list 9 pool P egress-interface outside-gi0-0",
+    ):
+        assert line in found
+
+
+def test_a_rule_for_what_leaves_by_no_network_is_left_out() -> None:
+    """Without its restriction it would take all other flows too. A static entry counts everywhere in any case."""
+    dynamic = "ip nat inside source list 8 interface GigabitEthernet0/2 overload egress-interface Tunnel1"
+    static = "ip nat inside source static 10.7.0.9 203.0.113.9 egress-interface Tunnel1"
+    text = f"{EXITS}access-list 8 permit 10.7.8.0 0.0.0.255\n{dynamic}\n{static}\n"
+    said = told(text)
+    assert said[dynamic][0] is Fate.LEFT_OUT
+    assert said[static][0] is Fate.DIFFERS
+    written = drafted(text).text
+    assert "list 8" not in written
+    assert "ip nat inside source static 10.7.0.9 203.0.113.9\n" in written
+    assert "10.255.0.1" not in written
+
+
+def test_esp_for_the_address_of_a_loopback_is_left_out() -> None:
+    """It would be all protocols otherwise: no line says ESP with an address."""
+    line = "ip nat inside source static esp 10.7.0.9 interface Loopback0"
+    text = f"{LOOPBACK}{line}\n"
+    assert told(text)[line][0] is Fate.LEFT_OUT
+    assert "10.7.0.9" not in drafted(text).text
+
+
+def test_a_route_map_that_asks_for_an_interface_that_is_no_network_is_told() -> None:
+    text = EXITS + (
+        "route-map R permit 10\n match interface Tunnel1\n"
+        "route-map R permit 20\n match interface GigabitEthernet0/2\n"
+        "ip nat inside source route-map R interface GigabitEthernet0/2 overload\n"
+    )
+    said = told(text)
+    assert said["match interface Tunnel1"][0] is Fate.LEFT_OUT
+    assert said["match interface GigabitEthernet0/2"][0] is Fate.KEPT
+
+
+def test_the_global_table_is_read_where_it_has_rules_however_many_a_vrf_has() -> None:
+    text = VRFS + "ip nat inside source static 10.9.0.10 203.0.113.40\n"
+    assert "203.0.113.40" in drafted(text).text
+    assert "203.0.113.11" not in drafted(text).text
+    fate, reason = told(text, vrf="RED")["ip nat inside source static 10.9.0.10 203.0.113.40"]
+    assert (fate, "without `--vrf`" in reason) == (Fate.LEFT_OUT, True)
+
+
+@pytest.mark.parametrize("line", ["ip route vrf", "ip route vrf RED", "ip route"])
+def test_half_a_route_is_no_reason_to_stop(line: str) -> None:
+    assert drafted(f"{OVERLOAD}{line}\n").text == drafted(OVERLOAD).text
+
+
+def test_numbers_that_are_none_are_passed_over() -> None:
+    """A superscript two is a digit and no number."""
+    more = " standby 1 priority \u00b2\n encapsulation dot1q \u00b2\n"
+    text = OVERLOAD.replace(" ip nat inside\n", f" ip nat inside\n{more}")
+    assert drafted(text).text == drafted(OVERLOAD).text
+
+
 def test_one_vrf_is_read_and_the_others_are_told() -> None:
     """The one with the most rules, or the one that is asked for; its name is dropped."""
     red = planned(VRFS)

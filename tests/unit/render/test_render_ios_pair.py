@@ -1,7 +1,8 @@
 """Lines of IOS fitted into the pair's table: what they may not touch, and what they are gated by."""
 
+import inspect
 import re
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 import pytest
@@ -9,12 +10,14 @@ import pytest
 from understudy.config import load_plan
 from understudy.config.plan import Plan
 from understudy.ios.model import Configuration, Interface, Role
+from understudy.ios.reader import read_text
 from understudy.render import NodeConfig, render_node
 from understudy.render.ios_first import AGAIN_MASK, KEPT
-from understudy.render.ios_pair import render_pair
+from understudy.render.ios_nat import render_ios_nat
+from understudy.render.ios_pair import HELD_MAX, PairNat, StillHeld, render_pair
 from understudy.render.ios_vrf import ZONES, found_vrfs
 from understudy.render.text import TURN_CHAIN
-from understudy.units import NodeName
+from understudy.units import GroupName, NetworkName, NodeName
 from understudy.wire.marks import GROUP_MASK
 
 ROOT = Path(__file__).parents[3]
@@ -23,6 +26,20 @@ GW1, GW2 = NodeName("gw1"), NodeName("gw2")
 
 def config(text: str = "", node: NodeName = GW1) -> NodeConfig:
     return render_node(plan(text), node)
+
+
+def ports_of(made: Plan) -> dict[NetworkName, str]:
+    return {network.name: str(network.name) for network in made.networks}
+
+
+def pair_of(made: Plan) -> PairNat:
+    pair = render_pair(made, made.groups, ports_of(made))
+    assert pair is not None
+    return pair
+
+
+def configuration_of(text: str) -> Configuration:
+    return read_text(inspect.cleandoc(text)).configuration
 
 
 def plan(more: str = "") -> Plan:
@@ -90,6 +107,51 @@ def test_held_addresses_are_the_actives_and_no_machines() -> None:
     assert dict(outside.sysctls)[f"net/ipv4/conf/{outside.name}/arp_ignore"] == "0"
 
 
+def test_prefixes_that_nobody_answers_for_are_told() -> None:
+    """There are at most so many, those of former files included, and the present file's come first."""
+    hosts = [IPv4Address("203.0.0.1") + 2 * n for n in range(HELD_MAX + 4)]
+    statics = "".join(
+        f"    - ip nat inside source static 10.9.{n >> 8}.{n & 255} {host}\n" for n, host in enumerate(hosts)
+    )
+    text = (ROOT / "examples" / "cisco.yaml").read_text().replace("10.9.0.0/24", "10.9.0.0/16", 1)
+    text = text.replace("203.0.113.0/24", "203.0.0.0/16", 1)
+    pair = pair_of(load_plan((text + statics).encode()))
+    asked = sum(len(nets) for nets in pair.held.values())
+    (said,) = pair.nat.left_out
+    assert asked == HELD_MAX
+    assert re.fullmatch(r"\d+ prefixes on outside are not answered for: 4096 are", said)
+    assert not pair_of(plan()).nat.left_out
+    former = {
+        NetworkName("outside"): tuple(IPv4Network(f"203.0.{n >> 7}.{2 * (n & 127)}") for n in range(HELD_MAX + 4))
+    }
+    made = plan()
+    still = render_pair(made, made.groups, ports_of(made), StillHeld(GroupName("edge"), former))
+    assert still is not None
+    both = still.held[NetworkName("outside")]
+    assert len(both) <= HELD_MAX
+    own = pair_of(made).held[NetworkName("outside")]
+    assert all(any(net.subnet_of(each) for each in both) for net in own)
+
+
+def test_limits_are_not_asked_where_nothing_leaves() -> None:
+    """Without an interface outside there is no chain of limits, and nothing leads to it."""
+    found = configuration_of(
+        """
+        interface g0/0
+         ip address 10.9.0.254 255.255.255.0
+         ip nat inside
+        access-list 1 permit 10.9.0.0 0.0.0.255
+        ip nat pool P 203.0.113.20 203.0.113.29 netmask 255.255.255.0
+        ip nat inside source list 1 pool P
+        ip nat translation max-entries 10
+        """
+    )
+    made = render_ios_nat(found, {"GigabitEthernet0/0": "inside"}, {})
+    names = {chain.name for chain in made.chains}
+    led = {word for chain in made.chains for rule in chain.rules for word in re.findall(r"(?:jump|goto) (\w+)", rule)}
+    assert led <= names
+
+
 def test_both_nodes_hold_the_same_and_have_the_same_pools() -> None:
     first, second = config(), config(node=GW2)
     assert chains(first.ruleset) == chains(second.ruleset)
@@ -137,7 +199,9 @@ def test_strict_is_the_last_word() -> None:
     text = (ROOT / "examples" / "cisco.yaml").read_text()
     strict = chains(render_node(load_plan((text + "  strict: true\n").encode()), GW1).ruleset)["postrouting"]
     last = [line.strip() for line in strict.splitlines() if line.strip()][-1]
-    assert re.fullmatch(r'meta nfproto ipv4 oifname \{ "outside", .*\} iifname \{ "inside", .*\} counter drop', last)
+    assert re.fullmatch(
+        r'meta nfproto ipv4 oifname \{ "outside", .*\} iifname \{ "inside", .*\} ct status ! dnat counter drop', last
+    )
     assert "drop" not in chains(config().ruleset)["postrouting"]
 
 
@@ -164,9 +228,7 @@ def test_overlapping_networks_leave_by_a_table_of_their_own() -> None:
 
 
 def test_a_vrf_is_left_out_and_said() -> None:
-    made = plan("    - ip nat inside source static 10.9.0.77 203.0.113.77 vrf RED\n")
-    pair = render_pair(made, made.groups, {network.name: str(network.name) for network in made.networks})
-    assert pair is not None
+    pair = pair_of(plan("    - ip nat inside source static 10.9.0.77 203.0.113.77 vrf RED\n"))
     assert any("VRF RED" in what for what in pair.nat.left_out)
 
 
