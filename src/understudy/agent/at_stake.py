@@ -7,6 +7,7 @@ a translation goes, or would make   its flows go on too, and drain (agent.draini
 """
 
 import contextlib
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
@@ -27,6 +28,8 @@ from understudy.wire.marks import GROUP_MAX
 EXAMPLES_MAX: Final = 3
 STAKES_MAX: Final = 50
 """Lines that are told apart; flows of all others are counted together."""
+COUNT_S_MAX: Final = 15.0
+"""Half of what whoever asks has for all that a file may mean; a table that takes longer is not told."""
 Endpoint = tuple[Address, int | None]
 """No port: any."""
 
@@ -35,7 +38,8 @@ Endpoint = tuple[Address, int | None]
 class Tuples:
     """A flow as conntrack has it: where its first packet went, and where answers come from and go to."""
 
-    words: str
+    words: Callable[[], str]
+    """As conntrack(8) would show it: for the few of which it is asked."""
     destination: tuple[Address, int]
     answers_from: tuple[Address, int]
     answers_to: tuple[Address, int]
@@ -74,7 +78,7 @@ class Stake:
     def note(self, flow: "Tuples") -> None:
         self.flows += 1
         if len(self.examples) < EXAMPLES_MAX:
-            self.examples.append(flow.words)
+            self.examples.append(flow.words())
 
 
 def _meets(wanted: Endpoint | None, held: tuple[Address, int]) -> bool:
@@ -208,9 +212,12 @@ def _living(found: list[Stake], *, everything: bool) -> Iterator[Tuples]:
     """The flows of groups in this kernel that may be among them. Raises EnvironmentFailure or OSError."""
     ends = [end for stake in found for end in (stake.destination, stake.answers_from, stake.answers_to) if end]
     needles = frozenset(address.packed for address, _ in ends)
+    deadline = time.monotonic() + COUNT_S_MAX
     table = FlowTable()
     try:
         for part in table.list(range(1, GROUP_MAX + 1)):
+            if time.monotonic() > deadline:
+                raise TimeoutError("more flows than can be looked at")
             for raw in part:
                 # Most are not: to look for the addresses as bytes costs a hundredth of reading an entry.
                 if everything or any(needle in raw for needle in needles):
@@ -224,5 +231,9 @@ def _tuples(raw: bytes) -> Tuples:
     flow = decode(raw)
     there, back = flow.original, flow.reply
     return Tuples(
-        describe(raw), (there.destination, there.there), (back.source, back.here), (back.destination, back.there), flow
+        lambda: describe(raw),
+        (there.destination, there.there),
+        (back.source, back.here),
+        (back.destination, back.there),
+        flow,
     )

@@ -25,10 +25,14 @@ STATUS_HANDS_STUCK = 3
 _LIBC = ctypes.CDLL(None)
 PR_SET_PDEATHSIG, PR_SET_NAME, PR_SET_TIMERSLACK = 1, 15, 29
 ENDING = (signal.SIGTERM, signal.SIGINT)
+HEARING = ("core", "new-core")
+"""Hear a signal to end, once they unblock it: until then it waits. The others hear none."""
 
 
 class Children:
-    """By role: `core`, `hands`, `checks`, `flows`, `pools`; `reload-N`, `new-hands`, `new-core` for a new file."""
+    """By role: `core`, `hands`, `checks`, `flows`, `pools`; `reload-N`, `new-hands`, `new-core` for a new file; `drain`
+    and `sweep` after one.
+    """
 
     def __init__(self, journal_out: socket.socket, lines: JournalSender) -> None:
         self._journal_out = journal_out
@@ -73,8 +77,9 @@ class Children:
             _step_back(role)
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
             for number in ENDING:
-                signal.signal(number, signal.SIG_DFL if role in ("core", "new-core") else signal.SIG_IGN)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+                signal.signal(number, signal.SIG_DFL if role in HEARING else signal.SIG_IGN)
+            if role not in HEARING:
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
             body()
             status = 0
         except (OperatorError, HandsStuckError) as error:
@@ -156,7 +161,7 @@ def prctl(option: int, value: int | bytes) -> None:
 
 def _step_back(role: str) -> None:
     """The core comes first: where the unit gave us a real-time class, a big rule set must not take its turn."""
-    late = role.startswith(("reload", "drain"))
+    late = role.startswith(("reload", "drain", "sweep"))
     if late:
         os.nice(10)
     policy = os.sched_getscheduler(0)

@@ -28,7 +28,7 @@ BACKLOG = 128
 READS_MAX = 32
 """Pieces in which a request may come: it fits one."""
 PATIENCE = 10 * SECOND
-"""From connecting to the last byte of the answer, for whoever does not wait for us."""
+"""For asking, and for taking the answer once there is one."""
 ANSWER_PATIENCE = 25 * SECOND
 """For a client that has asked and waits: longer than any answer takes (a comparison of all flows)."""
 Reply = dict[str, Any]
@@ -39,6 +39,7 @@ Handler = Callable[[dict[str, Any], Callable[[Reply], None]], None]
 class _Client:
     connection: socket.socket
     since: int
+    """It is its turn, or ours, since then."""
     received: bytes = b""
     reads: int = 0
     asked: bool = False
@@ -55,6 +56,7 @@ class Control:
         self._handler = handler
         self._clients: dict[socket.socket, _Client] = {}
         self._room = CLIENTS_A_SECOND
+        self._now = 0
         self.refused: dict[str, int] = {}
         """Clients that were not served, by reason."""
         self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
@@ -72,18 +74,22 @@ class Control:
             os.umask(mask)
         self.listener.listen(BACKLOG)
         self.listener.setblocking(False)
+        self._listening = [self.listener]
 
     def readers(self) -> list[socket.socket]:
         """What to wait for until it can be read."""
+        if not self._clients:
+            return self._listening if self._room > 0 else []
         asking = [client.connection for client in self._clients.values() if not client.asked]
         return [self.listener, *asking] if self._room > 0 else asking
 
     def writers(self) -> list[socket.socket]:
         """Clients that took only a part of their answer."""
-        return [client.connection for client in self._clients.values() if client.answer]
+        return [client.connection for client in self._clients.values() if client.answer] if self._clients else []
 
     def ready(self, which: socket.socket, now: Instant) -> None:
         """Accept a client, read from one, or go on answering one."""
+        self._now = now
         if which is self.listener:
             self._accept(now)
             return
@@ -97,7 +103,7 @@ class Control:
 
     def expire(self, now: Instant) -> None:
         """Let go of clients that said nothing, or do not take their answer. To be called once a second."""
-        self._room = CLIENTS_A_SECOND
+        self._room, self._now = CLIENTS_A_SECOND, now
         for client in list(self._clients.values()):
             waiting = client.asked and not client.answer
             if now - client.since > (ANSWER_PATIENCE if waiting else PATIENCE):
@@ -145,6 +151,7 @@ class Control:
         def answer(reply: Reply) -> None:
             if client.connection in self._clients:
                 client.answer = json.dumps(reply, separators=(",", ":"), default=str).encode() + b"\n"
+                client.since = self._now  # It has not waited with taking what was not there.
                 self._send(client)
 
         try:

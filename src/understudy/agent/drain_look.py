@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from understudy.adapters.conntrack import FlowTable
 from understudy.agent import client
-from understudy.agent.draining import Former, clock, described, read_progress, write_progress
+from understudy.agent.draining import Former, clock, described, told, write_progress
 from understudy.agent.nat_standing import Standing
 from understudy.agent.nat_view import held_in_maps
 from understudy.agent.options import AgentOptions
@@ -23,7 +23,7 @@ from understudy.wire.conntrack.flow import decode
 from understudy.wire.marks import GROUP_MAX
 
 ENDED_MAX: Final = 8
-"""Of what has drained: told for a while."""
+"""Of what has drained, the latest are told."""
 _GROUPS: Final = frozenset(range(1, GROUP_MAX + 1))
 
 
@@ -111,7 +111,7 @@ def _whole(group: Mapping[str, Any]) -> bool:
 
 def tell(options: AgentOptions, seen: Look) -> None:
     """Write how far it is. What has ended is told beside what is left."""
-    before = (read_progress(options.progress_path) or {}).get("ended", [])
+    before = told(options.progress_path, options.draining)["ended"]
     done = [
         {"lines": list(former.lines), "flows": ended, "at": round(time.time(), 1)}
         for former, ended in zip(options.draining, seen.ended, strict=True)

@@ -1,7 +1,8 @@
 """When a node looks at what drains: the supervisor's part, which never waits.
 
-A look is a process (agent.drain_look) that says in shared memory whether something has ended. Then the node takes the
-same file without it, as any other file. No look while a file is on trial: that may still go back.
+A look is a process (agent.drain_look) that says in shared memory what has ended. Then the node takes the same file
+without it, as any other file. No look while a file is on trial: that may still go back. And none goes on once the node
+takes a file: it would end flows by one that no longer counts.
 """
 
 import mmap
@@ -12,7 +13,7 @@ from typing import Final
 
 from understudy.agent.children import Children
 from understudy.agent.drain_look import look, tell
-from understudy.agent.draining import clock
+from understudy.agent.draining import FORMERS_MAX, Draining, clock
 from understudy.agent.journal import JournalSender
 from understudy.agent.running import Running
 from understudy.units import Instant
@@ -23,23 +24,26 @@ SHARE: Final = 20
 """A look of so many milliseconds is followed by a pause of so many times that."""
 LOOK_PATIENCE_S = 120.0
 """A look that lasts longer hangs, and is ended."""
-_GOES_ON, _OVER = 1, 2
 
 
 class Drainer:
     def __init__(self, children: Children, lines: JournalSender, running: Callable[[], Running]) -> None:
         self._children, self._lines, self._running = children, lines, running
-        self._told = mmap.mmap(-1, 1)
+        self._told = mmap.mmap(-1, 1 + FORMERS_MAX)
+        """Whether the look is done; then by former file, whether that is over."""
         self._begun = self._due = 0.0
-        self._looking = self._over = False
-        self._seen: object = ()
+        self._looking = False
+        self._over: tuple[bool, ...] = ()
+        self._seen: Draining = ()
 
-    def tick(self) -> bool:
-        """Time has passed, and nothing is on trial or under way. True: something has ended, and shall be left out."""
-        if self._over:
-            self._over = False
-            return True
+    def tick(self) -> tuple[bool, ...]:
+        """Time has passed, and nothing is on trial or under way. By former file, which are over and shall be left out;
+        nothing if none is.
+        """
         draining = self._running().options.draining
+        over, self._over = self._over, ()
+        if any(over) and draining is self._seen:
+            return over
         if draining is not self._seen:
             self._seen, self._due = draining, 0.0
         now = time.monotonic()
@@ -48,9 +52,9 @@ class Drainer:
         late = any(each.until is not None and each.until <= clock() for each in draining)
         soon = self._begun + LOOK_EVERY_MIN_S
         if not draining or self._looking or now < (min(self._due, soon) if late else self._due):
-            return False
+            return ()
         self._begin(now)
-        return False
+        return ()
 
     def _begin(self, now: float) -> None:
         options, told, lines = self._running().options, self._told, self._lines
@@ -62,9 +66,10 @@ class Drainer:
                 if ended:
                     detail = f"{ended} flows ended at their bound: {'; '.join(former.lines[:3])}"
                     lines.write(Instant(time.monotonic_ns()), {"kind": "drained", "subject": "flows", "detail": detail})
-            told[0] = _OVER if any(seen.over()) else _GOES_ON
+            told[1 : 1 + len(seen.left)] = bytes(seen.over())
+            told[0] = True
 
-        told[0] = 0
+        told[0] = False
         self._begun, self._looking = now, True
         self._due = now + LOOK_EVERY_MAX_S  # Should it fail: it says why, and is tried again.
         try:
@@ -74,9 +79,14 @@ class Drainer:
 
     def ended(self) -> None:
         """The process that looked."""
-        self._looking = False
-        if self._told[0]:
+        if self._looking and self._told[0]:
             now = time.monotonic()
             pause = min(LOOK_EVERY_MAX_S, max(LOOK_EVERY_MIN_S, SHARE * (now - self._begun)))
             self._due = now + pause
-        self._over = self._told[0] == _OVER
+            self._over = tuple(map(bool, self._told[1 : 1 + len(self._seen)]))
+        self._looking = False
+
+    def stop(self) -> None:
+        """End a look that is under way, with what it would say; the next one is due in its time."""
+        self._children.kill(ROLE)
+        self._looking, self._over = False, ()

@@ -25,6 +25,7 @@ from typing import Any, Final
 
 from understudy.agent.nat_standing import IosRules, Standing, headed, text_of
 from understudy.config.plan import Plan, SourceNat
+from understudy.config.replaced import replace_file
 from understudy.ios.printer import print_configuration
 from understudy.render.ios_pair import PairNat, StillHeld, render_pair
 from understudy.render.node import default_interfaces
@@ -34,6 +35,7 @@ FORMERS_MAX: Final = 16
 """Changes whose flows are told apart; of more the oldest is forgotten, and its flows live as long as they can."""
 LINES_MAX: Final = 20
 """Of what went, kept for people."""
+ENDED_TOLD_S: Final = 3600.0
 DRAIN_S_MAX: Final = 7 * 86_400.0
 _SIZE_MAX: Final = 64 << 20
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
@@ -175,16 +177,10 @@ def _boot() -> str:
 
 
 def save(path: Path, draining: Draining) -> None:
-    """Replaced as a whole and fsynced. Raises OSError; the old content stays whole then."""
+    """Raises OSError; the old content stays then."""
     if load(path) == draining:
         return
-    temporary = path.with_suffix(".new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        json.dump({"boot": _boot(), "at": clock(), "formers": list(map(_plain, draining))}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    replace_file(path, json.dumps({"boot": _boot(), "at": clock(), "formers": list(map(_plain, draining))}))
 
 
 def _plain(former: Former) -> dict[str, Any]:
@@ -233,12 +229,15 @@ def write_progress(path: Path, progress: Mapping[str, Any]) -> None:
         os.replace(temporary, path)
 
 
-def read_progress(path: Path) -> dict[str, Any] | None:
+def told(path: Path, draining: Draining) -> dict[str, Any]:
+    """`draining`: what drains, with its flows as the last look saw them; `ended`: what was ended lately."""
     try:
         found = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return None
-    return found if isinstance(found, dict) else None
+        left = {_strings(each["lines"]): each["left"] for each in found["draining"]}
+        ended = [each for each in found["ended"] if time.time() - each["at"] < ENDED_TOLD_S]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        left, ended = {}, []
+    return {"draining": described(draining, [left.get(each.lines) for each in draining]), "ended": ended}
 
 
 def described(draining: Sequence[Former], left: Sequence[int | None]) -> list[dict[str, Any]]:

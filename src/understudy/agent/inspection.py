@@ -14,9 +14,9 @@ from understudy import __version__
 from understudy.adapters.difference import kernel_difference
 from understudy.adapters.nftables import Nft
 from understudy.agent.at_stake import at_stake
-from understudy.agent.draining import described, joined, read_progress
+from understudy.agent.draining import joined, told
 from understudy.agent.hands import LOOSE
-from understudy.agent.options import AgentOptions, find_interfaces, find_node
+from understudy.agent.options import find_interfaces, find_node
 from understudy.agent.reload import Change, compare
 from understudy.agent.running import Running, render
 from understudy.agent.trial import Trial
@@ -58,16 +58,8 @@ def inspected(running: Running, plan: Plan, trial: Trial, *, flows: bool = True)
         "missing": _shortened(tuple(_missing(running))),
         "trial_s": round(max(0.0, trial.deadline - time.monotonic()), 1) if trial.on else None,
         "flows": at_stake(old.plan, plan, old.node) if flows else None,
-        "draining": _draining(old),
+        "draining": told(old.progress_path, old.draining),
     }
-
-
-def _draining(options: AgentOptions) -> dict[str, Any]:
-    """What flows of former files are left, as the last look saw them, and what was ended lately."""
-    told = read_progress(options.progress_path) or {}
-    known = {tuple(each["lines"]): each["left"] for each in told.get("draining", ())}
-    left = [known.get(each.lines) for each in options.draining]
-    return {"draining": described(options.draining, left), "ended": told.get("ended", [])}
 
 
 def _plain(change: Change) -> dict[str, Any]:

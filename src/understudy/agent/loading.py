@@ -13,13 +13,13 @@ import pickle
 import socket
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from understudy.agent import client, drain_look
+from understudy.agent import client
 from understudy.agent.again import Again
 from understudy.agent.draining import Draining, joined, save
 from understudy.agent.inspection import inspected
@@ -44,7 +44,6 @@ from understudy.agent.trial import (
     Trial,
     Word,
 )
-from understudy.agent.unkept import let_go
 from understudy.config.build import build_plan
 from understudy.config.load import read_source
 from understudy.config.plan import Plan
@@ -75,14 +74,15 @@ def serve(
     lines: JournalSender,
     trial: Trial,
     why: Why = Why.ASKED,
+    over: Sequence[bool] = (),
 ) -> None:
-    """Every outcome is answered."""
+    """Every outcome is answered. `over`: by former file, whether nobody needs it any more (agent.drainer)."""
     begun = time.monotonic_ns()
     try:
         if why is Why.BACK:
             reply = _go_back(supervisor, running, trial)
         elif why is Why.DRAINED:
-            reply = _drained(supervisor, running)
+            reply = _drained(supervisor, running, over)
         else:
             request = read_request(connection) if connection is not None else own_file(running)
             begun = time.monotonic_ns()
@@ -153,16 +153,7 @@ def _carry_out(request: Request, supervisor: socket.socket, running: Running, tr
         with _remembered(old, draining):
             _hand_in(supervisor, Take(fresh, [change.words for change in changes], request.trial_s), old.node)
         _wait_for_core(old.control_path, int(status["epoch"]))
-        _let_go(running, fresh)
     return reply
-
-
-def _let_go(running: Running, fresh: Running) -> None:
-    """Of copies that the file keeps no more. The file is taken: what fails here changes nothing of that."""
-    with contextlib.suppress(EnvironmentFailure, OperatorError, OSError):
-        roles = {each["name"]: each["role"] for each in client.ask(fresh.options.control_path, "status")["groups"]}
-        served = {group.number for group in fresh.settings.groups if roles.get(group.name) == "active"}
-        let_go(running.settings.flows, fresh.settings.flows, served)
 
 
 def _word(request: Request, supervisor: socket.socket, running: Running, trial: Trial) -> Reply:
@@ -224,20 +215,13 @@ def _go_back(supervisor: socket.socket, running: Running, trial: Trial) -> Reply
     return {"ok": True, "node": old.node, "changed": []}
 
 
-def _drained(supervisor: socket.socket, running: Running) -> Reply:
+def _drained(supervisor: socket.socket, running: Running, over: Sequence[bool]) -> Reply:
     """The file that runs, without what nobody needs any more."""
     old = running.options
-    try:
-        seen = drain_look.look(old)
-    except OSError as error:
-        raise EnvironmentFailure("list", "flows", os.strerror(error.errno or 0)) from error
-    left = tuple(each for each, over in zip(old.draining, seen.over(), strict=True) if not over)
-    if left != old.draining:
-        fresh = prepare(old.plan, running, client.ask(old.control_path, "status"), left)
-        with _remembered(old, left):
-            _hand_in(supervisor, Take(fresh, ["drained"]), old.node)
-        still = tuple(number for number, over in zip(seen.left, seen.over(), strict=True) if not over)
-        drain_look.tell(fresh.options, drain_look.Look(still, (0,) * len(still)))
+    left = tuple(each for each, gone in zip(old.draining, over, strict=True) if not gone)
+    fresh = prepare(old.plan, running, client.ask(old.control_path, "status"), left)
+    with _remembered(old, left):
+        _hand_in(supervisor, Take(fresh, ["drained"]), old.node)
     return {"ok": True, "node": old.node, "changed": []}
 
 

@@ -252,7 +252,7 @@ def _bindings(old: Plan, new: Plan) -> Iterator[Change]:
     for name, number in after.items():
         if before.get(name, number) != number:
             yield Change("binding", f"server {name}: its number in marks {before[name]} -> {number}")
-        elif (owner := owners.get(number, name)) not in (name, *after):
+        elif (owner := owners.get(number, name)) != name and owner not in after:
             yield Change("binding", f"server {name}: the number in marks of {owner}, removed")
 
 
@@ -266,7 +266,7 @@ def _numbers(plan: Plan) -> dict[str, int]:
 
 def _listed(kind: str, what: str, both: tuple[tuple[str, ...], ...]) -> Iterator[Change]:
     """What came and went in a list whose order does not matter."""
-    before, after = both
+    before, after = (dict.fromkeys(each) for each in both)
     yield from (Change(kind, f"{what} {each} added") for each in after if each not in before)
     yield from (Change(kind, f"{what} {each} removed") for each in before if each not in after)
 

@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from understudy.agent import drainer, loading, messages, reload_socket
+from understudy.agent import drainer, loading, messages, reload_socket, sweeper
 from understudy.agent.again import Again
 from understudy.agent.children import Children
 from understudy.agent.drainer import Drainer
@@ -32,6 +32,7 @@ from understudy.agent.newhands import NewHands
 from understudy.agent.refusals import refusal
 from understudy.agent.reload_phase import APPLY_TIMEOUT_S, PREPARE_TIMEOUT_S, UNDO_TIMEOUT_S, Phase
 from understudy.agent.running import Running
+from understudy.agent.sweeper import Sweeper
 from understudy.agent.trial import Restart, Take, Trial, Word
 from understudy.errors import OperatorError
 from understudy.units import Instant
@@ -65,9 +66,12 @@ class Reloader:
         self._restart = restart
         self._trial = trial or Trial()
         self._drainer = Drainer(children, lines, running)
+        self._sweeper = Sweeper(children, running)
         self._trial_s = 0.0
         self._back = False
         """The file before the one on trial is being put back."""
+        self._drops = False
+        """The node takes its own file without what has drained."""
         self._path = path
         self._listener = reload_socket.listen(path)
         self._phase = Phase.IDLE
@@ -97,8 +101,9 @@ class Reloader:
         return f"reload-{self._number}"
 
     def sockets(self) -> list[socket.socket]:
-        """What to wait for."""
-        return [end for end in (self._listener, self._child, self._hands) if end is not None]
+        """What to wait for. Clients wait at the door while the node does what nobody asked for."""
+        door = None if self.busy and self._drops else self._listener
+        return [end for end in (door, self._child, self._hands) if end is not None]
 
     def ready(self, descriptor: int) -> None:
         """One of `sockets` has something to say."""
@@ -118,8 +123,10 @@ class Reloader:
                 self._hands_failed("the kernel did not answer in time")
         elif not self.busy and self._trial.due(time.monotonic()):
             self._begin(None, Why.BACK)
-        elif not self.busy and not self._trial.on and self._drainer.tick():
-            self._begin(None, Why.DRAINED)
+        elif not self.busy and not self._trial.on:
+            self._sweeper.tick()
+            if over := self._drainer.tick():
+                self._begin(None, Why.DRAINED, over)
 
     def read_again(self) -> None:
         """The node's own file."""
@@ -133,6 +140,8 @@ class Reloader:
             self._finish("")
         elif role == drainer.ROLE:
             self._drainer.ended()
+        elif role == sweeper.ROLE:
+            self._sweeper.ended()
 
     def abort(self, why: str) -> None:
         """Core or hands are no more, or the node is to end: whoever calls puts the kernel right."""
@@ -141,6 +150,7 @@ class Reloader:
             self._finish(why)
 
     def close(self) -> None:
+        self._stop_looking()
         self._listener.close()
         with contextlib.suppress(OSError):
             self._path.unlink()
@@ -157,19 +167,19 @@ class Reloader:
         with connection:
             self._begin(connection)
 
-    def _begin(self, connection: socket.socket | None, why: Why = Why.ASKED) -> None:
+    def _begin(self, connection: socket.socket | None, why: Why = Why.ASKED, over: tuple[bool, ...] = ()) -> None:
         if self.busy:
             self._refuse(connection, OperatorError(BUSY, "another reload is under way", "wait until it is done"))
             return
         self._phase, self._begun = Phase.PREPARING, time.monotonic_ns()
         self._deadline = time.monotonic() + PREPARE_TIMEOUT_S
         self._number += 1
-        self._result, self._back = bytearray(), why is Why.BACK
+        self._result, self._back, self._drops = bytearray(), why is Why.BACK, why is Why.DRAINED
         running, trial = self._running(), self._trial
 
         def body() -> None:
             gc.freeze()
-            loading.serve(connection, theirs, running, self._lines, trial, why)
+            loading.serve(connection, theirs, running, self._lines, trial, why, over)
 
         try:
             self._child, theirs = socket.socketpair()
@@ -208,11 +218,13 @@ class Reloader:
         order = loading.receive_order(self._result) if self._phase is Phase.PREPARING else None
         match order:
             case Take(running, words, trial_s):
+                self._stop_looking()
                 self._fresh, self._trial_s = (running, words), trial_s
                 self._order({"op": "rest"})  # In case they ever go on: what others did meanwhile is no drift.
                 self._children.signal("hands", signal.SIGSTOP)
                 self._apply(Phase.APPLYING, running)
             case Restart(again):
+                self._stop_looking()
                 self._answer("")
                 self._back = False
                 self._finish("")
@@ -221,6 +233,11 @@ class Reloader:
                 self._heed(kind, seconds)
                 self._answer("")
                 self._finish("")
+
+    def _stop_looking(self) -> None:
+        """What ends flows by the old file must not go on beside another one."""
+        self._drainer.stop()
+        self._sweeper.stop()
 
     def _heed(self, kind: str, seconds: float) -> None:
         """A word about the file on trial."""

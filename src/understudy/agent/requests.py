@@ -72,7 +72,7 @@ def read_request(connection: socket.socket) -> Request:
         content = bytearray(body)
         while len(content) < size:
             content += _piece(connection, deadline)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise OperatorError(NONSENSE, f"the request could not be read: {error}", "use understudy reload") from None
     return Request(name, bytes(content[:size]), dry_run, command, _trial(trial_s), onto, bound, flows, remark)
 

@@ -4,7 +4,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
-from understudy.agent.draining import read_progress
+from understudy.agent.draining import told
 from understudy.agent.options import AgentOptions
 from understudy.units import MILLISECOND
 from understudy.wire.heartbeat import Phase, Role
@@ -24,6 +24,7 @@ def describe_node(driver: "Driver", options: AgentOptions) -> dict[str, Any]:
     reached = {lan.network: lan.reach for lan in body.lans} if body is not None else {}
     names = {server.binding: (server.service, server.name) for server in node.settings.servers}
     up = node.health.up
+    drained = told(options.progress_path, options.draining)
     groups = []
     for group in node.groups.values():
         their = theirs.get(group.settings.number)
@@ -107,7 +108,7 @@ def describe_node(driver: "Driver", options: AgentOptions) -> dict[str, Any]:
             for binding, (service, name) in names.items()
         ],
         "flows": driver.flows.describe() if driver.flows is not None else None,
-        "draining": read_progress(options.progress_path) if options.draining else None,
+        "draining": drained if any(drained.values()) else None,
         "drift": driver.hands.drift,
         "dropped": {**driver.dropped, **(driver.control.refused if driver.control is not None else {})},
         "timer_late_ms_max": driver.sent_late_max_ns / MILLISECOND,

@@ -1,12 +1,12 @@
-"""The node's store: what must survive a restart. One small file, replaced as a whole and fsynced."""
+"""The node's store: what must survive a restart. One small file."""
 
-import contextlib
 import json
 import os
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from understudy.config.replaced import rehearse_file, replace_file
 from understudy.errors import EnvironmentFailure
 
 EPOCHS_RESERVED = 1000
@@ -32,28 +32,17 @@ class Store:
             return Stored()
 
     def save(self, stored: Stored) -> None:
-        """Raises EnvironmentFailure; the old content stays whole then."""
-        temporary = self._path.with_suffix(".new")
+        """Raises EnvironmentFailure; the old content stays then."""
         try:
-            _write(temporary, stored)
-            os.replace(temporary, self._path)
-            directory = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(directory)
-            finally:
-                os.close(directory)
+            replace_file(self._path, _text(stored))
         except OSError as error:
             raise EnvironmentFailure("write the store", str(self._path), os.strerror(error.errno or 0)) from error
 
     def rehearse(self) -> None:
         """As `save`, but nothing is another one then: for those who must know beforehand. Raises EnvironmentFailure."""
-        temporary = self._path.with_suffix(".rehearsal")
         try:
-            _write(temporary, self.load())
-            os.unlink(temporary)
+            rehearse_file(self._path, _text(self.load()))
         except OSError as error:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
             raise EnvironmentFailure("write the store", str(self._path), os.strerror(error.errno or 0)) from error
 
     def next_epoch(self) -> Stored:
@@ -68,9 +57,5 @@ class Store:
         return stored
 
 
-def _write(path: Path, stored: Stored) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        json.dump(asdict(stored), file)
-        file.flush()
-        os.fsync(file.fileno())
+def _text(stored: Stored) -> str:
+    return json.dumps(asdict(stored))

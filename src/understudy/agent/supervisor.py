@@ -9,6 +9,7 @@ milliseconds.
      +- pools       hands out addresses of NAT pools, where the file has any without `overload` (agent.pools)
      +- reload      loads another file (agent.loading); what follows is agent.reloader's
      +- drain       looks at flows of translations that the file lost (agent.drainer)
+     +- sweep       ends copies of flows that the file keeps no more (agent.sweeper)
 
 The supervisor imports all of it once and then only forks: a fork takes milliseconds and shares its memory. The core
 that follows a killed one finds the lease alive and the links up, and goes on as Active (core.tenure, `adopt`). Whoever
@@ -41,7 +42,7 @@ from understudy.agent.children import (
     prctl,
 )
 from understudy.agent.hands_orders import ask, settle
-from understudy.agent.journal import ALIVE, FLOWS_ALIVE, LINE_MAX, JournalFile, JournalSender
+from understudy.agent.journal import ALIVE, FLOWS_ALIVE, LINE_MAX, POOLS_ALIVE, JournalFile, JournalSender
 from understudy.agent.lans import know_keys, open_lans
 from understudy.agent.newhands import NewHands
 from understudy.agent.notify import ServiceManager
@@ -160,7 +161,8 @@ class Supervisor:
         while True:
             asking = [end.fileno() for end in self._reloader.sockets()]
             watched = [self._journal_in.fileno(), wake_in, *asking, *self._children.descriptors()]
-            hurry = self._stopping_since or self._checks_due or self._flows.awaited or self._reloader.busy
+            awaited = self._flows.awaited or self._pools.awaited
+            hurry = self._stopping_since or self._checks_due or awaited or self._reloader.busy
             wait_s = 0.1 if hurry else TICK_S
             ready, _, _ = select.select(watched, [], [], wait_s)
             for descriptor in ready:
@@ -183,7 +185,7 @@ class Supervisor:
                 self._pools.start(self._running)
             if time.monotonic() - ticked >= TICK_S:
                 ticked = time.monotonic()
-                for silence in (self._silence, self._flows.silence):
+                for silence in (self._silence, self._flows.silence, self._pools.silence):
                     silence.pass_round(self._children, self._lines)
             if self._stopping_since and self._may_end():
                 self._end()
@@ -235,6 +237,9 @@ class Supervisor:
         self._silence.heard()
         with contextlib.suppress(OSError):  # A full disk must not end the node.
             running.options.core_pid_path.write_text(f"{pid}\n")
+        if self._stopping_since:  # Said to the core before it. This one has the whole time for it.
+            self._stopping_since = time.monotonic_ns()
+            self._children.signal(role, signal.SIGTERM)
 
     def _start_checks(self) -> None:
         self._checks_due = 0.0
@@ -292,7 +297,7 @@ class Supervisor:
     def _attend_reload(self) -> None:
         if self._stopping_since:
             self._reloader.abort("the node is ending")
-        elif self._hung_up:
+        elif self._hung_up and not self._reloader.busy:
             self._hung_up = False
             self._reloader.read_again()
         self._reloader.tick()
@@ -406,6 +411,8 @@ class Supervisor:
                 self._manager.alive()
             elif line == FLOWS_ALIVE:
                 self._flows.silence.heard()
+            elif line == POOLS_ALIVE:
+                self._pools.silence.heard()
             elif line:
                 self._journal.append(line)
                 self._manager.take(line)

@@ -26,7 +26,8 @@ def load_plan(file: "Path | str | bytes", advertise: "Duration | None" = None, s
 def carried(file: Path) -> bytes:
     """A file's bytes as they go to agents, which have no file beside it: what `from` names is written into them.
 
-    One that cannot be read whole goes as it is: whoever reads it says why. Raises OperatorError E2001.
+    One that cannot be read whole goes as it is: whoever reads it says why. Raises OperatorError E2001, and E2002 for
+    one that is too large as a whole.
     """
     from understudy.config.build import carry
 

@@ -13,7 +13,8 @@ from pydantic_core import PydanticCustomError
 
 from understudy.config.bindings import allocate_bindings, binding_name
 from understudy.config.election import allocate_vrids, priorities
-from understudy.config.ioslines import IosLines, inlined, said_of
+from understudy.config.inlining import inlined
+from understudy.config.ioslines import IosLines, said_of
 from understudy.config.load import SIZE_MAX, read_source
 from understudy.config.models import (
     ADVERTISE_MAX,
@@ -84,9 +85,13 @@ def carry(file: Path) -> bytes:
         return data
     try:
         source = replace(read_source(data, str(file)), directory=file.parent)
-        return inlined(data, source, validate(source).file)
+        whole = inlined(source, validate(source).file).encode()
     except OperatorError:
         return data
+    if len(whole) > SIZE_MAX:
+        message = f"{file} is larger than {SIZE_MAX} bytes with what it names"
+        raise OperatorError("E2002", message, "give the lines of NAT alone")
+    return whole
 
 
 def build_plan(document: Document, advertise: Duration | None = None, state: str | None = None) -> Plan:

@@ -6,13 +6,12 @@ lines said. Roles are those of the lines; where these give none, `outside` are t
 those that hold its global addresses, else those with a gateway, and `inside` is every other network of the group.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 from understudy.config.load import Source, Steps
-from understudy.config.models import CheckModel, FileModel, GroupModel, IosModel
+from understudy.config.models import NAT_MAX, CheckModel, FileModel, GroupModel, IosModel
 from understudy.config.plan import IosLine
 from understudy.config.problems import Problem, quoted
 from understudy.config.rules.scope import Scope
@@ -20,7 +19,7 @@ from understudy.errors import OperatorError
 from understudy.ios.check import Report, check
 from understudy.ios.encoding import decode_text
 from understudy.ios.lines import Line, Reading
-from understudy.ios.model import Configuration, Interface, Pool, Role, Side, Static
+from understudy.ios.model import Configuration, Dynamic, Interface, Pool, Role, Side, Static
 from understudy.ios.names import interface_name
 from understudy.ios.profiles import profile_named
 from understudy.ios.reader import read_text
@@ -129,7 +128,7 @@ def gather(source: Source, file: FileModel) -> tuple[Given, list[Problem]]:
 
 
 def read_named(source: Source, name: str) -> list[str]:
-    """The lines of a file beside ours. Raises OperatorError E2507."""
+    """The lines of a file beside ours. Raises OperatorError E2507, or E2118 for more than a file may give."""
     if source.directory is None:
         raise OperatorError("E2507", f"{name}: this file came without a directory", "write the lines into it")
     try:
@@ -144,7 +143,10 @@ def read_named(source: Source, name: str) -> list[str]:
     text = decode_text(data)
     if "\0" in text:
         raise OperatorError("E2507", f"{name} is not text", "lines of Cisco IOS")
-    return text.splitlines()
+    lines = text.splitlines()
+    if len(lines) > NAT_MAX:
+        raise OperatorError("E2118", f"{name} has {len(lines)} lines, at most {NAT_MAX}", "give the lines of NAT alone")
+    return lines
 
 
 def settle(scope: Scope, given: Given, models: Sequence[IosModel], *, place: bool) -> Settled:
@@ -233,8 +235,10 @@ def _named(reading: Reading) -> Iterator[tuple[Interface, int | None]]:
             wanted.setdefault(each.name, running.lines.get((Role, each.name, role)))
     for shelf in (running.dynamics, running.statics):
         for key, rule in shelf.items():
-            if rule.interface is not None:
-                wanted.setdefault(rule.interface, running.lines.get((type(rule), key)))
+            # A static entry's `egress-interface` counts for nothing.
+            exits = (rule.interface, rule.egress_interface if isinstance(rule, Dynamic) else None)
+            for name in filter(None, exits):
+                wanted.setdefault(name, running.lines.get((type(rule), key)))
     for name, line in wanted.items():
         yield running.interfaces.get(name, Interface(name)), line
 
@@ -397,20 +401,3 @@ def _asked_helpers(configuration: Configuration) -> Iterator[str]:
     for each in configuration.directives:
         if not each.negated and each.words[0] == "service":
             yield from (name for name in ("ftp", "tftp") if name in each.words[1:])
-
-
-def inlined(text: bytes, source: Source, file: FileModel) -> bytes:
-    """The file with what `from` names written into it. Raises OperatorError."""
-    spans = []
-    for at, model in file.ios:
-        if model.from_ is not None:
-            path: Steps = ("nat", at, "from")
-            key, value = source.locate(path, key=True)[0], source.locate(path)[0]
-            lines = json.dumps(read_named(source, model.from_))
-            spans.append((key, value, f"lines: {lines}"))
-    parts = text.decode("utf-8-sig").splitlines(keepends=True)
-    for key, value, replacement in reversed(spans):
-        first, last = key.line - 1, value.line - 1
-        tail = parts[last][value.column - 1 + value.width :]
-        parts[first : last + 1] = [parts[first][: key.column - 1] + replacement + tail]
-    return "".join(parts).encode()

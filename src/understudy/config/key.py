@@ -21,6 +21,7 @@ import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from understudy.config.replaced import replace_file
 from understudy.errors import OperatorError
 
 KEY_SIZE = 32
@@ -158,25 +159,9 @@ def _alone(path: Path) -> Iterator[None]:
 
 
 def _replace(path: Path, keys: Sequence[bytes]) -> int:
-    """At once and for good: whoever reads meanwhile, or after a power loss, finds the old file or the new one whole."""
-    target = path.resolve()  # A link stays one.
-    temporary = target.with_name(f".{target.name}.new")
+    """At once and for good."""
     try:
-        temporary.unlink(missing_ok=True)  # Of a command that was cut short; also O_EXCL follows no link.
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="ascii") as stream:
-            owner = target.stat()
-            if (owner.st_uid, owner.st_gid) != (os.geteuid(), os.getegid()):
-                os.fchown(stream.fileno(), owner.st_uid, owner.st_gid)
-            stream.write(_text(keys))
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, target)
-        directory = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        replace_file(path, _text(keys))
     except OSError as error:
         message = f"{path} cannot be written: {error.strerror}"
         raise OperatorError("E2701", message, "it is as it was; run this as its owner") from None

@@ -164,6 +164,7 @@ class _Reader:
     def __init__(self, text: str) -> None:
         self.problems: list[Problem] = []
         self._text = text
+        self._lines = len(LINE_BREAK.findall(text)) + 1
         self._events = yaml.parse(text, Loader=yaml.CSafeLoader)
         self._nodes = 0
         self._holes = False
@@ -203,8 +204,14 @@ class _Reader:
     def _report(self, event: Event, code: str, message: str, hint: str = "", width: int = 1) -> None:
         if len(self.problems) >= PROBLEMS_MAX:
             raise _GivenUp
-        line, column = _start(event)
+        line, column = self._start(event)
         self.problems.append(Problem(line, column, code, spell_steps(self._steps), message, hint, width))
+
+    def _start(self, event: Event) -> tuple[int, int]:
+        """What is missing at the end has its mark behind the last line."""
+        mark = event.start_mark
+        assert mark is not None, "libyaml marks every event"
+        return min(mark.line + 1, self._lines), mark.column + 1
 
     def _node(self, event: Event, depth: int = 0) -> Node:
         self._nodes += 1
@@ -214,7 +221,7 @@ class _Reader:
         if depth > DEPTH_MAX:
             self._report(event, "E2005", f"values are nested more than {DEPTH_MAX} deep")
             raise _GivenUp
-        node = Node(*_start(event), 1, None)
+        node = Node(*self._start(event), 1, None)
         if isinstance(event, ScalarEvent):
             self._refuse_decoration(event)
             node.width = _width(event)
@@ -265,12 +272,6 @@ class _Reader:
                 entries.setdefault(key.value, (key, value))
                 self._steps.pop()
         return entries
-
-
-def _start(event: Event) -> tuple[int, int]:
-    mark = event.start_mark
-    assert mark is not None, "libyaml marks every event"
-    return mark.line + 1, mark.column + 1
 
 
 def _width(event: Event) -> int:

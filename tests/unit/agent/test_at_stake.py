@@ -1,7 +1,12 @@
 """Which flows a change touches: by the addresses and ports that go, each flow counted once."""
 
+from collections.abc import Iterator
+from dataclasses import replace
 from ipaddress import ip_address
 
+import pytest
+
+from understudy.agent import at_stake
 from understudy.agent.at_stake import EXAMPLES_MAX, Tuples, count, stakes
 from understudy.config import load_plan
 from understudy.config.plan import Plan
@@ -37,11 +42,13 @@ def plan(*edits: tuple[str, str]) -> Plan:
 def flow(destination: str, port: int, server: str = "10.9.0.11", client: str = "198.51.100.7") -> Tuples:
     """From `client` to a service."""
     words = f"{client} to {destination}:{port}"
-    return Tuples(words, (ip_address(destination), port), (ip_address(server), 8080), (ip_address(client), 4711))
+    return Tuples(
+        lambda: words, (ip_address(destination), port), (ip_address(server), 8080), (ip_address(client), 4711)
+    )
 
 
 OUTWARD = Tuples(
-    "out", (ip_address("198.51.100.9"), 443), (ip_address("198.51.100.9"), 443), (ip_address("203.0.113.10"), 5)
+    lambda: "out", (ip_address("198.51.100.9"), 443), (ip_address("198.51.100.9"), 443), (ip_address("203.0.113.10"), 5)
 )
 """From inside, translated to the group's first address."""
 FLOWS = (flow("203.0.113.10", 81), flow("203.0.113.20", 80), flow("203.0.113.20", 80, "10.9.0.12"), OUTWARD)
@@ -86,9 +93,34 @@ def test_an_address_that_moves_to_another_group_of_the_node_is_not_gone() -> Non
     assert gone in touched(plan(less, ("203.0.113.20:80", "203.0.113.10:80")))
 
 
-def test_a_few_examples_are_kept() -> None:
-    """Of many."""
+def test_a_few_examples_are_kept_and_no_other_flow_is_put_into_words() -> None:
+    """Of many: words cost more than all the rest."""
     new = plan(("  web: {listen: '203.0.113.20:80', servers: [web1:8080, web2:8080], check: {tcp: true}}\n", ""))
     found = stakes(plan(), new, NODE)
-    count(found, [flow("203.0.113.20", 80, client=f"198.51.100.{number}") for number in range(1, 20)])
-    assert (found[0].flows, len(found[0].examples)) == (19, EXAMPLES_MAX)
+    told: list[int] = []
+
+    def numbered(number: int) -> Tuples:
+        each = flow("203.0.113.20", 80, client=f"198.51.100.{number}")
+        return replace(each, words=lambda: told.append(number) or str(number))
+
+    count(found, map(numbered, range(1, 20)))
+    assert (found[0].flows, found[0].examples, told) == (19, ["1", "2", "3"], [1, 2, 3])
+    assert len(told) == EXAMPLES_MAX
+
+
+def test_of_a_table_that_takes_too_long_nothing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asks gets the rest in time. The control is the same table with time enough."""
+
+    class Table:
+        def list(self, groups: object) -> Iterator[list[bytes]]:
+            yield from [[]] * 3
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr(at_stake, "FlowTable", Table)
+    new = plan(("  web: {listen: '203.0.113.20:80', servers: [web1:8080, web2:8080], check: {tcp: true}}\n", ""))
+    for seconds, ends, flows in ((60.0, 0, 0), (-1.0, None, None)):
+        monkeypatch.setattr(at_stake, "COUNT_S_MAX", seconds)
+        found = at_stake.at_stake(plan(), new, NODE)
+        assert (found["ends"], found["goes_on"], found["by"][0]["flows"]) == (ends, ends, flows)

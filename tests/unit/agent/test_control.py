@@ -227,3 +227,23 @@ def test_a_place_where_no_socket_can_be_is_said_by_name(tmp_path: Path) -> None:
         Control(tmp_path / "missing" / "control.sock", lambda request, answer: None)
     assert refused.value.code == "E5206"
     assert "--run-dir" in refused.value.hint
+
+
+def test_an_answer_that_comes_late_may_be_taken_as_slowly_as_any(world: World) -> None:
+    """It was the other side's turn: the time for taking it begins with the answer, and ends."""
+    waiting = world.client(b'{"command": "later"}\n')
+    world.turn()
+    late = PATIENCE + SECOND
+    world.control.expire(Instant(late))
+    world.later[0]({"text": BIG})
+    world.control.expire(Instant(late + PATIENCE))
+    assert not hung_up(waiting)
+    world.control.expire(Instant(late + PATIENCE + 1))
+    assert hung_up(waiting)
+
+
+def hung_up(client: socket.socket) -> bool:
+    """Closed by the other side, whatever of its answer is still to be read."""
+    poll = select.poll()
+    poll.register(client, select.POLLHUP)
+    return any(event & select.POLLHUP for _, event in poll.poll(0))

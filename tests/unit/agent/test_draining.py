@@ -2,12 +2,26 @@
 
 import json
 import re
+import time
 from ipaddress import IPv4Network, ip_address
 from pathlib import Path
 
 import pytest
 
-from understudy.agent.draining import FORMERS_MAX, Draining, clock, joined, load, save, still_held, translations
+from understudy.agent.draining import (
+    ENDED_TOLD_S,
+    FORMERS_MAX,
+    Draining,
+    clock,
+    described,
+    joined,
+    load,
+    save,
+    still_held,
+    told,
+    translations,
+    write_progress,
+)
 from understudy.config import load_plan
 from understudy.config.plan import Plan
 from understudy.render import render_node
@@ -149,3 +163,18 @@ def test_the_node_goes_on_answering_for_what_drains(text: str) -> None:
 def test_two_files_that_translate_alike_say_the_same() -> None:
     assert translations(plan()) == translations(plan(("advertise: 100ms", "advertise: 200ms")))
     assert translations(plan()) != translations(plan((STATIC, "")))
+
+
+def test_what_was_ended_is_told_for_a_while_also_once_nothing_drains(tmp_path: Path) -> None:
+    """And of what drains, its flows as they were last seen; what does not drain any more is told no longer."""
+    path, now = tmp_path / "progress.json", time.time()
+    first = joined((), plan(), plan((STATIC, "")), NODE, None)
+    ended = [{"lines": ["a"], "flows": 3, "at": now - age} for age in (ENDED_TOLD_S + 60, 60)]
+    assert told(path, ()) == {"draining": [], "ended": []}
+    assert [each["left"] for each in told(path, first)["draining"]] == [None]
+    write_progress(path, {"draining": described(first, [7]), "ended": ended})
+    assert [each["left"] for each in told(path, first)["draining"]] == [7]
+    assert told(path, ()) == {"draining": [], "ended": ended[1:]}
+    for damage in ("", "{", "[]", "7", '{"draining": 3, "ended": []}', '{"draining": [], "ended": [3]}', "[" * 100_000):
+        path.write_text(damage)
+        assert told(path, ()) == {"draining": [], "ended": []}

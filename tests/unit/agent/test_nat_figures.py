@@ -1,6 +1,7 @@
 """Figures beside the kernel's: of the process that hands out addresses, of the peak, and where a line was written."""
 
 import json
+import select
 import threading
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -39,14 +40,12 @@ def test_the_allocator_tells_its_figures_to_its_own_user() -> None:
     def story() -> list[object]:
         found: list[object] = [ask_figures()]
         end, machine = PoolFigures(), allocator()
+        end.bind()
         for leads in (True, False):
             asking = threading.Thread(target=lambda: found.append(ask_figures()))
             asking.start()
-            end.socket.setblocking(True)
-            end.socket.settimeout(5)
-            end.socket.recv(1, 2)  # MSG_PEEK: the question is there
-            end.socket.setblocking(False)
-            end.answer(machine, NOW, leads=leads)
+            select.select([end.socket], [], [], 5)
+            end.tell(machine, NOW, leads=leads)
             asking.join()
         end.close()
         return found

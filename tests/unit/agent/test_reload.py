@@ -1,11 +1,12 @@
 """What may change while a node runs: every row of the table, and that nothing changes unsaid."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import pytest
 
+from understudy.agent import reload
 from understudy.agent.loading import packed, receive_order
 from understudy.agent.reload import TABLE, added_addresses, compare, compare_keys, surviving
 from understudy.agent.running import Running
@@ -258,3 +259,41 @@ def test_a_result_is_taken_only_whole() -> None:
     data = packed(Take(made, ["a change"]))
     assert [receive_order(bytearray(data[:length])) for length in (0, 7, 8, len(data) - 1)] == [None] * 4
     assert receive_order(bytearray(data)) == Take(made, ["a change"])
+
+
+class Counted(str):
+    """Text that counts how often it is compared."""
+
+    __slots__ = ()
+    compared = 0
+
+    def __eq__(self, other: object) -> bool:
+        Counted.compared += 1
+        return str.__eq__(self, other)
+
+    __hash__ = str.__hash__
+
+
+class Walked(dict[str, int]):
+    """Counts how often all of its keys are gone through."""
+
+    walks = 0
+
+    def __iter__(self) -> Iterator[str]:
+        self.walks += 1
+        return super().__iter__()
+
+
+def test_a_long_file_is_compared_line_by_line_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not each line with every other, nor each server: no reload of a large file would ever be in time."""
+    lines = 400
+    both = [tuple(Counted(f"line {number + more}") for number in range(lines)) for more in (0, 1)]
+    sides = iter(both)
+    monkeypatch.setattr(reload, "_nat", lambda plan: next(sides))
+    servers = Walked((f"server {number}", number) for number in range(lines))
+    monkeypatch.setattr(reload, "_numbers", lambda plan: servers)
+    Counted.compared = 0
+    changes = compare(plan_of(TEXT), plan_of(TEXT), NODE)
+    assert [change.words for change in changes] == [f"nat line {lines} added", "nat line 0 removed"]
+    assert Counted.compared < 10 * lines
+    assert servers.walks < 10

@@ -1,5 +1,6 @@
 """Children without which the node goes on: when another follows, and when one that hangs is ended."""
 
+import json
 import signal
 from collections.abc import Iterator
 
@@ -8,7 +9,7 @@ import pytest
 from understudy.agent import messages
 from understudy.agent.children import Children
 from understudy.agent.journal import JournalSender
-from understudy.agent.revived import Backoff, FlowsChild, Silence
+from understudy.agent.revived import POOLS_SILENCE_MAX, Backoff, FlowsChild, PoolsChild, Silence
 from understudy.units import SECOND, Instant, NodeName
 
 
@@ -19,6 +20,15 @@ class Forked:
         self.journal_in, self.journal_out = messages.pair()
         self.lines = JournalSender(self.journal_out, NodeName("gw1"))
         self.children = Children(self.journal_out, self.lines)
+
+    def details(self) -> list[str]:
+        """Of the lines since it was last asked."""
+        found = []
+        while True:
+            try:
+                found.append(str(json.loads(self.journal_in.recv(65536))["detail"]))
+            except BlockingIOError:
+                return found
 
     def said(self) -> int:
         """How many lines there are since it was last asked."""
@@ -85,3 +95,19 @@ def test_the_line_between_core_and_flows_outlives_both(forked: Forked) -> None:
     assert messages.receive(flows._end) == {"op": "hello"}
     for end in (flows.core_end, flows._end):
         end.close()
+
+
+def test_who_hands_out_addresses_is_ended_when_it_hangs_and_follows_ever_later(forked: Forked) -> None:
+    """One that dies at once would use up the epochs of its node otherwise."""
+    pools = PoolsChild(forked.children, forked.lines, forked.journal_out, 1)
+    forked.children.spawn("pools", signal.pause)
+    for _ in range(POOLS_SILENCE_MAX):
+        pools.silence.pass_round(forked.children, forked.lines)
+    assert forked.details() == []
+    pools.silence.pass_round(forked.children, forked.lines)
+    assert forked.details() == ["silent for 30 s: ended"]
+    for number in range(8):
+        pools.ended(Instant(number * SECOND), 9)
+        assert pools.awaited
+    waits = [detail.rpartition("another in ")[2] for detail in forked.details()]
+    assert waits == ["0.5 s", "1 s", "2 s", "4 s", "8 s", "10 s", "10 s", "10 s"]

@@ -2,13 +2,38 @@
 
 import json
 import os
+import resource
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from understudy.agent import draining
+from understudy.agent.draining import Former
 from understudy.agent.store import EPOCHS_RESERVED, Store, Stored
+from understudy.config.key import create_key, rotate
 from understudy.errors import EnvironmentFailure
+
+FORMER = Former(("a line",), "", (), (), "", "classic", None)
+WRITERS: tuple[Callable[[Path], object], ...] = (
+    lambda path: Store(path).save(Stored(1, False)),
+    lambda path: draining.save(path, (FORMER,)),
+    rotate,
+)
+"""Each with a file that must be whole after a power cut."""
+
+
+@contextmanager
+def no_room() -> Iterator[None]:
+    """For a byte in any file."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
@@ -17,10 +42,13 @@ def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
     assert Store(tmp_path / "store.json").load() == Stored(41, True)
 
 
+@pytest.mark.parametrize("write", WRITERS, ids=["store", "draining", "key"])
 def test_the_content_is_on_the_disk_before_it_has_the_name_and_the_name_before_it_is_claimed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[[Path], object]
 ) -> None:
     """fsync of the file, then rename, then fsync of the directory: a power cut leaves the old or the new, whole."""
+    path = tmp_path / "file"
+    create_key(path)
     steps: list[str] = []
     fsync, replace = os.fsync, os.replace
 
@@ -34,8 +62,9 @@ def test_the_content_is_on_the_disk_before_it_has_the_name_and_the_name_before_i
 
     monkeypatch.setattr(os, "fsync", watched_fsync)
     monkeypatch.setattr(os, "replace", watched_replace)
-    Store(tmp_path / "store.json").save(Stored(1, False))
+    write(path)
     assert steps == ["file", "rename", "directory"]
+    assert (os.listdir(tmp_path), path.stat().st_mode & 0o777) == (["file"], 0o600)
 
 
 @pytest.mark.parametrize(
@@ -67,13 +96,13 @@ def test_a_new_epoch_keeps_maintenance(tmp_path: Path) -> None:
 
 
 def test_a_disk_that_refuses_leaves_the_old_content_and_says_so(tmp_path: Path) -> None:
-    """/dev/full refuses every byte: the failure names the file and the reason, the old content stays."""
+    """Not a byte of the new one has room: the failure names the file and the reason, and nothing is left of it."""
     path = tmp_path / "store.json"
     Store(path).save(Stored(5, True))
-    (tmp_path / "store.new").symlink_to("/dev/full")
-    with pytest.raises(EnvironmentFailure, match=r"write the store .*store\.json: No space left on device"):
+    with no_room(), pytest.raises(EnvironmentFailure, match=r"write the store .*store\.json: File too large"):
         Store(path).save(Stored(6, False))
     assert json.loads(path.read_text()) == {"epoch": 5, "maintenance": True}
+    assert os.listdir(tmp_path) == ["store.json"]
 
 
 def test_a_rehearsal_fails_where_saving_would_and_leaves_nothing(tmp_path: Path) -> None:
@@ -83,7 +112,6 @@ def test_a_rehearsal_fails_where_saving_would_and_leaves_nothing(tmp_path: Path)
     store.save(Stored(7, True))
     store.rehearse()
     assert (os.listdir(tmp_path), store.load()) == (["store.json"], Stored(7, True))
-    os.symlink("/dev/full", tmp_path / "store.rehearsal")
-    with pytest.raises(EnvironmentFailure, match="No space left"):
+    with no_room(), pytest.raises(EnvironmentFailure, match="File too large"):
         store.rehearse()
     assert (os.listdir(tmp_path), store.load()) == (["store.json"], Stored(7, True))

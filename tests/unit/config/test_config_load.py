@@ -114,6 +114,7 @@ def answer(data: bytes) -> Problems | None:
 @given(st.one_of(st.binary(max_size=200), st.lists(fragments, max_size=40).map(b"".join)))
 @example(PAIR)
 @example(b"(:\n(")
+@example(b"---")
 def test_any_bytes_give_a_plan_or_problems_and_nothing_else(data: bytes) -> None:
     """The loader raises Problems or nothing; every problem has a place inside the text and can be shown."""
     problems = answer(data)
