@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import select
+import signal
 import socket
 import subprocess
 import sys
@@ -15,28 +16,34 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Any, TypeVar
+
+from agent_asking import answering_mac, question_frame
 
 from understudy.agent import client
 from understudy.config import load_plan
 from understudy.config.key import create_key
 from understudy.config.plan import Plan
 from understudy.errors import OperatorError
-from understudy.lab import sandbox
+from understudy.lab import processes, sandbox
 from understudy.lab.build import Lab
 from understudy.units import Address
-from understudy.wire import arp, ndp
 
 T = TypeVar("T")
 Story = Callable[["World"], None]
 Test = Callable[["LabOfModule"], None]
+Told = tuple[str, str]
+"""A story, and its failure: empty if there was none."""
 
 ROOT = Path(__file__).parents[2]
 NODES = ("gw1", "gw2")
 STORIES: dict[str, Story] = {}
-PATIENCE_S = 5.0
+PATIENCE_S = 10.0
+COMPLETE_S = 15.0
+"""Until both kernels are proven equal: rounds begin within a second, and repeat with ever longer pauses."""
+STORY_S = 150
+"""Less than pytest's own limit: then it is said which story it was, and the next one is not taken for it."""
 ETH_P_ALL = 3
 
 
@@ -56,13 +63,19 @@ def in_lab(story: Story) -> Test:
 class LabOfModule:
     """pytest's end: names a story, and raises what became of it."""
 
-    def __init__(self, commands: int, told: "sandbox.Sandbox[str]") -> None:
+    def __init__(self, commands: int, told: "sandbox.Sandbox[Told]") -> None:
         self._commands = commands
         self._told = told
 
     def carry_out(self, name: str) -> None:
         os.write(self._commands, name.encode() + b"\n")
-        failure = self._told.receive(60)
+        deadline = time.monotonic() + STORY_S
+        told, failure = "", ""
+        while told != name:  # a story that was given up may still be told, and is not this one
+            try:
+                told, failure = self._told.receive(max(0.01, deadline - time.monotonic()))
+            except TimeoutError:
+                raise AssertionError(f"{name} did not end within {STORY_S} s") from None
         if failure:
             raise AssertionError(failure)
 
@@ -71,7 +84,7 @@ class LabOfModule:
 def lab_of(text: str) -> Iterator[LabOfModule]:
     theirs, ours = os.pipe2(os.O_CLOEXEC)
 
-    def main(report: Callable[[str], None]) -> None:
+    def main(report: Callable[[Told], None]) -> None:
         os.close(ours)
         with tempfile.TemporaryDirectory() as state, open(theirs, closefd=False) as commands:
             file = Path(state) / "cluster.yaml"
@@ -80,13 +93,13 @@ def lab_of(text: str) -> Iterator[LabOfModule]:
             lab.up()
             world = World(lab, file)
             for line in commands:
-                failure = ""
+                name, failure = line.strip(), ""
                 try:
                     world.mend()
-                    STORIES[line.strip()](world)
+                    STORIES[name](world)
                 except BaseException:
                     failure = traceback.format_exc() + world.history()
-                report(failure)
+                report((name, failure))
             lab.down()
 
     with sandbox.start(main) as told:
@@ -165,6 +178,11 @@ class World:
                     return pid
         return 0
 
+    def is_complete(self, node: str) -> bool:
+        """Whether a node holds every flow of its peer, and was found to."""
+        flows = self.group(node)["flows"] or {}
+        return bool(flows.get("running") and flows.get("complete"))
+
     def dropped(self, node: str, reason: str) -> int:
         return int(self.status(node)["dropped"].get(reason, 0))
 
@@ -199,7 +217,7 @@ class World:
         program = f"{before}\nfrom understudy.cli import main\nmain()"
         command = [*prefix.split(), sys.executable, "-c", program, *words]
         done: subprocess.CompletedProcess[str] = self.lab.namespaces[node].run(
-            subprocess.run, command, capture_output=True, text=True, timeout=20
+            subprocess.run, command, capture_output=True, text=True, timeout=60
         )
         return done.returncode, done.stdout, done.stderr
 
@@ -215,11 +233,13 @@ class World:
         code, _, text = self.understudy(node, *words, before=before, prefix=prefix)
         return code, text
 
-    def get(self, address: str, host: str = "client-outside", port: int = 80, path: str = "/") -> str:
-        """The body of an HTTP answer, empty if there is none within half a second."""
+    def get(
+        self, address: str, host: str = "client-outside", port: int = 80, path: str = "/", patience_s: float = 2.0
+    ) -> str:
+        """The body of an HTTP answer, empty if there is none in time."""
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         with self.lab.namespaces[host].socket(family, socket.SOCK_STREAM) as connection:
-            connection.settimeout(0.5)
+            connection.settimeout(patience_s)
             try:
                 connection.connect((address, port))
                 connection.sendall(f"GET {path} HTTP/1.1\r\nHost: lab\r\nConnection: close\r\n\r\n".encode())
@@ -233,16 +253,19 @@ class World:
         with namespace.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as asker:
             asker.bind(("eth0", ETH_P_ALL))
             asker.setblocking(False)
-            question = _question(address, bytes(asker.getsockname()[4]), self._own(host, address))
+            question = question_frame(address, bytes(asker.getsockname()[4]), self._own(host, address))
             found: set[bytes] = set()
             end = time.monotonic() + during_s
             while time.monotonic() < end:
                 asker.send(question)
                 pause = time.monotonic() + 0.005
-                while (left := pause - time.monotonic()) > 0 and select.select([asker], [], [], left)[0]:
-                    mac = _answer(asker.recv(2048), address)
+                # At least one look: who could not run for a while finds the answers waiting.
+                while select.select([asker], [], [], max(0.0, pause - time.monotonic()))[0]:
+                    mac = answering_mac(asker.recv(2048), address)
                     if mac:
                         found.add(mac)
+                    if time.monotonic() > end + during_s:
+                        break
         return found
 
     def _own(self, host: str, address: str) -> Address:
@@ -250,13 +273,33 @@ class World:
         port = self.lab.topology.host(host).ports[0]
         return next(interface.ip for interface in port.addresses if interface.version == version)
 
+    def signal(self, node: str, role: str, number: int) -> int:
+        """To a node's process, and its pid. One that is just being begun is waited for: pid 0 would be the lab."""
+        pid = self.until(lambda: self.pid(node, role))
+        os.kill(pid, number)
+        return pid
+
+    def settle(self) -> str:
+        """The Active, once its standby holds every flow: whoever it is by then."""
+
+        def settled() -> str:
+            found = [node for node, role in self.roles().items() if role == "active"]
+            return found[0] if len(found) == 1 and self.is_complete(other(found[0])) else ""
+
+        return self.until(settled, COMPLETE_S)
+
     def switch_over(self) -> None:
+        """Once it is allowed: not while another one ends, nor before the standby holds the state."""
         old = self.active()
-        assert self.ask(old, "switchover", group=self.group(old)["name"]) == {"ok": True}
+        name = self.group(old)["name"]
+        self.until(lambda: self.ask(old, "switchover", group=name).get("ok"), COMPLETE_S)
         self.until(lambda: self.role(other(old)) == "active" and self.role(old) == "backup")
 
     def restart_agent(self, node: str) -> None:
+        before = self.lab.agent_pids(node)[:1]
         self.lab.kill_agent(node)
+        for leader in before:
+            self.until(lambda leader=leader: _ended(leader))  # type: ignore[misc]
         self.lab.start_agent(node)
         self.until(lambda: self.role(node) in ("active", "backup"))
 
@@ -270,13 +313,17 @@ class World:
             self.lab.start_server(self._dead_servers.pop())
 
     def until(self, condition: Callable[[], T], timeout_s: float = PATIENCE_S) -> T:
-        """The first true value; fails if there is none in time."""
+        """The first true value; fails if there is none in time. A node that does not answer is asked again."""
         deadline = time.monotonic() + timeout_s
         while True:
-            value = condition()
-            if value:
-                return value
-            assert time.monotonic() < deadline, "it did not come about in time"
+            unanswered = None
+            try:
+                value = condition()
+                if value:
+                    return value
+            except OperatorError as error:
+                unanswered = error
+            assert time.monotonic() < deadline, unanswered or "it did not come about in time"
             time.sleep(0.01)
 
     def remains(self, condition: Callable[[], bool], during_s: float) -> None:
@@ -301,49 +348,21 @@ class World:
         for node in NODES:
             if self.role(node) not in ("active", "backup"):
                 self.restart_agent(node)
+            if self.until(lambda node=node: self.status(node))["maintenance"]:  # type: ignore[misc]
+                self.ask(node, "maintenance", on=False)
         self.until(lambda: sorted(self.roles().values()) == ["active", "backup"])
         self.until(lambda: all(self.group(node)["peers"][0]["heard"] for node in NODES))
         self.until(lambda: all(server["up"] for node in NODES for server in self.status(node)["servers"]))
 
 
+def _ended(leader: int) -> bool:
+    """Nobody of the session is left. One that was being forked as the others were killed still holds their ports."""
+    left = processes.of_session(leader)
+    for pid in left:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    return not left
+
+
 def other(node: str) -> str:
     return NODES[1 - NODES.index(node)]
-
-
-def _question(address: str, mac: bytes, own: Address) -> bytes:
-    if isinstance(own, IPv4Address):
-        return arp.request_frame(IPv4Address(address), own, mac)
-    return ndp.solicitation_frame(IPv6Address(address), own, mac)
-
-
-def _answer(frame: bytes, address: str) -> bytes:
-    """The MAC address in an answer about `address`; empty for any other frame."""
-    if frame[12:14] == b"\x08\x06" and frame[20:22] == b"\0\2":
-        message = arp.decode(frame)
-        return message.sender_mac if str(message.sender) == address else b""
-    if frame[12:14] == b"\x86\xdd" and frame[20] == 58 and frame[54] == 136:
-        advertisement = ndp.decode(frame)
-        if isinstance(advertisement, ndp.NeighborAdvertisement) and str(advertisement.target) == address:
-            return bytes(frame[6:12])
-    return b""
-
-
-def packet_sockets(pid: int) -> int:
-    """How many packet sockets a process holds."""
-    return len([family for family in families(pid) if family == "packet"])
-
-
-def families(pid: int) -> list[str]:
-    """What the sockets of a process are, by the tables of its own network namespace."""
-    tables = {}
-    for table in ("packet", "udp", "udp6", "netlink", "unix"):
-        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
-            column = {"packet": 8, "udp": 9, "udp6": 9, "netlink": 9, "unix": 6}[table]
-            tables[line.split()[column]] = table
-    found = []
-    for entry in Path(f"/proc/{pid}/fd").iterdir():
-        with contextlib.suppress(OSError):
-            target = os.readlink(entry)
-            if target.startswith("socket:["):
-                found.append(tables.get(target[8:-1], "other"))
-    return found

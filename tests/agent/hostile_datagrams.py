@@ -3,6 +3,7 @@
 import os
 import socket
 import struct
+import time
 
 from agent_worlds import NODES
 
@@ -10,6 +11,7 @@ from understudy.adapters.channel import MAGIC, Channel, key_id
 
 COUNT = 10_000
 SAMPLE = 3
+PATIENCE_S = 20.0
 
 
 def flood(key: bytes, standby: str, port: int) -> None:
@@ -40,7 +42,9 @@ def overheard(target: str, port: int) -> list[bytes]:
     found: list[bytes] = []
     with socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(3)) as tap:
         tap.settimeout(5)
+        deadline = time.monotonic() + PATIENCE_S
         while len(found) < SAMPLE:
+            assert time.monotonic() < deadline, f"only {len(found)} datagrams to port {port} were heard"
             packet = tap.recv(2048)
             udp = packet[20:]
             if (

@@ -1,13 +1,21 @@
 """The pair over both families: neighbour discovery by the virtual MAC, the channel over a network of IPv6 alone."""
 
-import os
 import signal
 import socket
 import time
 
 from agent_worlds import ROOT, World, in_lab, other
 
-TEXT = (ROOT / "examples" / "dual-stack.yaml").read_text().replace("preempt: true", "preempt: false")
+# Who serves shall not change in the middle of a story, also on a busy machine.
+TEXT = (
+    (ROOT / "examples" / "dual-stack.yaml")
+    .read_text()
+    .replace("preempt: true", "preempt: false")
+    .replace("advertise: 50ms", "advertise: 200ms")
+    .replace("outage: 200ms", "outage: 1s")
+)
+LEASE_S = 0.6
+"""Three intervals: after so long without an advertisement a kernel is silent."""
 ADDRESSES = ("203.0.113.10", "2001:db8:1::10")
 VIRTUAL_MACS = {"203.0.113.10": "00005e000133", "2001:db8:1::10": "00005e000233"}
 
@@ -42,11 +50,13 @@ def test_advertisements_over_ipv6_come_from_the_port_and_carry_the_link_local_fi
     node = world.active()
     with world.lab.namespaces["client-outside"].socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as wire:
         wire.bind(("eth0", 3))
-        wire.settimeout(1)
-        while True:
+        wire.settimeout(5)
+        for _ in range(10_000):
             frame = wire.recv(2048)
             if frame[12:14] == b"\x86\xdd" and frame[20] == 112:
                 break
+        else:
+            raise AssertionError("no advertisement over IPv6 among all frames")
     port = next(port for port in world.lab.topology.host(node).ports if port.network == "outside")
     own = world.run(node, f"ip -6 -brief addr show dev {port.interface} scope link").split()[2].split("/")[0]
     assert socket.inet_ntop(socket.AF_INET6, frame[22:38]) == own
@@ -75,8 +85,7 @@ def test_a_switchover_and_a_death_move_both_families_together(world: World) -> N
 def held_by_the_active_alone(world: World) -> None:
     active = world.active()
     addresses = [*ADDRESSES, "10.9.0.254", "2001:db8:9::fe"]
-    held = world.run(active, "ip addr")
-    assert [address for address in addresses if f" {address}/" in held] == addresses
+    world.until(lambda: all(f" {address}/" in world.run(active, "ip addr") for address in addresses))
     # The kernel follows the role by a few milliseconds; the lease is revoked before.
     world.until(lambda: not any(f" {address}/" in world.run(other(active), "ip addr") for address in addresses))
     links = [word for word in world.run(active, "ip -brief link").split() if word.startswith("us1") and "v6" in word]
@@ -86,14 +95,14 @@ def held_by_the_active_alone(world: World) -> None:
 
 @in_lab
 def test_a_frozen_node_answers_no_neighbour_discovery_after_its_lease(world: World) -> None:
-    """At 50 ms: silent 150 ms after the freeze, in both families."""
+    """Silent when its lease is over, in both families."""
     active = world.active()
     for network in ("outside", "inside"):  # so that whoever answers is the frozen one; they still hear each other
         world.lab.cut(other(active), network)
     try:
-        assert all(world.answers(address, 0.03) for address in ADDRESSES)
+        assert all(world.answers(address) for address in ADDRESSES)
         world.lab.freeze_agent(active)
-        time.sleep(0.15)
+        time.sleep(LEASE_S)
         for address in ADDRESSES:
             assert world.answers(address) == set()
     finally:
@@ -104,13 +113,13 @@ def test_a_frozen_node_answers_no_neighbour_discovery_after_its_lease(world: Wor
 
 @in_lab
 def test_a_killed_core_is_adopted_over_both_families(world: World) -> None:
-    """At 50 ms the lease is 142 ms: its successor is there in time."""
+    """Its successor is there before the lease is over."""
     active = world.active()
     before = world.moves()[other(active)]
     killed = time.monotonic_ns()
-    os.kill(world.pid(active, "core"), signal.SIGKILL)
+    world.signal(active, "core", signal.SIGKILL)
     world.until(lambda: world.events(active, "adopted", killed))
-    world.remains(lambda: world.role(other(active)) == "backup", 0.3)
+    world.remains(lambda: world.role(other(active)) == "backup", 2 * LEASE_S)
     assert world.moves()[other(active)] == before
     for address in ADDRESSES:
         assert world.get(address)

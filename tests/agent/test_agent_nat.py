@@ -2,16 +2,16 @@
 
 import contextlib
 import os
+import select
 import signal
-import socket
 import time
-from collections.abc import Iterator
+from functools import partial
 
+from agent_sockets import INSIDE, OUTSIDE, SOCKET_S, connected, listening, own, talk
 from agent_worlds import ROOT, World, in_lab, other
 
 from understudy.adapters.conntrack import FlowTable
 from understudy.agent import client
-from understudy.errors import OperatorError
 from understudy.wire.conntrack import decode
 
 # Who serves shall not change in the middle of a story, also on a busy machine.
@@ -19,60 +19,6 @@ TEXT = (ROOT / "examples" / "cisco.yaml").read_text().replace("advertise: 100ms"
 # web2 is in the pool, the lab's client inside shares the group's address.
 TEXT = TEXT.replace("access-list 1 permit 10.9.0.160 0.0.0.31", "access-list 1 permit host 10.9.0.12")
 VIRTUAL, STATIC, ROTARY = "203.0.113.10", "203.0.113.21", "203.0.113.30"
-OUTSIDE, INSIDE = "client-outside", "client-inside"
-COMPLETE_S = 8.0
-
-
-@contextlib.contextmanager
-def listening(world: World, host: str, port: int) -> Iterator[socket.socket]:
-    with world.lab.namespaces[host].socket(socket.AF_INET, socket.SOCK_STREAM) as end:
-        end.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        end.settimeout(3)
-        end.bind(("0.0.0.0", port))
-        end.listen(64)
-        yield end
-
-
-@contextlib.contextmanager
-def connected(world: World, host: str, address: str, port: int) -> Iterator[socket.socket]:
-    with world.lab.namespaces[host].socket(socket.AF_INET, socket.SOCK_STREAM) as end:
-        end.settimeout(3)
-        end.connect((address, port))
-        yield end
-
-
-def own(world: World, host: str) -> str:
-    (port, *_) = world.lab.topology.host(host).ports
-    return str(port.addresses[0].ip)
-
-
-def talk(one: socket.socket, another: socket.socket) -> None:
-    """Bytes both ways."""
-    one.settimeout(4)
-    another.settimeout(4)
-    for here, there in ((one, another), (another, one)):
-        here.sendall(b"word")
-        assert there.recv(16) == b"word"
-
-
-def settle(world: World) -> str:
-    """The Active, once its standby holds everything."""
-
-    def complete() -> bool:
-        with contextlib.suppress(OperatorError):
-            return bool((world.group(other(active))["flows"] or {}).get("complete"))
-        return False
-
-    active = world.active()
-    world.until(complete, COMPLETE_S)
-    return active
-
-
-def hand_over(world: World) -> None:
-    """A switchover, once it is allowed again."""
-    old = settle(world)
-    world.until(lambda: world.ask(old, "switchover", group="edge").get("ok"), COMPLETE_S)
-    world.until(lambda: world.role(other(old)) == "active" and world.role(old) == "backup")
 
 
 @in_lab
@@ -132,20 +78,20 @@ def test_the_active_alone_answers_for_translated_addresses(world: World) -> None
     assert len(virtual) == 1
     for _ in range(2):
         for address in (STATIC, ROTARY, "203.0.113.200"):
-            assert world.answers(address) == virtual, address
+            world.until(lambda address=address: world.answers(address) == virtual)  # type: ignore[misc]
         assert not world.answers("203.0.113.40")
         for address in ("203.0.113.1", "203.0.113.2"):
             assert len(world.answers(address)) == 1
             assert not world.answers(address) & virtual
         standby = world.standby()
-        assert not world.run(standby, "ip route show table local proto 117").strip()
+        world.until(lambda standby=standby: not world.run(standby, "ip route show table local proto 117").strip())  # type: ignore[misc]
         world.switch_over()
 
 
 @in_lab
 def test_connections_survive_the_death_of_the_active(world: World) -> None:
     """Of every kind, both ways, and nobody hears of it."""
-    settle(world)
+    world.settle()
     with contextlib.ExitStack() as held:
         pairs = []
         for host, address, port in (("web1", STATIC, 8185), ("web2", VIRTUAL, 8080), ("web1", ROTARY, 8185)):
@@ -153,11 +99,8 @@ def test_connections_survive_the_death_of_the_active(world: World) -> None:
             if address == ROTARY:
                 second = held.enter_context(listening(world, "web2", 8185))
                 asking = held.enter_context(connected(world, OUTSIDE, address, port))
-                server.settimeout(0.2)
-                try:
-                    end = held.enter_context(server.accept()[0])
-                except TimeoutError:
-                    end = held.enter_context(second.accept()[0])
+                (server, *_), _, _ = select.select([server, second], [], [], SOCKET_S)
+                end = held.enter_context(server.accept()[0])
             else:
                 asking = held.enter_context(connected(world, OUTSIDE, address, port))
                 end = held.enter_context(server.accept()[0])
@@ -167,7 +110,7 @@ def test_connections_survive_the_death_of_the_active(world: World) -> None:
         pairs.append((asking, held.enter_context(server.accept()[0]), server))
         for one, another, _ in pairs:
             talk(one, another)
-        active = settle(world)
+        active = world.settle()
         ports = {one.getsockname()[1] for one, _, _ in pairs}
         world.until(lambda: ports <= world.lab.namespaces[other(active)].run(_ports_of_group))
         world.lab.kill_agent(active)
@@ -186,7 +129,8 @@ def _ports_of_group() -> set[int]:
 @in_lab
 def test_a_pool_gives_a_host_one_address_and_the_peer_knows_it(world: World) -> None:
     """The first packet is not lost; the same address again, after a reload's worth of time and after a fail-over."""
-    settle(world)
+    world.settle()
+    since = time.monotonic_ns()
     with listening(world, OUTSIDE, 8187) as server, contextlib.ExitStack() as held:
         given = []
         for _ in range(2):
@@ -199,9 +143,9 @@ def test_a_pool_gives_a_host_one_address_and_the_peer_knows_it(world: World) -> 
         active = world.active()
         entry = "10.9.0.12 : 203.0.113.193"
         world.until(lambda: entry in world.run(other(active), "nft list map inet understudy ios_entry_out"))
-        assert not world.events(active, "drift")
-        assert not world.events(other(active), "drift")
-        settle(world)
+        assert not world.events(active, "drift", since)
+        assert not world.events(other(active), "drift", since)
+        world.settle()
         world.lab.kill_agent(active)
         world.until(lambda: world.role(other(active)) == "active")
         talk(asking, end)
@@ -220,7 +164,7 @@ def test_a_pool_gives_a_host_one_address_and_the_peer_knows_it(world: World) -> 
 @in_lab
 def test_a_reload_keeps_what_was_handed_out_and_takes_new_lines(world: World) -> None:
     """A static entry and a detour more: both are in force, entries and connections stay, and all of it goes again."""
-    active, since = settle(world), time.monotonic_ns()
+    active, since = world.settle(), time.monotonic_ns()
     more = (
         "    - ip nat inside source static tcp 10.9.0.11 8190 203.0.113.22 8190\n"
         "    - ip nat outside source static 10.9.0.50 203.0.113.150\n"
@@ -237,9 +181,7 @@ def test_a_reload_keeps_what_was_handed_out_and_takes_new_lines(world: World) ->
                 held = f"10.9.0.12 : {seen}"
                 assert held in world.run(active, "nft list map inet understudy ios_entry_out")
                 # What no line translates any more is answered for until its last flow has ended.
-                world.until(lambda text=text: bool(world.answers("203.0.113.22")) == (text != TEXT))  # type: ignore[misc]
-                assert ("11700" in world.run(active, "ip rule")) == (text != TEXT)
-                assert ("via 203.0.113.254" in world.run(active, "ip route show table all proto 117")) == (text != TEXT)
+                world.until(partial(_in_force, world, active, wanted=text != TEXT))
                 if text != TEXT:
                     with (
                         listening(world, "web1", 8190) as inner,
@@ -257,26 +199,38 @@ def test_a_reload_keeps_what_was_handed_out_and_takes_new_lines(world: World) ->
     assert world.active() == active
 
 
+def _in_force(world: World, active: str, *, wanted: bool) -> bool:
+    """Both further lines, or neither: the address is answered for, and the detour has its rule and its route."""
+    found = (
+        bool(world.answers("203.0.113.22")),
+        "11700" in world.run(active, "ip rule"),
+        "via 203.0.113.254" in world.run(active, "ip route show table all proto 117"),
+    )
+    return found == (wanted,) * 3
+
+
 @in_lab
 def test_the_table_is_found_by_its_flows_where_nobody_told_of_it(world: World) -> None:
     """The standby's process was gone all the time: what it takes over with is what the replicated flows say."""
-    active = settle(world)
+    active = world.settle()
     standby = other(active)
     with listening(world, OUTSIDE, 8189) as server, connected(world, "web2", own(world, OUTSIDE), 8189) as asking:
         end, (seen, _) = server.accept()
         with end:
             talk(asking, end)
-            settle(world)
+            world.settle()
             port = asking.getsockname()[1]
             world.until(lambda: port in world.lab.namespaces[standby].run(_ports_of_group))
-            os.kill(world.pid(standby, "pools"), signal.SIGSTOP)
+            pools = world.signal(standby, "pools", signal.SIGSTOP)
             # A hand of its own takes what the standby was told out of its kernel.
             world.run_nft(standby, "flush map inet understudy ios_entry_out\nflush map inet understudy ios_entry_in\n")
+            since = time.monotonic_ns()
             world.lab.kill_agent(active)
             world.until(lambda: world.role(standby) == "active")
-            os.kill(world.pid(standby, "pools"), signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # replaced, for it hung
+                os.kill(pools, signal.SIGKILL)
             entry = f"10.9.0.12 : {seen}"
             world.until(lambda: entry in world.run(standby, "nft list map inet understudy ios_entry_out"))
             talk(asking, end)
-            (told, *_) = world.events(standby, "pools-taken")[-1:]
-            assert "1 more found by their flows" in told["detail"]
+            found = "1 more found by their flows"
+            world.until(lambda: any(found in event["detail"] for event in world.events(standby, "pools-taken", since)))

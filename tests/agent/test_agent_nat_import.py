@@ -4,8 +4,8 @@ import contextlib
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from agent_sockets import INSIDE, OUTSIDE, connected, listening, own, talk
 from agent_worlds import ROOT, World, in_lab, other
-from test_agent_nat import connected, listening, own, settle, talk
 from typer.testing import CliRunner
 
 from understudy.cli.app import app
@@ -25,7 +25,6 @@ def imported() -> str:
 # Who serves shall not change in the middle of a story, also on a busy machine.
 TEXT = imported().replace("nat:\n", "    advertise: 400ms\nnat:\n")
 ROUTER, SERVER = "198.51.100.2", "198.51.100.80"
-OUTSIDE, INSIDE = "client-outside", "client-inside"
 
 
 @in_lab
@@ -49,7 +48,7 @@ def test_hosts_go_on_using_the_routers_addresses(world: World) -> None:
 @in_lab
 def test_their_connections_survive_the_death_of_the_active(world: World) -> None:
     """One of the list, one of the static entry; and new ones begin on the successor with the same addresses."""
-    settle(world)
+    world.settle()
     with contextlib.ExitStack() as held:
         out = held.enter_context(listening(world, OUTSIDE, 8184))
         asking = held.enter_context(connected(world, INSIDE, own(world, OUTSIDE), 8184))
@@ -59,10 +58,15 @@ def test_their_connections_survive_the_death_of_the_active(world: World) -> None
         called = held.enter_context(inner.accept()[0])
         talk(asking, answering)
         talk(caller, called)
-        active = settle(world)
+        active = world.settle()
         copies = str(world.lab.run_dir(other(active)))
-        table = world.understudy(other(active), "nat", "show", "translations", "--run-dir", copies)
-        assert f"{SERVER}:80" in table[1], table
+        port = asking.getsockname()[1]
+
+        def copied() -> bool:
+            told = world.understudy(other(active), "nat", "show", "translations", "--run-dir", copies)[1]
+            return f"{SERVER}:80" in told and f":{port}" in told
+
+        world.until(copied)
         world.lab.kill_agent(active)
         world.until(lambda: world.role(other(active)) == "active")
         talk(asking, answering)

@@ -1,7 +1,6 @@
 """Rotaries on a pair of real agents: exactly in turn, over a reload, a switchover and a death."""
 
 import contextlib
-import os
 import select
 import signal
 import socket
@@ -9,8 +8,8 @@ import time
 from collections.abc import Iterator
 from itertools import pairwise
 
+from agent_sockets import OUTSIDE, SOCKET_S, listening
 from agent_worlds import ROOT, World, in_lab, other
-from test_agent_nat import hand_over, settle
 
 from understudy.agent import client
 from understudy.render.ios_turns import Rotary, parse_turn
@@ -25,15 +24,6 @@ HOSTS = tuple(SERVERS.values())
 CHAIN = Rotary("3/FARM", "tcp", ()).chain
 
 
-@contextlib.contextmanager
-def listening(world: World, host: str, port: int) -> Iterator[socket.socket]:
-    with world.lab.namespaces[host].socket(socket.AF_INET, socket.SOCK_STREAM) as end:
-        end.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        end.bind(("0.0.0.0", port))
-        end.listen(64)
-        yield end
-
-
 class Farm:
     """The servers, and a client that comes again and again."""
 
@@ -46,11 +36,11 @@ class Farm:
     def serve(self, count: int) -> None:
         """So many new connections."""
         for _ in range(count):
-            asking = self.world.lab.namespaces["client-outside"].socket(socket.AF_INET, socket.SOCK_STREAM)
+            asking = self.world.lab.namespaces[OUTSIDE].socket(socket.AF_INET, socket.SOCK_STREAM)
             self.held.enter_context(asking)
-            asking.settimeout(4)
+            asking.settimeout(SOCKET_S)
             asking.connect((VIRTUAL, PORT))
-            (server, *_), _, _ = select.select([*self.servers], [], [], 4)
+            (server, *_), _, _ = select.select([*self.servers], [], [], SOCKET_S)
             self.held.enter_context(server.accept()[0])
             self.found.append(self.servers[server])
 
@@ -94,7 +84,7 @@ def test_turns_are_exact_and_stay_so_over_a_reload(world: World) -> None:
         assert in_turn(made.found), made.found
         assert len(set(made.found)) == len(HOSTS)
     assert not world.events(active, "drift", since), world.events(active, "drift", since)
-    settle(world)
+    world.settle()
 
 
 @in_lab
@@ -107,8 +97,7 @@ def test_a_restarted_process_and_mended_drift_leave_the_turn(world: World) -> No
         world.run_nft(active, "add rule inet understudy ios_nothing counter\n")
         world.until(lambda: world.events(active, "drift", since))
         made.serve(2)
-        before = world.pid(active, "pools")
-        os.kill(before, signal.SIGKILL)
+        before = world.signal(active, "pools", signal.SIGKILL)
         world.until(lambda: world.pid(active, "pools") not in (0, before))
         made.serve(3)
         assert in_turn(made.found), made.found
@@ -119,7 +108,7 @@ def test_the_turn_moves_in_a_switchover(world: World) -> None:
     with farm(world) as made:
         made.serve(4)
         for count in (2, 3):
-            hand_over(world)
+            world.switch_over()
             made.await_told(world.active())
             made.serve(count)
         assert in_turn(made.found), made.found
@@ -149,11 +138,11 @@ def test_udp_goes_round_where_it_is_wished(world: World) -> None:
             servers[end] = host
         found = []
         for _ in range(4):
-            asking = world.lab.namespaces["client-outside"].socket(socket.AF_INET, socket.SOCK_DGRAM)
+            asking = world.lab.namespaces[OUTSIDE].socket(socket.AF_INET, socket.SOCK_DGRAM)
             held.enter_context(asking)
-            asking.settimeout(4)
+            asking.settimeout(SOCKET_S)
             asking.sendto(b"word", (VIRTUAL, PORT))
-            (server, *_), _, _ = select.select([*servers], [], [], 4)
+            (server, *_), _, _ = select.select([*servers], [], [], SOCKET_S)
             data, client_address = server.recvfrom(64)
             server.sendto(data, client_address)
             assert asking.recvfrom(64) == (b"word", (VIRTUAL, PORT))

@@ -11,11 +11,13 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
-from agent_worlds import NODES, ROOT, World, in_lab, other
+from agent_sockets import OUTSIDE, connected, listening, own, talk
+from agent_worlds import NODES, PATIENCE_S, ROOT, World, in_lab, other
 from hostile_datagrams import flood
 
 from understudy.adapters.channel import POOLS_PORT
 from understudy.agent.nat_history import HistoryFile, follow
+from understudy.agent.pools import DROPPED_TOLD_S
 from understudy.cli.nat_node import ask_node
 from understudy.errors import OperatorError
 from understudy.ios.reader import read_text
@@ -23,43 +25,17 @@ from understudy.ios.reader import read_text
 TEXT = (ROOT / "examples" / "cisco.yaml").read_text().replace("advertise: 100ms", "advertise: 400ms")
 # web2 is in the pool.
 TEXT = TEXT.replace("access-list 1 permit 10.9.0.160 0.0.0.31", "access-list 1 permit host 10.9.0.12")
-OUTSIDE, STATIC, GIVEN = "client-outside", "203.0.113.21", "203.0.113.193"
-COMPLETE_S = 8.0
-
-
-def own(world: World, host: str) -> str:
-    (port, *_) = world.lab.topology.host(host).ports
-    return str(port.addresses[0].ip)
+FORGED = {"channel-forged", "channel-replay"}
+STATIC, GIVEN = "203.0.113.21", "203.0.113.193"
 
 
 @contextlib.contextmanager
 def connection(world: World, host: str, port: int) -> Iterator[tuple[socket.socket, socket.socket, str]]:
-    """From a host inside to the client outside: both ends, and the address that the client sees."""
-    kind = socket.AF_INET, socket.SOCK_STREAM
-    with world.lab.namespaces[OUTSIDE].socket(*kind) as server, world.lab.namespaces[host].socket(*kind) as asking:
-        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        for end in (server, asking):
-            end.settimeout(4)
-        server.bind(("0.0.0.0", port))
-        server.listen(8)
-        asking.connect((own(world, OUTSIDE), port))
+    """From a host to the client outside: both ends, and the address that the client sees."""
+    with listening(world, OUTSIDE, port) as server, connected(world, host, own(world, OUTSIDE), port) as asking:
         asked, (seen, _) = server.accept()
         with asked:
-            asked.settimeout(4)
             yield asking, asked, seen
-
-
-def talk(one: socket.socket, another: socket.socket) -> None:
-    for here, there in ((one, another), (another, one)):
-        here.sendall(b"word")
-        assert there.recv(16) == b"word"
-
-
-def settle(world: World) -> str:
-    """The Active, once its standby holds everything."""
-    active = world.active()
-    world.until(lambda: bool((world.group(other(active))["flows"] or {}).get("complete")), COMPLETE_S)
-    return active
 
 
 def shown(world: World, node: str, *words: str) -> dict[str, Any]:
@@ -69,13 +45,21 @@ def shown(world: World, node: str, *words: str) -> dict[str, Any]:
     return document
 
 
+def pool_of(document: dict[str, Any]) -> list[dict[str, Any]]:
+    return [each for each in document["pools"] if each["name"] == "STAFF"]
+
+
 @in_lab
 def test_statistics_count_what_comes_by_and_verbose_says_since_when(world: World) -> None:
     """Hits, misses, what has expired, the peak, the allocator's word about the pool; on the standby its own figures."""
-    active = settle(world)
+    active = world.settle()
     with connection(world, "web2", 8201) as (asking, asked, seen):
         assert seen == GIVEN
-        before = shown(world, active, "show", "statistics")["numbers"]
+        begun = shown(world, active, "show", "statistics")
+        before, (pool_before,) = begun["numbers"], pool_of(begun)
+        missed = begun["forecasts"]["STAFF"]["misses"]
+        standby = other(active)
+        copies_before = shown(world, standby, "show", "statistics", "--node", standby)
         for _ in range(5):
             talk(asking, asked)
         with connection(world, "web1", 8202) as (here, there, address):
@@ -86,10 +70,10 @@ def test_statistics_count_what_comes_by_and_verbose_says_since_when(world: World
             assert after["hits"] >= before["hits"] + 10
             assert after["misses"] >= before["misses"] + 1
             assert after["peak"] >= after["active"] >= 2
-            (pool,) = [each for each in document["pools"] if each["name"] == "STAFF"]
-            assert (pool["allocated"], pool["misses"]) == (1, 0)
+            (pool,) = pool_of(document)
+            assert (pool["allocated"], pool["misses"]) == (1, pool_before["misses"])
             assert document["forecasts"]["STAFF"]["free"] == pool["total"] - 1
-            assert shown(world, active, "show", "pool", "STAFF")["forecast"]["misses"] == 0
+            assert shown(world, active, "show", "pool", "STAFF")["forecast"]["misses"] == missed
             rows = shown(world, active, "show", "translations", "verbose")["rows"]
             flows = [row for row in rows if row["kind"] == "flow"]
             assert len(flows) >= 2
@@ -104,17 +88,16 @@ def test_statistics_count_what_comes_by_and_verbose_says_since_when(world: World
         gone = shown(world, active, "show", "statistics")["numbers"]
         assert gone["expired"] > before["expired"]
         assert gone["peak"] >= after["active"]
-        standby = other(active)
         copies = shown(world, standby, "show", "statistics", "--node", standby)
         assert copies["node"] == standby
         assert copies["numbers"]["active"] >= 1
-        assert copies["numbers"]["expired"] == 0
+        assert copies["numbers"]["expired"] == copies_before["numbers"]["expired"]
 
 
 @in_lab
 def test_an_explanation_names_the_operators_own_line_and_knows_the_nodes_own_voice(world: World) -> None:
     """The line of the file, not of the canonical form; what the node says itself is left alone, as in the kernel."""
-    active = settle(world)
+    active = world.settle()
     lines = TEXT.splitlines()
     number = next(n for n, line in enumerate(lines, 1) if "static 10.9.0.11 203.0.113.21" in line)
     told = shown(world, active, "explain", "in", "inside", "tcp", "10.9.0.11:4000", "203.0.113.50:80")
@@ -127,28 +110,20 @@ def test_an_explanation_names_the_operators_own_line_and_knows_the_nodes_own_voi
     assert f"line {number}: ip nat inside source static 10.9.0.11 203.0.113.21" in out
     told = shown(world, active, "explain", "local", "-", "tcp", "203.0.113.10:4000", "203.0.113.50:80")
     assert (told["verdict"], told["reason"]) == ("untranslated", "own-voice")
-    kind = socket.AF_INET, socket.SOCK_STREAM
-    with world.lab.namespaces[OUTSIDE].socket(*kind) as server, world.lab.namespaces[active].socket(*kind) as asking:
-        server.bind(("0.0.0.0", 8204))
-        server.listen(1)
-        asking.settimeout(4)
-        asking.connect((own(world, OUTSIDE), 8204))
-        server.settimeout(4)
-        end, (seen, _) = server.accept()
-        end.close()
+    with connection(world, active, 8204) as (asking, _, seen):
         assert seen == asking.getsockname()[0]
 
 
 @in_lab
 def test_both_nodes_know_who_had_an_address_across_a_failover(world: World) -> None:
     """Also the one that was Backup when the connection began; what began before the history is known since it began."""
-    active = settle(world)
+    active = world.settle()
     lines = ask_node({"do": "lines"}, node=None, run_dir=world.lab.state, config=None, here=False)
     configuration = read_text(lines["config"]).configuration
     files = {node: world.lab.state / f"history-{node}" for node in NODES}
     with connection(world, "web2", 8211) as (asking, asked, seen):
         talk(asking, asked)
-        settle(world)
+        world.settle()
         pids = [world.lab.namespaces[node].spawn(follow, file, configuration, 1 << 20) for node, file in files.items()]
         try:
             world.until(lambda: all(_knows(file, seen, asking) for file in files.values()))
@@ -156,7 +131,7 @@ def test_both_nodes_know_who_had_an_address_across_a_failover(world: World) -> N
                 talk(here, there)
                 world.until(lambda: all(_knows(file, address, here) for file in files.values()))
                 began = time.time_ns() // 1_000_000
-                settle(world)
+                world.settle()
                 world.lab.kill_agent(active)
                 world.until(lambda: world.role(other(active)) == "active")
                 talk(here, there)
@@ -193,15 +168,18 @@ def _knows(file: Path, address: str, end: socket.socket) -> bool:
 @in_lab
 def test_hostile_datagrams_on_the_port_of_pools_change_nothing(world: World) -> None:
     """Ten thousand, forged, cut, played back, under other keys: no entry, no role, and it goes on."""
-    active = settle(world)
+    active = world.settle()
     standby = other(active)
     entry = "10.9.0.12 : 203.0.113.193"
     with connection(world, "web2", 8221) as (asking, asked, seen):
         assert seen == GIVEN
         world.until(lambda: entry in _entries(world, standby))
         before = world.moves(), world.pid(standby, "pools"), _entries(world, standby)
+        since = time.monotonic_ns()
         world.lab.namespaces[active].run(flood, world.lab.key, standby, POOLS_PORT)
         talk(asking, asked)
+        # They did arrive, and were refused for what they are.
+        world.until(lambda: dropped(world, standby, since) >= FORGED, DROPPED_TOLD_S + PATIENCE_S)
         assert (world.moves(), world.pid(standby, "pools"), _entries(world, standby)) == before
         # Control: the genuine table still comes through.
         world.understudy(active, "nat", "clear", "translations", "*", "--run-dir", str(world.lab.state))
@@ -209,6 +187,12 @@ def test_hostile_datagrams_on_the_port_of_pools_change_nothing(world: World) -> 
     with connection(world, "web2", 8222) as (asking, asked, seen):
         talk(asking, asked)
         world.until(lambda: f"10.9.0.12 : {seen}" in _entries(world, standby))
+
+
+def dropped(world: World, node: str, since: int) -> set[str]:
+    """Why, by the journal's word of datagrams to the port of pools."""
+    told = [e["detail"] for e in world.events(node, "dropped", since) if e["subject"] == "pools"]
+    return {each.split()[0] for detail in told for each in detail.split(", ")}
 
 
 def _entries(world: World, node: str) -> str:

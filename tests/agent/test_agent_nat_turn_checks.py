@@ -3,12 +3,13 @@
 import contextlib
 import time
 
+from agent_sockets import listening
 from agent_worlds import World, in_lab
-from test_agent_nat_rotary import HOSTS, PORT, Farm, farm, in_turn, listening
+from test_agent_nat_rotary import HOSTS, PORT, Farm, farm, in_turn
 from test_agent_nat_rotary import TEXT as PLAIN
 
 CHECKED = 9100
-CHECK = f"  rotary_check: {{tcp: true, port: {CHECKED}, every: 50ms, rise: 1, fall: 1}}\n"
+CHECK = f"  rotary_check: {{tcp: true, port: {CHECKED}, every: 50ms, timeout: 1s, rise: 1, fall: 1}}\n"
 TEXT = PLAIN.replace("  lines:\n", CHECK + "  lines:\n")
 
 
@@ -30,6 +31,7 @@ def test_a_server_whose_check_fails_is_passed_over_and_told(world: World) -> Non
         for number, host in enumerate(HOSTS, start=11):
             held.enter_context(checked[host])
             world.until(lambda number=number: told("rotary-check", f"10.9.0.{number} up"))  # type: ignore[misc]
+        world.until(lambda: told("rotary-skip", "10.9.0.13 has its turn again"))
         assert in_turn(served(made, 4))
         checked["web2"].__exit__(None, None, None)
         world.until(lambda: told("rotary-skip", "10.9.0.12 is left out"))
@@ -46,7 +48,7 @@ def test_with_no_server_well_all_have_their_turns(world: World) -> None:
 
     def last_word(number: int) -> str:
         told = [event["detail"] for event in world.events(world.active(), "rotary-check")]
-        return next((words for words in reversed(told) if f"/10.9.0.{number} " in words), "down")
+        return next((words for words in reversed(told) if f"/10.9.0.{number} " in words), "")
 
     world.until(lambda: all(" down" in f" {last_word(number)}" for number in (11, 12, 13)))
     with farm(world) as made:

@@ -2,28 +2,27 @@
 
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
-from agent_worlds import NODES, ROOT, World, in_lab, other
+from agent_worlds import COMPLETE_S, NODES, ROOT, World, in_lab, other
 
 from understudy.adapters.conntrack import FlowTable
 from understudy.agent import client
-from understudy.errors import OperatorError
 from understudy.wire.conntrack import UNTOUCHED_S, decode, timeout_of
 
 TEXT = (ROOT / "examples" / "stateful.yaml").read_text().replace("every: 1s", "every: 200ms")
 # Who serves shall not change in the middle of a story, also on a busy machine.
-TEXT = TEXT.replace("preempt: true", "preempt: false").replace("advertise: 100ms", "advertise: 150ms")
+TEXT = TEXT.replace("preempt: true", "preempt: false").replace("advertise: 100ms", "advertise: 300ms")
+TEXT = TEXT.replace("outage: 500ms", "outage: 1s")
 STATELESS = TEXT.replace("    state: replicate\n", "").replace("state: replicate, ", "")
 ADDRESS, CLIENT = "203.0.113.10", "client-outside"
-COMPLETE_S = 8.0
 
 
 @contextmanager
 def connection(world: World) -> Iterator[socket.socket]:
     """Through the balancer, used once and kept open."""
     with world.lab.namespaces[CLIENT].socket(socket.AF_INET, socket.SOCK_STREAM) as end:
-        end.settimeout(3)
+        end.settimeout(5)
         end.connect((ADDRESS, 80))
         assert asks(end)
         yield end
@@ -59,17 +58,10 @@ def give(world: World, text: str) -> None:
         world.until(lambda: all(world.group(each)["peers"][0]["heard"] for each in NODES))
 
 
-def complete(world: World, node: str) -> bool:
-    with suppress(OperatorError):
-        return bool((world.group(node)["flows"] or {}).get("complete"))
-    return False
-
-
 @in_lab
 def test_a_file_that_keeps_nothing_leaves_no_copies_for_days(world: World) -> None:
     """None on the standby, where nothing would end them; the original and its connection live on. And back again."""
-    active = world.active()
-    world.until(lambda: complete(world, other(active)), COMPLETE_S)
+    active = world.settle()
     with connection(world) as end:
         world.until(lambda: entries(world, other(active), end), COMPLETE_S)
         assert min(entries(world, other(active), end)) > UNTOUCHED_S
@@ -85,7 +77,7 @@ def test_a_file_that_keeps_nothing_leaves_no_copies_for_days(world: World) -> No
 @in_lab
 def test_after_a_hand_over_what_is_served_keeps_its_flows(world: World) -> None:
     """Copies that became originals and that no packet has touched: they get an ordinary timeout, and are not ended."""
-    world.until(lambda: complete(world, world.standby()), COMPLETE_S)
+    world.settle()
     with connection(world) as end:
         world.until(lambda: entries(world, world.standby(), end), COMPLETE_S)
         world.switch_over()
@@ -95,7 +87,7 @@ def test_after_a_hand_over_what_is_served_keeps_its_flows(world: World) -> None:
         assert entries(world, active, end)
         assert asks(end)
         give(world, TEXT)
-        world.until(lambda: complete(world, world.standby()), COMPLETE_S)
+        world.until(lambda: world.is_complete(world.standby()), COMPLETE_S)
 
 
 @in_lab
@@ -109,15 +101,8 @@ def test_copies_outlive_a_change_between_copy_and_replicate(world: World) -> Non
             for node in (standby, active):
                 reply = client.reload(world.lab.run_dir(node), "new.yaml", text.encode())
                 assert reply["ok"], reply
-                world.until(lambda: _flows(world, standby))
+                world.until(lambda: (world.group(standby)["flows"] or {}).get("running"))
                 world.remains(lambda: bool(entries(world, standby, end)), 3.0)
-        world.until(lambda: complete(world, standby), COMPLETE_S)
+        world.until(lambda: world.is_complete(standby), COMPLETE_S)
         assert entries(world, standby, end)
         assert asks(end)
-
-
-def _flows(world: World, node: str) -> bool:
-    """Whether the replicator of a node says anything."""
-    with suppress(OperatorError):
-        return bool((world.group(node)["flows"] or {}).get("running"))
-    return False

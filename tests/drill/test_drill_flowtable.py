@@ -27,7 +27,7 @@ from understudy.drill.statewatch import Ends, StateWatch, Taps
 from understudy.errors import DecodeError
 from understudy.lab import sandbox
 from understudy.lab.namespace import Namespace
-from understudy.units import MILLISECOND, SECOND, Instant
+from understudy.units import SECOND, Instant
 from understudy.wire import flowsync
 from understudy.wire.marks import flow_mark
 
@@ -253,8 +253,9 @@ def test_the_watcher_sees_both_kernels_and_the_wire() -> None:
     (arrived,) = record.arrived
     assert arrived.flow.key == key
     origin, copy = (change.instant for change in record.changes)
-    assert record.since <= origin <= arrived.instant + 50 * MILLISECOND
-    assert arrived.instant < copy <= cut + 200 * MILLISECOND
+    # By when they were read; the order of all three by the kernel's own word is below.
+    assert record.since <= origin <= arrived.instant + SECOND
+    assert arrived.instant < copy <= cut + SECOND
     assert record.unread == 1
     noted = {listing.node: listing.flows[key].started for listing in record.listings if key in listing.flows}
     assert noted["active"] < arrived.instant < noted["standby"] <= cut, "by our own clock"

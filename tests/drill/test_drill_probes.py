@@ -128,8 +128,10 @@ def tcp_population(network: Lan, board: Board, disturb: bool) -> FlowRecord:
             os.kill(server, 9)
         board[Cell.MARK] = mark = time.monotonic_ns()
         time.sleep(0.4)
-        if not disturb:
-            assert (board[Cell.COUNTED_MARK], board[Cell.UNDECIDED]) == (mark, 0)
+        deadline = time.monotonic() + 10
+        while not disturb and (board[Cell.COUNTED_MARK], board[Cell.UNDECIDED]) != (mark, 0):
+            assert time.monotonic() < deadline, (board[Cell.COUNTED_MARK], mark, board[Cell.UNDECIDED])
+            time.sleep(0.01)
         board[Cell.STOP] = time.monotonic_ns()
         record = probe.result(10)
     os.kill(server, 9)
@@ -141,7 +143,7 @@ def test_living_connections_are_answered_and_new_ones_keep_their_rate() -> None:
     record = sandbox.run(lambda: tcp_population(lan(), Board(), disturb=False))
     assert all(connection.established and not connection.ended for connection in record.connections)
     assert {connect.outcome for connect in record.connects} == {"answered"}
-    assert 25 <= len(record.connects) <= 40
+    assert len(record.connects) >= 25
     scheduled = [connect.scheduled for connect in record.connects]
     assert all(later - earlier == SECOND // 50 for earlier, later in pairwise(scheduled))
 

@@ -85,8 +85,10 @@ def test_ctrl_c_ends_the_lab_and_everything_in_it() -> None:
         assert len(inside) >= 10
         command.send_signal(signal.SIGINT)
         assert command.wait(20) == 1
-    time.sleep(0.5)
-    assert [pid for pid in inside if os.path.exists(f"/proc/{pid}")] == []
+    deadline = time.monotonic() + 10
+    while (left := [pid for pid in inside if os.path.exists(f"/proc/{pid}")]) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert left == []
 
 
 def test_a_mistyped_fault_changes_nothing_and_names_them_all() -> None:

@@ -1,19 +1,19 @@
 """Everything at the wrong moment: two who change one thing at once, ends in the middle, no room for another process."""
 
 import contextlib
-import json
 import multiprocessing
 import os
 import resource
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from agent_commands import COMMAND, HEAD, apply
 from agent_worlds import NODES, World, in_lab, other
 
 from understudy.agent import again as again_module
@@ -26,25 +26,15 @@ from understudy.config.key import create_key, load_keys, rotate
 from understudy.errors import EnvironmentFailure, OperatorError
 from understudy.units import NodeName
 
-TEXT = """\
-cluster: shop
-networks: {outside: 203.0.113.0/24, inside: 10.9.0.0/24, sync: 192.168.250.0/29}
-nodes:
-  gw1: {outside: 203.0.113.1, inside: 10.9.0.1, sync: 192.168.250.1}
-  gw2: {outside: 203.0.113.2, inside: 10.9.0.2, sync: 192.168.250.2}
-  web1: {inside: 10.9.0.11}
-redundancy:
-  edge:
-    nodes: [gw1, gw2]
-    addresses: {outside: 203.0.113.10, inside: 10.9.0.254}
-    advertise: 300ms
-    vrid: 7
+TEXT = (
+    HEAD
+    + """\
 services:
   web: {listen: '203.0.113.10:80', servers: [web1:8080], check: {tcp: true}, state: replicate}
 """
+)
 ONE = TEXT.replace("outside: 203.0.113.10,", "outside: [203.0.113.10, 203.0.113.20],")
 ANOTHER = TEXT.replace("outside: 203.0.113.10,", "outside: [203.0.113.10, 203.0.113.30],")
-COMMAND = [sys.executable, "-c", "from understudy.cli import main; main()"]
 
 
 # --- the key file
@@ -171,13 +161,13 @@ def _ended(pid: int) -> bool:
 def test_a_node_that_has_no_room_for_the_flows_process_goes_on_without(world: World) -> None:
     """Whoever serves goes on serving; the process comes back when there is room."""
     node = world.active()
-    main, flows = world.pid(node, "supervisor"), world.pid(node, "flows")
+    main, since = world.pid(node, "supervisor"), time.monotonic_ns()
     world.until(lambda: world.group(node)["flows"]["running"])
     usual = resource.prlimit(main, resource.RLIMIT_NOFILE)
     resource.prlimit(main, resource.RLIMIT_NOFILE, (3, usual[1]))
     try:
-        os.kill(flows, signal.SIGKILL)
-        world.until(lambda: [e for e in world.events(node, "error") if e["subject"] == "flows"])
+        flows = world.signal(node, "flows", signal.SIGKILL)
+        world.until(lambda: [e for e in world.events(node, "error", since) if e["subject"] == "flows"])
         world.remains(lambda: world.role(node) == "active" and not _ended(main), 1.5)
     finally:
         with contextlib.suppress(ProcessLookupError):
@@ -191,40 +181,72 @@ def test_a_node_that_has_no_room_for_the_flows_process_goes_on_without(world: Wo
 
 @in_lab
 def test_two_changes_at_once_end_with_one_file_on_both_nodes(world: World) -> None:
-    """Whichever wins, and whatever each says: nothing stays on trial, and no node is left with a file of its own."""
+    """Whichever wins, and whatever each says: nothing stays on trial, and no node is left with a file of its own.
+
+    Both begin at once, then the second one while the first one's file is on trial.
+    """
     files = {}
     for name, text in (("one", ONE), ("another", ANOTHER)):
         files[name] = world.lab.state / f"{name}.yaml"
         files[name].write_text(text)
-    for late_s in (0.0, 0.3):
-        started = []
-        for file in files.values():
-            words = [
-                "apply",
-                str(file),
-                "--run-dir",
-                str(world.lab.state),
-                "--json",
-                "--yes",
-                "--no-probes",
-                "--step-timeout",
-                "3",
-            ]
-            started.append(subprocess.Popen([*COMMAND, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE))
-            time.sleep(late_s)
-        results = []
-        for process in started:
-            out, _ = process.communicate(timeout=60)
-            results.append((process.returncode, json.loads(out).get("result"), json.loads(out).get("error")))
-        said = f"{late_s}: {results}"
-        assert sum(code == 0 for code, _, _ in results) <= 1, said
-        assert all(code in (0, 1, 3) for code, _, _ in results), said
-        world.until(lambda: len({world.status(node)["digest"] for node in NODES}) == 1, 25)
-        for node in NODES:
-            asked = client.order(world.lab.run_dir(node), "inspect", "x", TEXT.encode())
-            assert asked["trial_s"] is None, said
-        file = world.lab.state / "back.yaml"
-        file.write_text(TEXT)
-        words = ["apply", str(file), "--run-dir", str(world.lab.state), "--yes", "--no-probes"]
-        assert subprocess.run([*COMMAND, *words], check=False, capture_output=True).returncode == 0, said
+    for together in (True, False):
+        since = time.monotonic_ns()
+        with contextlib.ExitStack() as held:
+            processes = [held.enter_context(started(world, files["one"]))]
+            if not together:
+                world.until(partial(_first_step, world, processes[0], since))
+            processes.append(held.enter_context(started(world, files["another"])))
+            results = [ended(each) for each in processes]
+        said = f"together: {together}, {results}"
+        assert all(code in (0, 1, 3) for code, _ in results), said
+        try:
+            world.until(lambda: len(digests(world)) == 1 and not any(on_trial(world, node) for node in NODES), 40)
+        except AssertionError:
+            found = {node: (world.status(node)["digest"], on_trial(world, node)) for node in NODES}
+            raise AssertionError(f"{said}, {found}") from None
+        codes = [code for code, _ in results]
+        done = {load_plan(file).digest.hex() for file, code in zip(files.values(), codes, strict=True) if code == 0}
+        assert digests(world) <= (done or digests(world)), said
+        # Both are done only if one of them began to change anything when the other one had confirmed everywhere.
+        assert len(done) < 2 or _one_after_the_other(world, since), said
+        apply(world, TEXT)
     assert other(world.active()) == world.standby()
+
+
+def started(world: World, file: Path) -> "subprocess.Popen[str]":
+    words = ["apply", str(file), "--run-dir", str(world.lab.state), "--json", "--yes", "--no-probes"]
+    command = [*COMMAND, *words, "--step-timeout", "3"]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def ended(process: "subprocess.Popen[str]") -> tuple[int, str]:
+    """Its exit code and all that it said."""
+    try:
+        out, error = process.communicate(timeout=60)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
+    return process.returncode, out[-1500:] + error[-1500:]
+
+
+def _first_step(world: World, process: "subprocess.Popen[str]", since: int) -> bool:
+    """It has given its file to a node, or ended without."""
+    return process.poll() is not None or any(world.events(node, "reloaded", since) for node in NODES)
+
+
+def _one_after_the_other(world: World, since: int) -> bool:
+    taken, confirmed = [], []
+    for node in NODES:
+        taken += [event["t"] for event in world.events(node, "reloaded", since)]
+        confirmed += [event["t"] for event in world.events(node, "trial", since) if event["subject"] == "confirm"]
+    # Two files on two nodes, each taken once and confirmed once.
+    return sorted(confirmed)[: len(NODES)][-1] < sorted(taken)[len(NODES)] if len(taken) == 2 * len(NODES) else False
+
+
+def digests(world: World) -> set[str]:
+    return {str(world.status(node)["digest"]) for node in NODES}
+
+
+def on_trial(world: World, node: str) -> bool:
+    reply = client.order(world.lab.run_dir(node), "inspect", "x", TEXT.encode())
+    return bool(reply.get("trial_s", "busy") is not None)

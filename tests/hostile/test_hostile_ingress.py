@@ -1,6 +1,7 @@
 """What the chains at a port's ingress keep from the kernel, and what not from the agent."""
 
 import os
+import select
 import socket
 import subprocess
 from ipaddress import IPv4Address
@@ -45,6 +46,14 @@ def arrived(sock: socket.socket) -> int:
         number += 1
 
 
+def late(sock: socket.socket, missing: int) -> int:
+    """What comes within a moment, if some are missing: a busy kernel delivers a little after the sender's call."""
+    number = 0
+    while number < missing and select.select([sock], [], [], 0.3)[0]:
+        number += arrived(sock)
+    return number
+
+
 def story(loaded: bool) -> dict[str, int]:
     """How many of `MANY` came to whom."""
     os.system("ip link add near type veth peer name far && ip addr add 203.0.113.1/24 dev near")
@@ -64,8 +73,10 @@ def story(loaded: bool) -> dict[str, int]:
     for _ in range(MANY // 20):
         for _ in range(20):
             far.send(multicast(scene, message()))
+        select.select([near.socket], [], [], 0.3)
         found["agent"] += near.receive() is not None
         found["kernel"] += arrived(kernel)
+    found["kernel"] += late(kernel, 0 if loaded else MANY - found["kernel"])
     for name, source, port in (
         ("peer", PEER, PORT),
         ("peer, other port", PEER, 40000),
@@ -75,6 +86,7 @@ def story(loaded: bool) -> dict[str, int]:
             for _ in range(20):
                 far.send(datagram(far, near.mac, source, port))
             found[name] += arrived(channel)
+        found[name] += late(channel, MANY - found[name])
     return found
 
 

@@ -1,6 +1,5 @@
 """Virtual addresses on the port itself: they come and go with the role, and the operator's stay as they are."""
 
-import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -8,6 +7,7 @@ from ipaddress import ip_interface
 
 from nft_bed import WITHOUT_MAC, Machine, in_sandbox
 
+from ip_monitor import news_while
 from understudy.adapters.links import Links
 from understudy.config import load_plan
 from understudy.render import NodeConfig, render_node
@@ -52,15 +52,7 @@ class Node:
     def news_while(self, act: Callable[[], object]) -> str:
         """What the kernel told of links and addresses meanwhile."""
 
-        def listen() -> str:
-            with subprocess.Popen(["ip", "monitor", "link", "address"], stdout=subprocess.PIPE, text=True) as monitor:
-                time.sleep(0.2)
-                act()
-                time.sleep(0.1)
-                monitor.terminate()
-                return monitor.communicate()[0]
-
-        return self.machine.run(listen)
+        return self.machine.run(news_while, act, "link", "address")
 
 
 def test_addresses_come_and_go_with_the_role_and_the_operators_stay() -> None:

@@ -4,7 +4,6 @@ import contextlib
 import os
 import socket
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from flow_bed import CLIENT, GROUP, INSIDE, MARK, OUTSIDE, SERVER, SERVER6, Kernel, Nat
@@ -244,10 +243,9 @@ def test_labels_and_zones_are_copied(zone: str) -> None:
     in_sandbox(story)
 
 
+@pytest.mark.usefixtures("helpers")
 def test_ftp_goes_on_in_the_other_kernel() -> None:
     """The helper, the expectation of an active transfer, sequence numbers, then the related flow with its master."""
-    if "nf_nat_ftp" not in Path("/proc/kallsyms").read_text():
-        pytest.skip("this kernel has no nf_nat_ftp")
 
     def story() -> None:
         nat = Nat(

@@ -1,6 +1,6 @@
 """Writing into a kernel that has it already, or not any more, or something else; listing, renewing, counting."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from ipaddress import ip_address
 
@@ -8,6 +8,7 @@ import pytest
 from flow_bed import MARK, Kernel
 from nft_bed import in_sandbox
 
+from understudy.adapters import conntrack_writer
 from understudy.adapters.conntrack import FlowTable
 from understudy.adapters.conntrack_tries import NOT_SHARED
 from understudy.adapters.conntrack_writer import FlowWriter
@@ -270,5 +271,46 @@ def test_untouched_copies_are_renewed_and_others_left_alone() -> None:
         assert (other.timeout or 0) > conntrack.UNTOUCHED_S
         assert kernel.machine.run(lambda: sum(kernel.table.renew({1}))) == 0
         assert kernel.records() == []
+
+    in_kernel(story)
+
+
+class Strange(FlowTable):
+    """Its kernel lists, before anything else, what this version does not understand."""
+
+    def _dump(self, kind: int, query: bytes) -> Iterator[list[bytes]]:
+        yield [b"junk"]
+        yield from super()._dump(kind, query)
+
+
+def test_an_entry_that_cannot_be_read_keeps_no_other_back() -> None:
+    """It is counted: in renewals, in expectations, and in what is recalled of them."""
+
+    def story(kernel: Kernel) -> None:
+        table: Strange = kernel.machine.run(Strange)
+        assert table.write(changed(flow(1))) == 0
+        assert kernel.machine.run(lambda: sum(table.renew({1}))) == 1
+        (renewed,) = kernel.flows().values()
+        assert (renewed.timeout or 0) < conntrack.UNTOUCHED_S
+        assert [raw for part in table.expectations() for raw in part] == []
+        assert table.recall({1}) == []
+        assert table.unread == 3
+
+    in_kernel(story)
+
+
+def test_a_writer_remembers_a_bounded_number_of_flows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the kernel refuses one of every batch, as somebody's hand or a hostile peer can have it."""
+    monkeypatch.setattr(conntrack_writer, "KNOWN_MAX", 50)
+
+    def story(kernel: Kernel) -> None:
+        writer = kernel.machine.run(FlowWriter, conntrack.HOLD_S, conntrack.HALF_OPEN_S)
+        assert writer.write(changed(*(flow(port) for port in range(1, 31)))) == 0
+        assert len(writer._known) == 30
+        for first in (31, 61, 91):
+            refused = flow(first + 5000, state=15)
+            assert writer.write(changed(refused, *(flow(port) for port in range(first, first + 30)))) == 1
+            assert len(writer._known) <= 50
+        assert kernel.table.count() == 120
 
     in_kernel(story)

@@ -36,7 +36,17 @@ KEPT = PAIR.replace(b"check: tcp", b"check: tcp\n    state: replicate").replace(
 )
 WITHOUT_MAC = KEPT.replace(b"advertise: 50ms", b"advertise: 50ms\n    vrrp: {virtual_mac: false}")
 
-needs_conntrack = pytest.mark.skipif(shutil.which("conntrack") is None, reason="the conntrack command is not here")
+PEERS = Path(__file__).resolve().parents[2] / ".peers/root"
+LIBRARIES = ":".join(str(PEERS / part / "x86_64-linux-gnu") for part in ("usr/lib", "lib"))
+
+
+@pytest.fixture
+def conntrack(request: pytest.FixtureRequest) -> list[str]:
+    """The command: this machine's, or Debian's as scripts/peers unpacks it."""
+    if found := shutil.which("conntrack"):
+        return [found]
+    request.getfixturevalue("peers")
+    return ["env", f"LD_LIBRARY_PATH={LIBRARIES}", str(PEERS / "usr/sbin/conntrack")]
 
 
 def entries(gateway: Gateway) -> list[str]:
@@ -219,9 +229,10 @@ def active_transfer(built: Bed) -> tuple[bytes, str, set[int]]:
     return heard, address, {group_of(line) for line in data_flow}
 
 
-@needs_conntrack
 @pytest.mark.parametrize("written", [True, False], ids=["written", "control"])
-def test_a_flow_that_was_written_into_the_successor_goes_on_whoever_speaks_first(written: bool) -> None:
+def test_a_flow_that_was_written_into_the_successor_goes_on_whoever_speaks_first(
+    written: bool, conntrack: list[str]
+) -> None:
     """Balanced and translated TCP with `tcp_loose=0`: every chain lets its packets pass. Without the entries, none."""
 
     def story() -> list[tuple[int, int]]:
@@ -233,9 +244,11 @@ def test_a_flow_that_was_written_into_the_successor_goes_on_whoever_speaks_first
         old, new = built.gateways["gw1"], built.gateways["gw2"]
         new.machine.sysctl("net/netfilter/nf_conntrack_tcp_loose", 0)
         for flow in balanced if written else []:
-            write_flow(new, flow, VIP, "dst-nat", "{}:{}".format(*flow.server.getsockname()), own_mark(flow, built))
+            write_flow(
+                conntrack, new, flow, VIP, "dst-nat", "{}:{}".format(*flow.server.getsockname()), own_mark(flow, built)
+            )
         for flow in translated if written else []:
-            write_flow(new, flow, OUTSIDE_CLIENT, "src-nat", VIP, 1 << GROUP_SHIFT)
+            write_flow(conntrack, new, flow, OUTSIDE_CLIENT, "src-nat", VIP, 1 << GROUP_SHIFT)
         new.activate()
         old.deactivate()
         new.activate()
@@ -258,11 +271,11 @@ def own_mark(flow: Flow, built: Bed) -> int:
     return binding << BINDING_SHIFT | 1 << GROUP_SHIFT
 
 
-def write_flow(gateway: Gateway, flow: Flow, target: str, kind: str, to: str, mark: int) -> None:
+def write_flow(command: list[str], gateway: Gateway, flow: Flow, target: str, kind: str, to: str, mark: int) -> None:
     """One established entry, as a client of `target` made it."""
     source, sport = flow.client.getsockname()
     port = flow.client.getpeername()[1]
-    gateway.machine.sh(
-        f"conntrack -I -p tcp -s {source} --sport {sport} -d {target} --dport {port} --{kind} {to} "
+    gateway.machine.output(
+        f"{' '.join(command)} -I -p tcp -s {source} --sport {sport} -d {target} --dport {port} --{kind} {to} "
         f"--state ESTABLISHED -u SEEN_REPLY,ASSURED -t 300 -m {mark}"
     )

@@ -113,7 +113,12 @@ def test_orphans_are_reaped_and_die_with_the_sandbox() -> None:
             os.fork()  # both end at once, the second as an orphan
             os._exit(0)
         os.wait()
-        time.sleep(0.1)
+        deadline = time.monotonic() + 10
+        while len(there := processes_here()) > 3 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return there
+
+    def processes_here() -> list[str]:
         return [name for name in os.listdir("/proc") if name.isdecimal()]
 
     canary = Canary()

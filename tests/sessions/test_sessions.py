@@ -44,7 +44,7 @@ def import_everything() -> None:
         importlib.import_module(name)
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(480)
 @pytest.mark.parametrize("user", USERS)
 def test_real_sessions_live_through_every_way_to_fail_over_in_a_row(user: str) -> None:
     """Nothing is lost, repeated or altered, nobody connects again, and FTP's control connection carries a new transfer.
@@ -53,7 +53,11 @@ def test_real_sessions_live_through_every_way_to_fail_over_in_a_row(user: str) -
 
     Power loss, return, killed agent, its return, hand-over, lost link, with both paths through the pair.
     """
-    found = told("replicate", 25, user)
+    found: dict[str, Row] = {}
+    for lasts_s in (25, 50):  # one that ends before the last move proves nothing
+        found = told("replicate", lasts_s, user)
+        if not any("void" in row for row in found.values()):
+            break
     assert {name: (row["ended"], row["why"]) for name, row in found.items()} == dict.fromkeys(found, ("whole", ""))
     assert [(row["moves"], row.get("void")) for row in found.values()] == [(len(MOVES), None)] * len(SESSIONS)
 

@@ -3,12 +3,14 @@
 import errno
 import select
 import socket
+import time
 from ipaddress import ip_address
 from typing import Any
 
 import pytest
 from sandboxed import in_sandbox, shell
 
+from understudy.adapters import sieve
 from understudy.adapters.channel import FLOWS_PORT, MAGIC
 from understudy.adapters.datagram import ChannelSocket
 from understudy.adapters.sieve import BUDGET, Kind
@@ -93,14 +95,18 @@ def test_where_the_kernel_makes_no_trains_all_go_one_by_one() -> None:
     in_sandbox(story)
 
 
-def test_each_datagram_of_a_strangers_train_is_counted() -> None:
-    """A train from another address, or with another key, has the strangers' budget and no more."""
+def test_each_datagram_of_a_strangers_train_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A train from another address, or with another key, has the strangers' budget and no more.
+
+    The sieve's clock stands still: the budget is that of one second, however long the story takes.
+    """
 
     def story() -> None:
         here, there = pair(*PAIRS[0])
         stranger = ChannelSocket(ip_address("127.0.0.9"), "lo", ip_address("127.0.0.1"), KEY_ID, port=FLOWS_PORT)
-        budget = BUDGET[Kind.OTHER_FLOWS]
+        budget, began = BUDGET[Kind.OTHER_FLOWS], time.monotonic_ns()
         found: list[bytes] = []
+        monkeypatch.setattr(sieve.time, "monotonic_ns", lambda: began)
         with here, there, stranger:
             for _ in range(budget // 40 + 10):
                 stranger.send_all(datagrams([1348] * 40), "127.0.0.2")

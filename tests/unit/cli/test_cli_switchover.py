@@ -83,9 +83,9 @@ def test_what_passes_by_itself_is_waited_for(why: str, nodes: Any, tmp_path: Pat
 
 def test_where_it_does_not_pass_in_time_the_wait_is_told(nodes: Any, tmp_path: Path) -> None:
     node = nodes([LACKS] * 100)
-    result = run(tmp_path, "--timeout", "0.3")
-    assert (result.exit_code, "E5310" in result.output, "for 0.3 s" in result.output) == (1, True, True), result.output
-    assert 1 < node.orders < 5
+    result = run(tmp_path, "--timeout", "2")
+    assert (result.exit_code, "E5310" in result.output, "for 2 s" in result.output) == (1, True, True), result.output
+    assert 1 < node.orders <= 20
 
 
 @pytest.mark.parametrize("peer", [{"heard": False}, {"eligible": False}])
