@@ -8,12 +8,13 @@ import contextlib
 import os
 import socket
 import struct
-from collections.abc import Collection, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+from functools import partial
 from itertools import chain, islice
-from typing import Final
+from typing import Final, TypeVar
 
 from understudy.adapters.conntrack_events import NFNL_SUBSYS_CTNETLINK, FlowEvents
-from understudy.adapters.conntrack_socket import BATCH, CT_DELETE, CT_GET, CT_NEW, EXP_GET
+from understudy.adapters.conntrack_socket import BATCH, CT_DELETE, CT_GET, CT_NEW, EXP_GET, Request
 from understudy.adapters.conntrack_timeouts import Timeouts
 from understudy.adapters.conntrack_writer import FlowWriter
 from understudy.adapters.netlink import NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, attributes
@@ -51,6 +52,7 @@ _EVERYTHING: Final = bytes(4)
 """`nfgenmsg` of any family."""
 _HEADER = struct.Struct("=IHHII")
 
+T = TypeVar("T")
 Part = list[bytes]
 """Some entries of a list."""
 
@@ -122,7 +124,7 @@ class FlowTable:
     def expectations(self) -> Generator[Part]:
         """All of them, as they are to travel. Likewise."""
         for part in self._dump(EXP_GET, _EVERYTHING):
-            yield [portable_expectation(raw) for raw in part]
+            yield list(self._read(part, portable_expectation))
 
     def recall(self, groups: Collection[int]) -> Sequence[Record]:
         """Expectations of flows of the groups, each behind its master as that is now: at most RECALL_MAX of them."""
@@ -144,9 +146,7 @@ class FlowTable:
         """
         timeouts = Timeouts()
         for part in self.list(groups):
-            requests = [
-                (CT_NEW, 0, timeout_request(raw, timeouts.of(raw))) for raw in part if timeout_of(raw) > UNTOUCHED_S
-            ]
+            requests = [each for each in self._read(part, partial(_renewal, timeouts)) if each is not None]
             for start in range(0, len(requests), BATCH):
                 self._writer.send(requests[start : start + BATCH])
             yield len(requests)
@@ -160,6 +160,14 @@ class FlowTable:
         answer = self._writer.ask((NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_GET_STATS, 0, _EVERYTHING))
         return int.from_bytes(attributes(answer or b"", 4).get(kind, b""), "big")
 
+    def _read(self, part: Part, read: Callable[[bytes], T]) -> Iterator[T]:
+        """What is read of each entry: one that this version does not understand is counted, and keeps no other back."""
+        for raw in part:
+            try:
+                yield read(raw)
+            except DecodeError:
+                self.unread += 1
+
     def _dump(self, kind: int, query: bytes) -> Iterator[Part]:
         source = self._idle.pop() if self._idle else _list_socket()
         whole = False
@@ -168,13 +176,19 @@ class FlowTable:
             source.send(header + query)
             interrupted = False
             part: Part = []
-            while not whole:
-                entries, whole, cut = _part(source)
-                interrupted |= cut
-                part += entries
-                if len(part) >= _PART or (whole and part):
-                    yield part
-                    part = []
+            try:
+                while not whole:
+                    entries, whole, cut = _part(source)
+                    interrupted |= cut
+                    part += entries
+                    if len(part) >= _PART or (whole and part):
+                        yield part
+                        part = []
+            except GeneratorExit:  # left in the middle: the socket is wanted again
+                with contextlib.suppress(OSError):
+                    while not whole:
+                        _, whole, _ = _part(source)
+                raise
             if interrupted:
                 raise EnvironmentFailure("list", "flows", "the table was rebuilt meanwhile")
         except OSError as error:
@@ -182,12 +196,9 @@ class FlowTable:
                 "list", "flows", os.strerror(error.errno or 0) if error.errno else str(error)
             ) from error
         finally:
-            with contextlib.suppress(OSError):
-                while not whole:  # left in the middle: the socket is wanted again
-                    _, whole, _ = _part(source)
             if whole:
                 self._idle.append(source)
-            else:
+            else:  # refused, or silent: nobody knows what is still to come
                 source.close()
 
 
@@ -210,6 +221,11 @@ def _part(source: socket.socket) -> tuple[Part, bool, bool]:
         entries.append(data[offset + 16 : offset + size])
         offset += size + 3 & ~3
     return entries, False, bool(flags & NLM_F_DUMP_INTR)
+
+
+def _renewal(timeouts: Timeouts, raw: bytes) -> Request | None:
+    """Of a copy that no packet has touched."""
+    return (CT_NEW, 0, timeout_request(raw, timeouts.of(raw))) if timeout_of(raw) > UNTOUCHED_S else None
 
 
 def _list_socket() -> socket.socket:

@@ -126,7 +126,10 @@ class FlowWriter:
             batch.append((raw, what, who))
             requests.append(request)
             taken.add(key)
-        return refused + self._carry_out(batch, requests)
+        refused += self._carry_out(batch, requests)
+        if len(self._known) > KNOWN_MAX:
+            self._known.clear()
+        return refused
 
     def send(self, requests: Iterable[Request]) -> int:
         """Requests as they are, at most BATCH. Returns how many were refused."""
@@ -148,8 +151,6 @@ class FlowWriter:
         # As nearly always.
         self._known.update([who for _, what, who in batch if what not in ENDS])
         self._known.difference_update([who for _, what, who in batch if what in ENDS])
-        if len(self._known) > KNOWN_MAX:
-            self._known.clear()
         return 0
 
     def _try_on(self, steps: list[_Step], errors: dict[int, int], answers: dict[int, bytes]) -> int:

@@ -79,6 +79,7 @@ class Inspector:
                 damage[Kind.RULESET] = [*damage.get(Kind.RULESET, ()), f"port {port} is another one now"]
             if self._ports.setdefault(port, index) != index:
                 damage[Kind.LINKS].append(f"port {port} was made anew")
+        answering: list[Link] = []
         for link in self._config.links:
             if link.parent in present:
                 fault = self._link_fault(link, present, roles.get(link.group))
@@ -88,6 +89,9 @@ class Inspector:
                     damage[Kind.LINKS].append(fault)
                 elif link.group in roles:
                     damage[Kind.ADDRESSES] += self._address_faults(link, held.get(present[link.name].index, ()), roles)
+                    answering += [link] if roles[link.group] else []
+        missing = self._links.missing_routes(answering)
+        damage[Kind.ADDRESSES] += [f"route {each} is missing on {link.name}" for link, each in missing]
         self.incomplete = bool(damage[Kind.LINKS])
         return damage
 
@@ -117,8 +121,6 @@ class Inspector:
             ours |= there.intersection(link.addresses)
         yield from (f"address {each} is missing on {link.name}" for each in sorted(wanted - there, key=str))
         yield from (f"address {each} is on {link.name}" for each in sorted(ours - wanted, key=str))
-        if roles[link.group] and (link.held or link.detours):
-            yield from (f"route {each} is missing on {link.name}" for each in self._links.missing_routes(link))
 
     def look_at_rules(self) -> list[str]:
         return list(rule_difference(self._rules, self._config.rules))

@@ -13,7 +13,7 @@ import os
 import re
 import socket
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Network, ip_address, ip_interface
 from pathlib import Path
@@ -125,15 +125,15 @@ class Links:
             if raw:
                 yield HeldAddress(index, ip_interface((raw, length)), details.get(IFA_PROTO) == bytes([OURS]))
 
-    def neighbours(self, index: int) -> list[Address]:
-        """Neighbours of a link whose MAC the kernel knows."""
-        found: list[Address] = []
+    def neighbours(self, indexes: Collection[int]) -> dict[int, list[Address]]:
+        """Neighbours whose MAC the kernel knows, of each of these links."""
+        found: dict[int, list[Address]] = {index: [] for index in indexes}
         for family in (socket.AF_INET, socket.AF_INET6):
             for payload in self._route.dump(RTM_GETNEIGH, _NEIGHBOUR.pack(family, 0, 0, 0, 0)):
                 _, at, state, _, _ = _NEIGHBOUR.unpack_from(payload)
                 raw = attributes(payload, _NEIGHBOUR.size).get(NDA_DST)
-                if at == index and state & NUD_KNOWN and raw and not ip_address(raw).is_multicast:
-                    found.append(ip_address(raw))
+                if at in found and state & NUD_KNOWN and raw and not (address := ip_address(raw)).is_multicast:
+                    found[at].append(address)
         return found
 
     def flags(self, name: str) -> int:
@@ -267,14 +267,18 @@ class Links:
                 request = _delete_address(held.index, held.interface, link.name)
                 self._route.commit([request], tolerate=(errno.EADDRNOTAVAIL,))
 
-    def missing_routes(self, link: Link) -> list[IPv4Network]:
-        """Of a link that is to answer."""
-        index, parent = self._index(link.name), self._index(link.parent)
-        return [] if index is None or parent is None else self._routes.missing(link, index, parent)
+    def missing_routes(self, links: Sequence[Link]) -> list[tuple[Link, IPv4Network]]:
+        """Of links that are to answer, in one look."""
+        wanting = [link for link in links if link.held or link.detours]
+        return self._routes.missing(self._placed(wanting)) if wanting else []
 
     def _drop_routes(self, links: Sequence[Link]) -> None:
+        self._routes.keep_only(self._placed(links))
+
+    def _placed(self, links: Sequence[Link]) -> list[tuple[Link, int, int]]:
+        """Those that are there, with their index and their port's."""
         placed = [(link, self._index(link.name), self._index(link.parent)) for link in links]
-        self._routes.keep_only([(link, at, by) for link, at, by in placed if at is not None and by is not None])
+        return [(link, at, by) for link, at, by in placed if at is not None and by is not None]
 
     def _index(self, name: str) -> int | None:
         try:

@@ -6,6 +6,7 @@ process that needs it: that is more than the whole bound for `status`, and a qua
 carry the kernel's names.
 """
 
+import contextlib
 import errno
 import os
 import socket
@@ -22,6 +23,7 @@ NLMSG_ERROR, NLMSG_DONE = 2, 3
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_DUMP = 0x1, 0x4, 0x300
 NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE = 0x100, 0x200, 0x400
 NLA_F_NESTED = 0x8000
+SOL_NETLINK, NETLINK_GET_STRICT_CHK = 270, 12
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_LINKINFO = 1, 3, 18
 IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS = 1, 2, 8
 IFA_F_NODAD = 0x02
@@ -76,8 +78,12 @@ def add_address(index: int, address: Interface, subject: str) -> Request:
 class RouteSocket:
     """A netlink socket of the namespace in which it was made, usable from any thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, strict: bool = False) -> None:
+        """`strict`: what the request of a dump names chooses in the kernel, where that can (Linux 4.20)."""
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
+        if strict:
+            with contextlib.suppress(OSError):
+                self._socket.setsockopt(SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1)
         self._socket.bind((0, 0))
         self._socket.settimeout(_TIMEOUT_S)
         self._sequence = 0

@@ -1,6 +1,8 @@
 """Routes of ours: what makes a kernel answer for addresses of NAT, and ways around the main table.
 
-Ours carry our protocol number, as routing rules do. The kernel drops those of a link that goes down by itself.
+Ours carry our protocol number, as routing rules do. The kernel drops those of a macvlan that goes down by itself. Ways
+around the main table lie on the port, and stay without the role: only what our rules mark looks there, and several
+groups on a port may have the same one.
 """
 
 import errno
@@ -43,6 +45,7 @@ class Routes:
 
     def __init__(self, route: RouteSocket) -> None:
         self._route = route
+        self._reader: RouteSocket | None = None
 
     def add(self, link: Link, index: int, parent: int) -> None:
         """What a link that is up needs; what is there stays. Raises EnvironmentFailure."""
@@ -57,13 +60,16 @@ class Routes:
         if gone:
             self._route.commit(gone, tolerate=(errno.ESRCH,))
 
-    def missing(self, link: Link, index: int, parent: int) -> list[IPv4Network]:
-        """Prefixes that a link should have."""
+    def missing(self, links: Sequence[tuple[Link, int, int]]) -> list[tuple[Link, IPv4Network]]:
+        """Prefixes that these links (likewise) should have."""
         held = set(self.held())
-        return [each.prefix for each in _wanted(link, index, parent) if each not in held]
+        return [(link[0], each.prefix) for link in links for each in _wanted(*link) if each not in held]
 
     def held(self) -> Iterator[HeldRoute]:
-        for payload in self._route.dump(RTM_GETROUTE, _ROUTE.pack(socket.AF_INET, 0, 0, 0, 0, 0, 0, 0, 0)):
+        """The kernel chooses where it can: the main table may be the whole Internet's."""
+        if self._reader is None:
+            self._reader = RouteSocket(strict=True)
+        for payload in self._reader.dump(RTM_GETROUTE, _ROUTE.pack(socket.AF_INET, 0, 0, 0, 0, OURS, 0, 0, 0)):
             _, length, _, _, small, protocol, _, _, _ = _ROUTE.unpack_from(payload)
             if protocol != OURS:
                 continue

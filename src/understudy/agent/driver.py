@@ -2,7 +2,7 @@
 
 It empties the sockets before it lets time pass (`Tick`), so that a late process believes its queue before its clock.
 Waiting is `select`, whose deadline is exact to tens of microseconds; asyncio's timers are a millisecond late, which is
-a third of the skew.
+a third of the skew. The sockets that stay are behind one `epoll` in it: select looks at each of its own every time.
 """
 
 import contextlib
@@ -55,13 +55,17 @@ from understudy.core.events import (
 )
 from understudy.core.node import Node
 from understudy.core.timers import NEVER
-from understudy.units import SECOND, GroupName, Instant, NetworkName
-from understudy.wire.heartbeat import Role
+from understudy.units import MICROSECOND, SECOND, Duration, GroupName, Instant, NetworkName
+from understudy.wire.heartbeat import WITNESSES_MAX, Role
 
 NEIGHBOURS_EVERY = 5 * SECOND
 HOUSEKEEPING_EVERY = SECOND
 PORTS_EVERY = 60 * SECOND
 """How long a port that took no advertisements counts as without carrier, unless there is news of it."""
+PUNCTUAL: Duration = 200 * MICROSECOND
+"""Who looked until a given moment, found nothing, and is no later than this, has not slept since: nothing waits."""
+BEAT_LATER: Duration = BEAT // 4
+"""A ping to the replicator, and housekeeping, wait so long for something else to wake this process."""
 
 
 class Driver:
@@ -89,7 +93,8 @@ class Driver:
         for end in (self._wake, self._asked_to_stop):
             end.setblocking(False)
         self.hands = HandsLink(hands, generation, journal, lambda: self.feed(KernelRepaired()))
-        self.flows = FlowsLink(flows, generation, node.groups, self.feed) if flows is not None else None
+        stateful = [name for name, group in node.groups.items() if group.settings.stateful]
+        self.flows = FlowsLink(flows, generation, node.groups, stateful, self.feed) if flows is not None else None
         """To the process that replicates flows; None where none are kept."""
         self._strict: dict[GroupName, bool] = {}
         """Of the groups that this node serves: whether flows may not be picked up in the middle."""
@@ -99,8 +104,15 @@ class Driver:
         self._by_index = {lan.port.index: lan for lan in lans.values()}
         self._speaker = Speaker(node.settings, lans, channel, journal)
         self._listener = Listener(node.settings, lans, channel, self.feed, self.drop)
-        self._fixed = [*self._listener.sockets, hands, checks, links.socket, self._asked_to_stop]
-        self._fixed += [flows] if flows is not None else []
+        fixed = [*self._listener.sockets, hands, checks, links.socket, self._asked_to_stop]
+        fixed += [flows] if flows is not None else []
+        self._fixed = {each.fileno(): each for each in fixed}
+        """In the order in which they are read."""
+        self._poll = select.epoll()
+        for descriptor in self._fixed:
+            self._poll.register(descriptor, select.EPOLLIN)
+        self._routed = {router.network for group in node.settings.groups for router in group.routers}
+        """Networks whose reach counts: of a cable for replication alone there is nobody to ask."""
         self._stored_maintenance = node.standing.maintenance
         self._neighbours_at = self._ports_at = 0
         self._housekeeping_at = 0
@@ -127,45 +139,65 @@ class Driver:
 
     def run(self) -> None:
         while not self.finished:
-            deadline = self.node.next_deadline()
-            now = time.monotonic_ns()
-            due = min(deadline if deadline is not None else now + SECOND, self._housekeeping_at, self._beat_at)
-            self._take_in(max(0, due - now) / SECOND)
-            now = time.monotonic_ns()
-            deadline = self.node.next_deadline()
-            if deadline is not None and deadline <= now:
-                self._take_in(0)  # We may have slept since: the queue first, then the clock.
-                self.sent_late_max_ns = max(self.sent_late_max_ns, now - deadline)
-                self.feed(Tick())
-            if self._speaker.refused:
-                self.feed(CarrierChanged(self._speaker.refused.pop(), False))
-            if self.flows is not None and now >= self._beat_at:
-                self._beat_at = now + BEAT
-                self.flows.beat()
-            if now >= self._housekeeping_at:
-                self._housekeep(now)
+            self.turn()
 
-    def _take_in(self, wait_s: float) -> None:
-        """Everything that is ready now, or becomes so first."""
+    def turn(self) -> None:
+        """Wait for something to do, and do it."""
+        deadline = self.node.next_deadline()
+        now = time.monotonic_ns()
+        due = min(self._housekeeping_at, self._beat_at) + BEAT_LATER
+        if deadline is not None and deadline < due:
+            due = deadline
+        taken = self._take_in(max(0, due - now) / SECOND)
+        now = time.monotonic_ns()
+        if taken:
+            deadline = self.node.next_deadline()
+        if deadline is not None and deadline <= now:
+            if taken or now - due >= PUNCTUAL:
+                self._take_in(0)  # We may have slept since: the queue first, then the clock.
+            self.sent_late_max_ns = max(self.sent_late_max_ns, now - deadline)
+            self.feed(Tick())
+        if self._speaker.refused:
+            self.feed(CarrierChanged(self._speaker.refused.pop(), False))
+        if self.flows is not None and now >= self._beat_at:
+            self._beat_at = max(self._beat_at, now - BEAT_LATER) + BEAT  # five of them take a second, as ever
+            self.flows.beat()
+        if now >= self._housekeeping_at:
+            self._housekeep(now)
+
+    def _take_in(self, wait_s: float) -> bool:
+        """Everything that is ready now, or becomes so first. False if nothing was."""
         asking = self.control.readers() if self.control is not None else []
         answered = self.control.writers() if self.control is not None else []
-        readable, writable, _ = select.select([*self._fixed, *asking], answered, [], wait_s)
-        for which in (*readable, *writable):
-            if self._listener.read(which):
-                continue
-            if which is self.hands.socket:
-                self.hands.read()
-            elif which is self._checks:
-                self._read_checks()
-            elif which is self._links.socket:
-                self._read_links()
-            elif self.flows is not None and which is self.flows.socket:
-                self.flows.read()
-            elif which is self._asked_to_stop:
-                which.recv(16)
-                self.feed(StopCommanded())
-            elif self.control is not None:
-                self.control.ready(which, Instant(time.monotonic_ns()))
+        waiting: list[Any] = [self._poll, *asking]
+        readable, writable, _ = select.select(waiting, answered, [], wait_s)
+        if not readable and not writable:
+            return False
+        if readable and readable[0] is self._poll:
+            del readable[0]
+            ready = {descriptor for descriptor, _ in self._poll.poll(0)}
+            for descriptor, which in self._fixed.items():
+                if descriptor in ready:
+                    self._read(which)
+        if self.control is not None:
+            for client in (*readable, *writable):
+                self.control.ready(client, Instant(time.monotonic_ns()))
+        return True
+
+    def _read(self, which: socket.socket) -> None:
+        if self._listener.read(which):
+            return
+        if which is self.hands.socket:
+            self.hands.read()
+        elif which is self._checks:
+            self._read_checks()
+        elif which is self._links.socket:
+            self._read_links()
+        elif self.flows is not None and which is self.flows.socket:
+            self.flows.read()
+        elif which is self._asked_to_stop:
+            which.recv(16)
+            self.feed(StopCommanded())
 
     def request_stop(self) -> None:
         """Hand over and end. Safe in a signal handler: the loop does it, not the handler."""
@@ -222,7 +254,7 @@ class Driver:
             self._ports_at = now + PORTS_EVERY
             self.look_at_carriers()
         if now >= self._neighbours_at:
-            lonely = any(not lan.candidates() for lan in self.node.lans.values())
+            lonely = any(not self.node.lans[network].candidates() for network in self._routed)
             self._neighbours_at = now + (HOUSEKEEPING_EVERY if lonely else NEIGHBOURS_EVERY)
             self.hands.ask({"op": "neighbours"}, self._learn_neighbours)
 
@@ -231,8 +263,9 @@ class Driver:
         for network, texts in answer.get("neighbours", {}).items():
             known = [ip_address(text) for text in texts]
             known = [a for a in known if a not in peers and a not in self._listener.virtual and not a.is_link_local]
-            if known and (lan := self.lans.get(network)) is not None:
-                self.feed(WitnessesLearned(lan.network, tuple(known[:4])))
+            lan = self.node.lans.get(network)
+            if known and lan is not None and lan.learned != (told := tuple(known[:WITNESSES_MAX])):
+                self.feed(WitnessesLearned(lan.network, told))
 
     # --- what the hands are told, and what concerns only us
 
@@ -267,6 +300,8 @@ class Driver:
         if self.flows is None:
             return
         self.flows.own(effect)
+        if not effect.own:
+            self._beat_at = 0  # from now on somebody may have to wait for it
         if effect.own and effect.strict is not None:
             self._strict[effect.group] = effect.strict
         elif not effect.own:

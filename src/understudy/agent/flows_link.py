@@ -5,11 +5,13 @@ So both tell states and not steps, and whoever begins says `hello`, to be told e
 
     core -> replicator    hello; own {owned}; ask {group, token, drain, generation}; compare {token, generation}; ping
     replicator -> core    hello {stream}; synced {group, complete, detail, elsewhere}; ready, compared (answers);
-                          status {flows}; pong
+                          status {flows}
 
 A question is repeated to a replicator that began after it. A replicator that says nothing for some seconds, though it
 tells its status every second, counts as one without the state: it may be frozen, and so may its copies be old. Whether
-a promotion waits for its answer is decided sooner: a few pings without any word, and nobody is kept waiting.
+a promotion waits for its answer is decided sooner: a few pings that it does not even take from the line, and nobody is
+kept waiting. It answers none: that it has taken what was said is seen here, and wakes nobody. Where all groups whose
+flows are replicated are ours there is nobody to wait for it, and no ping.
 """
 
 import contextlib
@@ -17,7 +19,7 @@ import socket
 from collections.abc import Callable, Collection
 from typing import Any
 
-from understudy.agent.messages import Message, receive, send
+from understudy.agent.messages import Message, receive, send, unread
 from understudy.core.effects import AskFlows, OwnFlows
 from understudy.core.events import Event, FlowsReady, SyncChanged
 from understudy.units import MILLISECOND, Duration, GroupName
@@ -29,8 +31,8 @@ SILENCE_MAX = 3
 BEAT: Duration = 200 * MILLISECOND
 """Between two pings."""
 UNANSWERED_MAX = 4
-"""Beats without a word after which a question is answered in its stead: a busy replicator is never silent for so long,
-its turns are bounded. Beats and not milliseconds, as above; and no more pings than these wait in the line."""
+"""Beats with something untaken after which a question is answered in its stead: a busy replicator takes what is said
+sooner, its turns are bounded. Beats and not milliseconds, as above; and no more pings than these wait in the line."""
 COMPARISONS_MAX = 8
 """Operators who wait for one at the same time."""
 SILENT = "the process that replicates flows says nothing"
@@ -39,10 +41,15 @@ Answer = Callable[[dict[str, Any]], None]
 
 
 class FlowsLink:
-    """`feed` takes events into the core, whose groups are `groups`."""
+    """`feed` takes events into the core, whose groups are `groups`: promotions of the `stateful` ones ask."""
 
     def __init__(
-        self, end: socket.socket, generation: int, groups: Collection[GroupName], feed: Callable[[Event], None]
+        self,
+        end: socket.socket,
+        generation: int,
+        groups: Collection[GroupName],
+        stateful: Collection[GroupName],
+        feed: Callable[[Event], None],
     ) -> None:
         self.socket = end
         self.flows: dict[str, Any] = {}
@@ -50,6 +57,7 @@ class FlowsLink:
         self.silent = False
         self._generation = generation
         self._groups = groups
+        self._stateful = frozenset(stateful)
         self._feed = feed
         self._begun = False
         self._owned: set[GroupName] = set()
@@ -75,6 +83,7 @@ class FlowsLink:
     def ask(self, effect: AskFlows) -> None:
         self._asked[effect.group] = effect
         if self._begun:
+            self._look()
             self._tell(_question(effect, self._generation))
 
     def compare(self, answer: Answer) -> None:
@@ -99,9 +108,13 @@ class FlowsLink:
                     self._hear(message)
 
     def beat(self) -> None:
-        """To be called every BEAT, and at once after a question to one that is `mute`."""
+        """To be called every BEAT, and at once after a question to one that is `mute` or when a group is given up."""
         if not self._begun:
             return
+        if self._stateful <= self._owned:
+            self._unanswered = 0
+            return
+        self._look()
         if self._unanswered <= UNANSWERED_MAX:
             self._unanswered += 1
             send(self.socket, {"op": "ping"})
@@ -112,7 +125,7 @@ class FlowsLink:
     @property
     def mute(self) -> bool:
         """Nobody should wait for it."""
-        return self.silent or self._unanswered > UNANSWERED_MAX
+        return self.silent or (self._unanswered > UNANSWERED_MAX and unread(self.socket))
 
     def housekeep(self) -> None:
         """To be called once a second."""
@@ -125,6 +138,11 @@ class FlowsLink:
 
     def describe(self) -> dict[str, Any]:
         return {"running": not self.silent, **self.flows}
+
+    def _look(self) -> None:
+        """Has it taken everything?"""
+        if self._unanswered and not unread(self.socket):
+            self._unanswered = 0
 
     def _hear(self, message: Message) -> None:
         self._rounds = self._unanswered = 0

@@ -191,10 +191,9 @@ class Hands:
         self._drift.expect(self._config)
 
     def _neighbours(self, message: Message) -> Message:
-        found = {}
-        for network, interface in self._interfaces.items():
-            found[network] = [str(a) for a in self._links.neighbours(socket.if_nametoindex(interface))[:16]]
-        return {"neighbours": found}
+        indexes = {socket.if_nametoindex(interface): network for network, interface in self._interfaces.items()}
+        found = self._links.neighbours(indexes)
+        return {"neighbours": {network: [str(a) for a in found[index][:16]] for index, network in indexes.items()}}
 
     def _persist(self, message: Message) -> Message:
         stored = self._store.load()

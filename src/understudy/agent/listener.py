@@ -50,6 +50,8 @@ class Listener:
             for router in group.routers
             for address in router.addresses
         }
+        self._latest: dict[tuple[NetworkName, bytes], tuple[bytes, VrrpReceived]] = {}
+        """The last advertisement of each LAN and ethertype: the next one is probably the same, byte by byte."""
         self._own = {address for lan in lans.values() for address in lan.own.values()}
 
     def read(self, which: socket.socket) -> bool:
@@ -84,13 +86,20 @@ class Listener:
                 self._drop(error.reason)
 
     def _take_frame(self, lan: Lan, frame: bytes) -> None:
+        way = lan.network, frame[12:14]
+        latest = self._latest.get(way)
+        if latest is not None and latest[0] == frame:
+            self._feed(latest[1])
+            return
         if len(frame) > 14 and frame[12] << 8 | frame[13] == ETHERTYPE_ARP:
             answer = arp.decode(frame)
             self._take_answer(lan, answer.sender, answer.sender_mac)
             return
         packet = parse_frame(frame)
         if packet.protocol == PROTOCOL:
-            self._feed(VrrpReceived(lan.network, packet))
+            event = VrrpReceived(lan.network, packet)
+            self._latest[way] = frame, event
+            self._feed(event)
             return
         message = ndp.decode(frame)
         if isinstance(message, ndp.NeighborAdvertisement):

@@ -3,8 +3,10 @@
 JSON and not pickle, because the checks run without privileges and must not be able to run code in the core.
 """
 
+import fcntl
 import json
 import socket
+import termios
 from typing import Any
 
 MESSAGE_MAX = 1 << 18
@@ -27,6 +29,12 @@ def send(end: socket.socket, message: Message) -> bool:
     except OSError:
         return False
     return True
+
+
+def unread(end: socket.socket) -> bool:
+    """Whether anything that was sent here still waits for the other end to take it (SIOCOUTQ, unix(7))."""
+    waiting = fcntl.ioctl(end, termios.TIOCOUTQ, bytes(4))
+    return any(waiting)
 
 
 def receive(end: socket.socket) -> Message | None:

@@ -72,10 +72,11 @@ GATHER: Duration = 5 * MILLISECOND
 GATHER_FROM = 32
 """Messages in one read that are much."""
 HOUSEKEEPING_EVERY = SECOND
-
+HOUSEKEEPING_LATER: Duration = 100 * MILLISECOND
+"""It waits so long for something else to wake this process."""
 
 _RESTING = (Tick, Delivered)
-"""Events of which a pair at rest has many, and nothing comes but an answer."""
+"""Events of which a pair at rest has many, and nothing comes but an answer, nor any progress."""
 
 
 class News(Protocol):
@@ -131,6 +132,7 @@ class Replicator:
         self._news_at = 0
         """When the kernel's news is read next, if there is any."""
         self._drains: deque[_Draining] = deque()
+        self._progress: tuple[int, ...] = ()
         self._outbox: dict[tuple[int, NetworkName], list[bytes]] = {}
         """What this event brought to send, sealed."""
         self._do: dict[type, Callable[[Instant, Any], None]] = {
@@ -159,7 +161,7 @@ class Replicator:
         """Wait for something to do, and do a bounded part of it."""
         now = time.monotonic_ns()
         deadline = self._machine.next_deadline()
-        due = [self._housekeeping_at, self._core.due(), *self._work.due()]
+        due = [self._housekeeping_at + HOUSEKEEPING_LATER, self._core.due(), *self._work.due()]
         due += [deadline] if deadline is not None else []
         gathering = now < self._news_at
         due += [self._news_at] if gathering else []
@@ -197,7 +199,12 @@ class Replicator:
         while self._pending:
             now = Instant(time.monotonic_ns())
             effects = self._machine.handle(now, self._pending[0])
-            if type(self._pending[0]) not in _RESTING or any(type(effect) is not Send for effect in effects):
+            if (
+                type(self._pending[0]) not in _RESTING
+                or any(type(effect) is not Send for effect in effects)
+                or self._machine.progress != self._progress
+            ):
+                self._progress = self._machine.progress
                 self._core.stir()
             for effect in effects:
                 self._do[type(effect)](now, effect)

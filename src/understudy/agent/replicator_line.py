@@ -86,14 +86,17 @@ class CoreLine:
         self._stirred = True
 
     def tell_status(self, now: int, status: Callable[[], dict[str, Any]]) -> None:
-        """If it is time."""
-        if now < self._looked_at + STATUS_EVERY:
+        """If it is time. What only time has changed is no reason: the ages in it differ with every look. That we run is
+        told a little early, together with what woke us for another reason.
+        """
+        alive = now >= self._said_at + ALIVE_EVERY - STATUS_EVERY
+        if now < (self._looked_at + STATUS_EVERY if alive else self.due()):
             return
         self._looked_at, self._stirred = now, False
         for group in sorted(self._untold):
             self._tell(self._synced[group])
         said = status()
-        if said == self._said and now < self._said_at + ALIVE_EVERY:
+        if said == self._said and not alive:
             return
         self._said, self._said_at = said, now
         send(self.socket, {"op": "status", "flows": said})
@@ -102,12 +105,9 @@ class CoreLine:
         match message.get("op"):
             case "hello":
                 self._untold.update(self._synced)
-                self._said = {}
+                self._said, self._stirred = {}, True
                 for effect in self._synced.values():
                     self._tell(effect)
-                return []
-            case "ping":
-                send(self.socket, {"op": "pong"})
                 return []
             case "own":
                 return self._own({GroupName(name) for name in message["owned"]})

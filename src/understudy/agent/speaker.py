@@ -31,7 +31,11 @@ class Speaker:
     ) -> None:
         self.refused: list[NetworkName] = []
         """LANs whose port takes no advertisement. Whoever reads it empties it."""
-        self._peers = settings.peers
+        self._paths = tuple(
+            (peer.number, lans[network], (str(address), PORT))
+            for peer in settings.peers
+            for network, address in peer.paths.items()
+        )
         self._groups = {group.name: group for group in settings.groups}
         self._lans = lans
         self._channel = channel
@@ -85,15 +89,13 @@ class Speaker:
 
     def send_heartbeat(self, now: Instant, effect: SendHeartbeat) -> None:
         """To every peer on every path."""
-        for peer in self._peers:
-            for network, address in peer.paths.items():
-                lan = self._lans[network]
-                if lan.channel is not None:
-                    datagram = self._channel.seal(effect.payload, peer.number, lan.number)
-                    try:
-                        lan.channel.sendto(datagram, (str(address), PORT))
-                    except OSError:
-                        pass  # A path may be down; its silence is noticed by the peer.
+        for number, lan, address in self._paths:
+            if lan.channel is not None:
+                datagram = self._channel.seal(effect.payload, number, lan.number)
+                try:
+                    lan.channel.sendto(datagram, address)
+                except OSError:
+                    pass  # A path may be down; its silence is noticed by the peer.
 
     def announce(self, now: Instant, effect: Announce) -> None:
         """Gratuitous ARP and unsolicited neighbour advertisements from the virtual MAC, or else the port's."""

@@ -3,7 +3,6 @@
 import functools
 import select
 import socket
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import ParamSpec, TypeVar
 import pytest
 from sandboxed import in_sandbox, shell
 
+from ip_monitor import news_while
 from understudy.adapters.links import Links, LinkWatch, PresentLink, write_sysctl
 from understudy.config import load_plan
 from understudy.errors import EnvironmentFailure
@@ -48,6 +48,9 @@ def apply(links: Links, config: NodeConfig) -> None:
     links.apply(config.links, config.sysctls, config.rules)
 
 
+KINDS = ("link", "address", "rule")
+
+
 def settled(links: Links) -> list[PresentLink]:
     """The links, once the kernel has said all that it says of a change: its link watch may wait for a second."""
     time.sleep(1.1)
@@ -58,16 +61,6 @@ def picture() -> str:
     return "\n".join(
         shell(f"ip {question}") for question in ("link", "addr", "-4 -d rule", "-6 -d rule", "-4 route", "-6 route")
     )
-
-
-def news_while(action: Callable[[], None]) -> str:
-    """What the kernel told of links, addresses and rules meanwhile."""
-    with subprocess.Popen(["ip", "monitor", "link", "address", "rule"], stdout=subprocess.PIPE, text=True) as monitor:
-        time.sleep(0.2)
-        action()
-        time.sleep(0.1)
-        monitor.terminate()
-        return monitor.communicate()[0]
 
 
 @sandboxed
@@ -92,11 +85,11 @@ def test_applying_again_changes_nothing() -> None:
     """Neither on a Backup nor on an Active does the kernel report any change."""
     links, config = world()
     apply(links, config)
-    assert news_while(lambda: apply(Links(), config)) == ""
+    assert news_while(lambda: apply(Links(), config), *KINDS) == ""
     links.take(config.links)
     assert [link.carrier for link in settled(links) if link.is_ours] == [True] * len(config.links)
     before = picture()
-    assert news_while(lambda: apply(Links(), config)) == ""
+    assert news_while(lambda: apply(Links(), config), *KINDS) == ""
     assert picture() == before
 
 
@@ -105,7 +98,7 @@ def test_the_listener_of_these_tests_hears_changes() -> None:
     """The control of the test above: one address more or less is seen."""
     links, config = world()
     apply(links, config)
-    assert "203.0.113.10" in news_while(lambda: links.take(config.links))
+    assert "203.0.113.10" in news_while(lambda: links.take(config.links), *KINDS)
 
 
 @sandboxed
@@ -200,14 +193,13 @@ def test_a_stop_leaves_everything_of_others_as_it_was() -> None:
 def test_the_local_table_is_never_missing_while_rules_come_and_go() -> None:
     """Some rule looks it up at every moment: an address of this node is reached throughout."""
     links, config = world()
-    watched = subprocess.Popen(["ip", "monitor", "rule"], stdout=subprocess.PIPE, text=True)
-    time.sleep(0.2)
-    apply(links, config)
-    links.remove()
-    time.sleep(0.1)
-    watched.terminate()
+
+    def come_and_go() -> None:
+        apply(links, config)
+        links.remove()
+
     lookups = {"0:": 1}
-    for line in watched.communicate()[0].splitlines():
+    for line in news_while(come_and_go, "rule").splitlines():
         deleted = line.startswith("Deleted ")
         text = line.removeprefix("Deleted ")
         if "lookup local" in text:

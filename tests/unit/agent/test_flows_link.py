@@ -32,7 +32,7 @@ class Pair:
     def another_core(self) -> FlowsLink:
         self.generation += 1
         self.events.clear()
-        self.link = FlowsLink(self.core_end, self.generation, {EDGE, CORE}, self.events.append)
+        self.link = FlowsLink(self.core_end, self.generation, {EDGE, CORE}, {EDGE, CORE}, self.events.append)
         return self.link
 
     def another_replicator(self) -> None:
@@ -192,6 +192,28 @@ def test_nobody_waits_for_a_replicator_that_answers_no_ping(pair: Pair) -> None:
     assert pair.told() == [FlowsReady(EDGE, 4, True, "all of it")]
 
 
+def test_where_everything_is_ours_nobody_is_pinged(pair: Pair) -> None:
+    """Nothing could wait for it; once a group is given up, one that is frozen is found as soon as ever."""
+    pair.link.begin()
+    pair.link.own(OwnFlows(EDGE, True))
+    pair.wanted()
+    pair.link.beat()
+    assert messages.receive(pair.flows_end) == {"op": "ping"}  # the control: of the other group it may be asked
+    pair.link.own(OwnFlows(CORE, True))
+    pair.wanted()
+    for _ in range(3 * UNANSWERED_MAX):
+        pair.link.beat()
+        assert not pair.link.mute
+    assert messages.receive(pair.flows_end) is None
+    pair.link.own(OwnFlows(CORE, False))
+    pair.link.ask(AskFlows(CORE, 3, drain=False))
+    for _ in range(UNANSWERED_MAX):
+        pair.link.beat()
+    assert not pair.events
+    pair.link.beat()
+    assert pair.events == [FlowsReady(CORE, 3, False, SILENT, final=True, mute=True)]
+
+
 def test_pings_do_not_fill_the_line_of_one_that_is_frozen(pair: Pair) -> None:
     pair.link.begin()
     for _ in range(1000):
@@ -261,7 +283,7 @@ def test_a_line_that_was_closed_is_nobodys_error() -> None:
     """Reading from a dead end finds nothing."""
     ours, theirs = messages.pair()
     theirs.close()
-    link = FlowsLink(ours, 1, {EDGE}, lambda event: None)
+    link = FlowsLink(ours, 1, {EDGE}, {EDGE}, lambda event: None)
     link.begin()
     link.read()
     ours.close()
@@ -287,3 +309,19 @@ def test_the_status_is_told_when_it_changed_at_most_ten_times_a_second(pair: Pai
     while (message := messages.receive(pair.core_end)) is not None:
         told.append(message["flows"]["changes"])
     assert told == [*range(1, 11), 10, 10, 10, 10]
+
+
+def test_what_only_time_has_changed_is_told_once_a_second(pair: Pair) -> None:
+    """Ages are others at every look: at rest they wake nobody. A core that begins anew is told soon."""
+    ages = iter(range(10_000))
+    for millisecond in range(1000, 3700):
+        pair.line.tell_status(millisecond * MILLISECOND, lambda: {"heard_ms": next(ages)})
+    told = []
+    while (message := messages.receive(pair.core_end)) is not None:
+        told.append(message["flows"]["heard_ms"])
+    assert told == [0, 1, 2]
+    pair.link.begin()
+    assert pair.wanted() == []
+    pair.line.tell_status(3200 * MILLISECOND, lambda: {"heard_ms": next(ages)})
+    pair.told()
+    assert pair.link.describe() == {"running": True, "heard_ms": 3}

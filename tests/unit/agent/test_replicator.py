@@ -1,8 +1,11 @@
 """The loop around the replication: what takes long is done in parts, in order, delayed only where a drill says so."""
 
 import contextlib
+import os
 import select
 import socket
+import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -15,7 +18,7 @@ from understudy.agent.flow_work import WRITES_MAX
 from understudy.agent.journal import JournalSender
 from understudy.agent.lans import Lan
 from understudy.agent.replicator import DATAGRAMS_MAX, DRAIN_ROUNDS, Replicator
-from understudy.agent.replicator_line import CoreLine
+from understudy.agent.replicator_line import ALIVE_EVERY, CoreLine
 from understudy.core.replication.effects import Cancel, Drain, Effect, List, Renew, Write
 from understudy.core.replication.events import (
     Asked,
@@ -53,6 +56,11 @@ class Script(Replication):
         super().__init__(SETTINGS)
         self.heard: list[Event] = []
         self.answers: dict[type, list[Effect]] = {}
+        self.moved: tuple[int, ...] = ()
+
+    @property
+    def progress(self) -> tuple[int, ...]:
+        return self.moved
 
     def handle(self, now: Instant, event: Event) -> list[Effect]:
         self.heard.append(event)
@@ -133,25 +141,29 @@ class NothingShed:
 
 
 class Cable:
-    """Stands for the socket of flows on one network: of loopback, with nothing to shed."""
+    """Stands for the socket of flows on one network, with nothing to shed: what is said is there at once."""
 
     def __init__(self) -> None:
-        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.socket.bind(("127.0.0.1", 0))
-        self.socket.setblocking(False)
+        self.readable = os.eventfd(0, os.EFD_SEMAPHORE | os.EFD_NONBLOCK)
         self.sieve = NothingShed()
         self.peer = Channel(bytes(32), 2, 1, frozenset({1}), port=FLOWS_PORT)
+        self._waiting: deque[bytes] = deque()
 
     def fileno(self) -> int:
-        return self.socket.fileno()
+        return self.readable
 
     def receive(self) -> list[bytes]:
-        return [self.socket.recv(2048)]
+        os.eventfd_read(self.readable)  # BlockingIOError if nothing waits
+        return [self._waiting.popleft()]
 
     def say(self, *payloads: bytes) -> None:
         """The peer does."""
         for payload in payloads:
-            self.socket.sendto(self.peer.seal(payload, 1, 0), self.socket.getsockname())
+            self._waiting.append(self.peer.seal(payload, 1, 0))
+            os.eventfd_write(self.readable, 1)
+
+    def close(self) -> None:
+        os.close(self.readable)
 
     def greet(self, channel: Channel) -> None:
         """Both ends know each other's nonce."""
@@ -178,14 +190,14 @@ Stages = Callable[..., Stage]
 @pytest.fixture
 def stage() -> Iterator[Stages]:
     """Makes as many as a test wants, and closes their sockets."""
-    sockets: list[socket.socket] = []
+    sockets: list[socket.socket | Cable] = []
 
     def make(sync_delay: Duration = 0, *, cable: bool = False) -> Stage:
         news, ends, journal = News(), messages.pair(), messages.pair()
         sockets.extend((news.socket, news.teller, *ends, *journal))
         end = Cable() if cable else None
         if end is not None:
-            sockets.append(end.socket)
+            sockets.append(end)
         return _stage(news, ends, journal[0], sync_delay, end)
 
     yield make
@@ -434,3 +446,25 @@ def test_timeouts_are_renewed_in_parts_until_the_group_is_given_up(stage: Stages
         made.replicator.turn()
     assert set(before) == {frozenset({1, 2})}
     assert made.kernel.renewed[len(before) :] == [frozenset({2})] * 3
+
+
+def test_what_a_peers_word_alone_has_changed_is_told_soon(stage: Stages) -> None:
+    """An acknowledgement moves nothing but figures: the core is told of those as of anything; of a rest it is not."""
+    made = stage(cable=True)
+    assert made.cable is not None
+    made.replicator.feed(Started(1))
+    made.replicator.turn()
+
+    def told() -> bool:
+        """Whether the status is due before it is time to say that we run."""
+        return made.replicator._core.due() < made.replicator._core._said_at + ALIVE_EVERY
+
+    made.replicator._core.tell_status(time.monotonic_ns() + ALIVE_EVERY, dict)
+    made.cable.say(b"a beacon")
+    made.replicator.turn()
+    assert not told()
+    made.machine.moved = (1,)
+    made.cable.say(b"an acknowledgement")
+    made.replicator.turn()
+    assert made.machine.delivered() == [b"a beacon", b"an acknowledgement"]
+    assert told()

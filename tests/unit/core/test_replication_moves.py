@@ -1,5 +1,6 @@
 """Stories of groups that move: who is believed while both, or none, are the original."""
 
+import pytest
 from replication_world import (
     EDGE,
     PATHS,
@@ -12,6 +13,7 @@ from replication_world import (
 
 from understudy.core.replication.effects import Ready, Renew, Synced, Write
 from understudy.core.replication.events import Kind, Received
+from understudy.core.replication.replica import QUEUE_MAX
 from understudy.core.settings import FlowSettings, Keeping
 from understudy.units import MILLISECOND, SECOND
 from understudy.wire.conntrack import identity
@@ -189,10 +191,13 @@ def test_old_words_that_come_after_the_agreement_are_told_to_the_replica() -> No
     assert {identity(raw) for _, raw in told} == set(keys)
 
 
-def test_news_that_is_read_after_an_older_word_was_written_is_the_last() -> None:
-    """This kernel changed a flow, and before that is read the old original's word is written over it."""
+@pytest.mark.parametrize("credit", [True, False])
+def test_news_that_is_read_after_an_older_word_was_written_is_the_last(credit: bool) -> None:
+    """This kernel changed a flow, and before that is read the old original's word is written over it. However much
+    waits to be written.
+    """
     world = complete(World().boot())
-    [key] = world.populate(world.gw1, 1)
+    key, other = world.populate(world.gw1, 2)
     world.run(100 * MILLISECOND)
     world.gw2.own(True)
     world.gw2.reading = True  # held back
@@ -201,6 +206,10 @@ def test_news_that_is_read_after_an_older_word_was_written_is_the_last() -> None
     world.gw1.change(with_state(world.gw1.kernel.flows[key], 4))
     world.run(20 * MILLISECOND)
     assert world.gw2.kernel.flows[key] != newer  # the control: the older word was written
+    if not credit:
+        replica = world.gw2.machine.pairs[0].replica
+        replica.queue([(Kind.CHANGED, world.gw2.kernel.flows[other])] * QUEUE_MAX)
+        assert not replica.credit
     world.gw2._read()
     world.gw1.own(False)
     world.until(lambda: world.gw1.complete.get(EDGE) is True)

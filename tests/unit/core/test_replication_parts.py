@@ -1,5 +1,8 @@
 """The parts of replication by themselves: the stream's window and paths, the order of writes, what is sent."""
 
+from array import array
+from collections.abc import Sequence
+
 import pytest
 from replication_world import ESTABLISHED, FIN_WAIT, PATHS, REPLICATED, TIME_WAIT, attribute, flow
 
@@ -7,10 +10,26 @@ from understudy.core.replication.events import Kind, Record
 from understudy.core.replication.origin import Origin
 from understudy.core.replication.paths import Paths
 from understudy.core.replication.replica import BATCH_MAX, OUTSTANDING_MAX, Replica
+from understudy.core.replication.round import Round
 from understudy.core.replication.sieve import Sieve, coalesced
 from understudy.core.settings import FlowSettings, Keeping
 from understudy.units import MILLISECOND, SECOND, Instant
-from understudy.wire.flowsync import PAYLOAD_MAX, RECORD_MAX, WINDOW, Ack, Data, beyond_bitmap, decode
+from understudy.wire.conntrack import BUCKETS, summary
+from understudy.wire.flowsync import (
+    PAYLOAD_MAX,
+    RECORD_MAX,
+    WINDOW,
+    Ack,
+    Compare,
+    Data,
+    Scope,
+    Word,
+    beyond_bitmap,
+    decode,
+    digests_contents,
+    end_content,
+    snapshot_content,
+)
 
 NOW = Instant(10 * SECOND)
 NEWS: Record = (Kind.CHANGED, flow(1))
@@ -256,3 +275,50 @@ def test_where_everything_is_ours_nothing_is_looked_up() -> None:
     assert sieve.take([NEWS], own=0b10) == [NEWS]
     assert sieve.take([(Kind.CHANGED, b"?")], own=0b10) == [(Kind.CHANGED, b"?")]
     assert sieve.take([(Kind.CHANGED, b"?")], own=0) == []
+
+
+class Desk:
+    """Of a replica whose kernel is empty, and does at once what it is told."""
+
+    def list_kernel(self, groups: int, *, urgent: bool) -> int:
+        return 1
+
+    def drain(self) -> int:
+        return 2
+
+    def recall(self, groups: int) -> None: ...
+
+    def say(self, word: Word, content: bytes) -> None: ...
+
+    def tell(self, payloads: Sequence[bytes]) -> None: ...
+
+    def write(self, records: Sequence[Record]) -> bool:
+        return True
+
+    def ticket(self) -> int:
+        return 0
+
+    def done(self, ticket: int) -> bool:
+        return True
+
+    def crowded(self) -> bool:
+        return False
+
+
+def test_a_flow_of_the_other_file_counts_once_however_often_a_listing_tells_it() -> None:
+    """Told twice it would be no difference that is known, and every round would ask for it again."""
+    stranger = flow(1, binding=9)
+    _, bucket, digest = summary(stranger)
+    current = Round(NOW, Desk(), REPLICATED, Compare(1, 1, 0b10, Scope.REPLICATE))
+    current.advance(NOW)
+    current.listed(NOW, (), last=True, failed=False)
+    current.drained(NOW)
+    theirs = array("Q", bytes(8 * BUCKETS))
+    theirs[bucket] = digest
+    for content in digests_contents(1, theirs):
+        current.word(NOW, Word.DIGESTS, content)
+    current.word(NOW, Word.DIGESTS_END, end_content(1, 1, True))
+    assert current.strange == {}
+    for _ in range(2):
+        assert current.word(NOW, Word.SNAPSHOT, snapshot_content(1, stranger)) is None
+        assert current.strange == {bucket: digest}

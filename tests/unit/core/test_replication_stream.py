@@ -153,3 +153,22 @@ def test_what_a_silent_peer_does_not_acknowledge_keeps_no_news_back() -> None:
     again = sum(left.values()) - len(left)
     world.run(10 * SECOND)
     assert sum(left.values()) - len(left) - again < 100
+
+
+def test_what_a_pair_at_rest_says_is_no_progress_and_an_acknowledgement_is() -> None:
+    """So that nobody is told of a rest again and again, and everybody soon that the other kernel has it."""
+    world = complete(World().boot())
+    world.populate(world.gw1, 5)
+    world.run(SECOND)
+    nodes = (world.gw1, world.gw2)
+    rest = [node.machine.progress for node in nodes]
+    world.run(5 * SECOND)
+    assert [node.machine.progress for node in nodes] == rest
+    world.populate(world.gw1, 1)
+    seen = set()
+    for _ in range(100):
+        world.run(MILLISECOND)
+        seen.add(world.gw1.machine.progress)
+    assert rest[0] in seen
+    assert len(seen) >= 3  # at rest, sent, acknowledged
+    assert world.gw2.machine.progress != rest[1]

@@ -1,7 +1,8 @@
 """When a round of agreement is due, what came of it, and so what is known of each group's replica.
 
 A round is due at the start, after anything that may have lost news, when the peer becomes the original of a group,
-after news that another hand caused here, and now and then. One round is under way at a time.
+after news that another hand caused here, some time after this kernel refused something or when its full table has room
+again, and now and then; one that proved nothing is repeated, ever later. One round is under way at a time.
 
     complete    a round was proven in this stream of the peer, and nothing was lost since
 
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 from understudy.core.replication.effects import Compared, Noted, Synced
 from understudy.core.replication.events import Kind, Record
 from understudy.core.replication.round import Outcome, Round
-from understudy.core.settings import GroupSettings, Keeping, NodeSettings
+from understudy.core.settings import GroupSettings, NodeSettings
 from understudy.units import MILLISECOND, SECOND, Duration, Instant
 from understudy.wire.flowsync import Compare, Scope
 
@@ -73,8 +74,7 @@ class Agenda:
         self.rounds = self.repaired = self.suspected = self.failed = 0
         self.stateful = sum(1 << group.number for group in groups if group.stateful)
         flows = settings.flows
-        copies = any(keeping is Keeping.COPY for keeping in [*flows.bindings.values(), *flows.groups.values()])
-        self.copied = pair.groups if copies else 0
+        self.copied = pair.groups if flows.copied else 0
         self._pair = pair
         self._flows = flows
         self._number = 0

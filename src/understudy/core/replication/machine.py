@@ -107,6 +107,11 @@ class Replication:
         """A peer takes less than it is sent: what only adds to it, as listings do, should wait."""
         return any(pair.origin.backlog_bytes > BACKLOG_MAX // 2 for pair in self.pairs)
 
+    @property
+    def progress(self) -> tuple[int, ...]:
+        """Equal to what it was wherever a peer at rest has been heard: `status` differs in ages at most."""
+        return tuple(number for pair in self.pairs for number in pair.progress)
+
     def status(self) -> dict[str, Any]:
         """For people and scripts: JSON values only."""
         groups: dict[str, Any] = {}

@@ -192,7 +192,7 @@ class Pair:
         if news:
             self._publish(news)
             if self._overlap.open and (again := self._overlap.kernel_changed(news)):
-                self.write(again)
+                self.replica.queue(again)  # without credit too: an older word of the peer may not be the last
 
     def kernel_overrun(self, over: bool) -> None:
         self.overruns += over
@@ -305,6 +305,13 @@ class Pair:
     def replicated(self) -> int:
         """Groups that the peer's stream is about: those that are not ours alone."""
         return self.groups & ~self.own
+
+    @property
+    def progress(self) -> tuple[int, ...]:
+        """What a peer's word alone can change, and people are told."""
+        origin, replica = self.origin, self.replica
+        ours = origin.position, origin.received, origin.written, origin.peer_complete
+        return (*ours, replica.received, replica.written, self._position, self.theirs, self.lag_told, self.dropped)
 
     @property
     def behind(self) -> int:

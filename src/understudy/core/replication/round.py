@@ -125,6 +125,8 @@ class Round:
         self._wanted = b""
         self._buckets: list[int] = []
         self._snapshot: dict[int, int] = {}
+        self._strangers: set[int] = set()
+        """Flows that count in `strange` already: a listing may tell a flow twice."""
         self._raws: dict[int, bytes] = {}
         self._answered = self._snapshotted = False
         self._verifying = self._verified = False
@@ -302,21 +304,26 @@ class Round:
         mark, bucket, digest = summary(raw)
         if not self._wanted[bucket]:
             return None
-        if not self.selection.group(mark):
+        flow = flow_id(raw)
+        ours = self.selection.group(mark) > 0
+        if ours:
+            self._snapshot[flow] = digest
+        elif flow not in self._strangers:
+            self._strangers.add(flow)
             self.strange[bucket] = self.strange.get(bucket, 0) ^ digest
-            return None
-        self._snapshot[flow_id(raw)] = digest
-        if len(self._snapshot) > FLOWS_MAX:
+        if len(self._snapshot) + len(self._strangers) > FLOWS_MAX:
             self._give_up("more flows differ than a round can remember")
+        if not ours:
+            return None
         if not self.repairing:
             if len(self._raws) < _RAWS_MAX:
-                self._raws[flow_id(raw)] = raw
+                self._raws[flow] = raw
             return None
         self.progress += 1
         return Kind.CHANGED, raw
 
     def _give_up(self, why: str) -> None:
-        self._touched, self._snapshot = set(), {}
+        self._touched, self._strangers, self._snapshot = set(), set(), {}
         self.outcome = self.outcome or Outcome(False, why, self.census.entries, self._total)
 
     def _hold_on(self, raws: Sequence[bytes]) -> None:

@@ -113,10 +113,6 @@ def delete_request(raw: bytes) -> bytes:
     return named + raw[shape.zone] if shape.zone else named
 
 
-get_request = delete_request
-"""Ask for the entry with this original tuple."""
-
-
 def reply_request(raw: bytes) -> bytes:
     """Name the entry by its reply tuple instead: who stands in the way of this one, if the original tuple is free."""
     shape = shape_of(raw)
