@@ -82,11 +82,16 @@ def _cases(part: str, run: Callable[[Case], CaseResult], wish: Wish) -> list[Run
     found = []
     for file in wish.files:
         cases = read_cases(file)
-        where = file.relative_to(ROOT) if file.is_relative_to(ROOT) else file
         for case in cases[:: 4 if wish.quick else 1]:
-            name = f"{where.with_suffix('')}:{case.id}"
+            name = f"{_place(file)}:{case.id}"
             found.append(Run(part, name, 0, partial(_case, run, case)))
     return found
+
+
+def _place(file: Path) -> Path:
+    """As rows name it, which are read on other machines: of a file elsewhere its name alone."""
+    whole = file.resolve()
+    return (whole.relative_to(ROOT) if whole.is_relative_to(ROOT) else Path(file.name)).with_suffix("")
 
 
 def _case(run: Callable[[Case], CaseResult], case: Case) -> Row:
@@ -321,6 +326,8 @@ def main() -> int:
         parser.error(f"unknown: {', '.join(unknown)}")
     arguments.into.mkdir(parents=True, exist_ok=True)
     files = arguments.cases or [Path(each) for each in cases.split(":") if each] or EXAMPLES
+    if len({_place(file) for file in files}) < len(files):
+        parser.error("files of cases need different names: rows tell them apart by these")
     wish = Wish(tuple(files), arguments.corpus, arguments.runs, arguments.quick)
     parts = [part for part in CLAIMS if not arguments.only or part in arguments.only]
     return carried_out("nat", lambda: sum(measure(part, wish, arguments.into) for part in parts))

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import nat
 import pytest
 from natcorpus import Entry, judged, read_index
 from natpage import nat_section
@@ -172,3 +173,20 @@ def test_texts_are_counted_by_what_is_expected() -> None:
     told = page("corpus", *rows)
     assert "`accept` 1 of 2" in told
     assert "* `b`: line 3: no" in told
+
+
+def test_rows_name_no_folder_of_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a file elsewhere they have the name; two of one name cannot be told apart."""
+    ours = nat.EXAMPLES[0]
+    other = tmp_path / "beside" / "given.yaml"
+    other.parent.mkdir()
+    for file in (tmp_path / "given.yaml", other):
+        file.write_bytes(ours.read_bytes())
+    wish = nat.Wish((other, ours), None, None, quick=True)
+    named = [run.case for run in nat._cases("cases", lambda case: pytest.fail("not run"), wish)]
+    assert {name.partition(":")[0] for name in named} == {"given", f"examples/nat/{ours.stem}"}
+    words = ["nat.py", "--into", str(tmp_path), "--cases", str(other), "--cases", str(tmp_path / "given.yaml")]
+    monkeypatch.setattr("sys.argv", words)
+    with pytest.raises(SystemExit) as ended:
+        nat.main()
+    assert ended.value.code == 2
