@@ -319,6 +319,41 @@ def test_the_command_takes_the_standby_first_and_says_what_changed(world: World)
 # --- helpers
 
 
+@in_lab
+def test_whoever_asks_while_one_core_follows_another_waits_and_is_answered(world: World) -> None:
+    """By the next one, and once that knows what its node serves: nobody is refused, nor hears of a node in between."""
+    active = world.active()
+    pid, epoch = world.pid(active, "core"), int(world.status(active)["epoch"])
+    heard: list[tuple[int, str]] = []
+    refused: list[str] = []
+    enough = threading.Event()
+
+    def ask() -> None:
+        while not enough.is_set():
+            try:
+                status = world.status(active)
+                heard.append((int(status["epoch"]), str(status["groups"][0]["role"])))
+            except OperatorError as error:
+                refused.append(str(error))
+            time.sleep(0.003)  # less than the clients that a second has room for
+
+    asker = threading.Thread(target=ask)
+    asker.start()
+    try:
+        for text in (THREE, TEXT, THREE, TEXT):
+            assert give(world, active, text)["ok"]
+        for _ in range(3):
+            pid = world.until(lambda pid=pid: world.pid(active, "core") not in (0, pid) and world.pid(active, "core"))  # type: ignore[misc]
+            os.kill(pid, signal.SIGKILL)
+        world.until(lambda: max(heard)[0] == epoch + 7)
+    finally:
+        enough.set()
+        asker.join()
+    assert refused == []
+    assert {role for _, role in heard} == {"active"}
+    assert {number for number, _ in heard} >= {epoch, epoch + 7}
+
+
 def _ask(world: World, node: str, text: str, answers: list[Any]) -> None:
     try:
         answers.append(give(world, node, text))

@@ -7,15 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from understudy.agent.control import CLIENTS_A_SECOND, CLIENTS_MAX, PATIENCE, READS_MAX, Control
+from understudy.agent.control import BACKLOG, CLIENTS_A_SECOND, CLIENTS_MAX, PATIENCE, READS_MAX, Control
+from understudy.agent.door import Door
 from understudy.units import Instant
 
 
 @pytest.fixture
 def control(tmp_path: Path) -> Iterator[Control]:
-    made = Control(tmp_path / "control.sock", lambda request, answer: answer({"ok": True}))
+    door = Door(tmp_path / "control.sock")
+    door.open(BACKLOG)
+    made = Control(door.listener, lambda request, answer: answer({"ok": True}))
     yield made
     made.close()
+    door.close()
 
 
 def turn(control: Control) -> None:

@@ -71,12 +71,15 @@ def run_core(
     hands: socket.socket,
     checks: socket.socket,
     journal_end: socket.socket,
+    door: socket.socket,
     generation: int,
     flows: socket.socket | None = None,
     *,
     announce: bool = False,
 ) -> None:
-    """The core process: returns when everything is handed over. `announce`: the LANs do not know all addresses yet."""
+    """The core process: returns when everything is handed over. Clients come in at `door`. `announce`: the LANs do not
+    know all addresses yet.
+    """
     journal = JournalSender(journal_end, options.node)
     node = Node(settings, epoch=epoch, maintenance=Store(options.store_path).load().maintenance)
     channel = open_channel(options, settings, epoch)
@@ -96,6 +99,8 @@ def run_core(
                     driver.feed(CheckFinished(server.binding, False, "was down before the restart"))
         if announce and held:  # Answered after the addresses were taken, since hands work in order.
             driver.hands.ask({"op": "survey"}, lambda survey: driver.feed(KernelRepaired()))
+        # Not before it is known what this node serves: until then clients wait at the door.
+        driver.control = Control(door, _commands(driver, options))
         signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)  # There is something to hand over.
 
     # First of all: while the hands look at the kernel, the rest is made ready.
@@ -106,11 +111,11 @@ def run_core(
         for family, address in lan.own.items():
             driver.feed(LocalAddressLearned(lan.network, 4 if family == 4 else 6, address))
     driver.look_at_carriers()
-    driver.control = Control(options.control_path, _commands(driver, options))
     try:
         driver.run()
     finally:
-        driver.control.close()
+        if driver.control is not None:
+            driver.control.close()
 
 
 def run_flows(

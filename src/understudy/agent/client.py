@@ -13,6 +13,9 @@ from understudy.errors import OperatorError
 RUN_DIR = Path("/run/understudy")
 REPLY_MAX = 1 << 22
 TIMEOUT_S = 2.0
+QUESTIONS = ("status", "flows")
+"""Change nothing: a node that began to answer and ended is asked again, since another process of it goes on."""
+AGAIN_S = 0.005
 SOCKET = "control.sock"
 RELOAD_SOCKET = "reload.sock"
 RELOAD_TIMEOUT_S = 40.0
@@ -20,7 +23,15 @@ RELOAD_TIMEOUT_S = 40.0
 
 def ask(path: Path, command: str, timeout_s: float = TIMEOUT_S, **fields: Any) -> dict[str, Any]:
     """One command, one answer. Raises OperatorError if nobody answers there."""
-    return _exchange(path, json.dumps({"command": command, **fields}).encode() + b"\n", timeout_s)
+    question = json.dumps({"command": command, **fields}).encode() + b"\n"
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            return _exchange(path, question, max(AGAIN_S, deadline - time.monotonic()))
+        except _TornError:
+            if command not in QUESTIONS or time.monotonic() > deadline:
+                raise
+            time.sleep(AGAIN_S)
 
 
 def reload(run_dir: Path, name: str, text: bytes, *, dry_run: bool = False) -> dict[str, Any]:
@@ -37,6 +48,10 @@ def order(run_dir: Path, command: str, name: str = "", text: bytes = b"", **fiel
     return _exchange(run_dir / RELOAD_SOCKET, json.dumps(header).encode() + b"\n" + text, RELOAD_TIMEOUT_S)
 
 
+class _TornError(OperatorError):
+    """Whoever took the question ended before the answer."""
+
+
 def _exchange(path: Path, question: bytes, timeout_s: float) -> dict[str, Any]:
     data = b""
     try:
@@ -50,11 +65,17 @@ def _exchange(path: Path, question: bytes, timeout_s: float) -> dict[str, Any]:
                 if not piece:
                     break
                 data += piece
+        if not data.endswith(b"\n") and len(data) < REPLY_MAX:
+            raise ConnectionResetError
         reply = json.loads(data)
     except FileNotFoundError:
         raise OperatorError("E5301", f"no agent listens at {path}", "start it, or name its --run-dir") from None
     except ConnectionRefusedError:
         raise OperatorError("E5301", f"the agent at {path} is gone", "start it again") from None
+    except ConnectionResetError:
+        raise _TornError(
+            "E5303", f"the agent at {path} ended before it answered", "ask again; its journal says why it ended"
+        ) from None
     except PermissionError:
         raise OperatorError("E5302", f"not allowed to ask {path}", "ask as the user that runs the agent") from None
     except TimeoutError:
@@ -137,6 +158,11 @@ def find(
         message = f"agents of several clusters answer here: {', '.join(clusters)}"
         raise OperatorError("E5307", message, "name one with --cluster")
     return found
+
+
+def silent(statuses: list[tuple[Path, dict[str, Any]]]) -> str:
+    """Of what `find` gave, who does not answer, and why; empty if all do."""
+    return "; ".join(f"{status['node']}: {status['error']}" for _, status in statuses if "error" in status)
 
 
 def only(statuses: list[tuple[Path, dict[str, Any]]]) -> tuple[Path, dict[str, Any]]:

@@ -1,22 +1,18 @@
 """The control socket: one JSON line asks, one JSON line answers. Bounded in clients, in bytes and in time, and never
 trusted.
 
-The socket is the owner's only (mode 0600): whoever may open it may move addresses. Nothing here waits, since the
-process that advertises does this beside: an answer that does not fit the client's socket at once is kept and sent on
-when there is room, until the client's time is over. A second has room for so many clients; later ones wait their turn
-in the kernel's queue, or a program that asks in a loop would take the time of the advertisements.
+The socket is the supervisor's (agent.door), and outlives the core. Nothing here waits, since the process that
+advertises does this beside: an answer that does not fit the client's socket at once is kept and sent on when there is
+room, until the client's time is over. A second has room for so many clients; later ones wait their turn in the kernel's
+queue, or a program that asks in a loop would take the time of the advertisements.
 """
 
-import contextlib
 import json
-import os
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from understudy.errors import OperatorError
 from understudy.units import SECOND, Instant
 
 REQUEST_MAX = 4096
@@ -24,7 +20,7 @@ CLIENTS_MAX = 32
 CLIENTS_A_SECOND = 400
 """Each costs 0.2 ms."""
 BACKLOG = 128
-"""Clients that wait in the kernel's queue; a later one is told to come again (EAGAIN)."""
+"""Clients that wait in the kernel's queue."""
 READS_MAX = 32
 """Pieces in which a request may come: it fits one."""
 PATIENCE = 10 * SECOND
@@ -49,31 +45,16 @@ class _Client:
 
 
 class Control:
-    """Listens at `path`; `handler` gets each request with a function that answers it, now or later."""
+    """Lets clients of `listener` in; `handler` gets each request with a function that answers it, now or later."""
 
-    def __init__(self, path: Path, handler: Handler) -> None:
-        self._path = path
+    def __init__(self, listener: socket.socket, handler: Handler) -> None:
+        self.listener = listener
         self._handler = handler
         self._clients: dict[socket.socket, _Client] = {}
         self._room = CLIENTS_A_SECOND
         self._now = 0
         self.refused: dict[str, int] = {}
         """Clients that were not served, by reason."""
-        self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-        with contextlib.suppress(FileNotFoundError):
-            path.unlink()
-        mask = os.umask(0o177)
-        try:
-            self.listener.bind(str(path))
-        except OSError as error:
-            self.listener.close()
-            raise OperatorError(
-                "E5206", f"cannot listen at {path}: {error.strerror or error}", "choose a directory with --run-dir"
-            ) from error
-        finally:
-            os.umask(mask)
-        self.listener.listen(BACKLOG)
-        self.listener.setblocking(False)
         self._listening = [self.listener]
 
     def readers(self) -> list[socket.socket]:
@@ -110,11 +91,9 @@ class Control:
                 self._refuse(client, "control-slow")
 
     def close(self) -> None:
+        """Of those that were let in nobody is answered any more; the others wait at the door."""
         for client in list(self._clients.values()):
             self._forget(client)
-        self.listener.close()
-        with contextlib.suppress(OSError):
-            self._path.unlink()
 
     def _accept(self, now: Instant) -> None:
         try:

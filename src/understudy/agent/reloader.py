@@ -22,9 +22,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from understudy.agent import drainer, loading, messages, reload_socket, sweeper
+from understudy.agent import drainer, loading, messages, sweeper
 from understudy.agent.again import Again
 from understudy.agent.children import Children
+from understudy.agent.door import Door
 from understudy.agent.drainer import Drainer
 from understudy.agent.journal import JournalSender
 from understudy.agent.loading import Why
@@ -38,6 +39,7 @@ from understudy.errors import OperatorError
 from understudy.units import Instant
 
 BUSY = "E5231"
+WAITING_MAX = 4
 RECEIVE_MAX = 1 << 20
 
 
@@ -72,8 +74,8 @@ class Reloader:
         """The file before the one on trial is being put back."""
         self._drops = False
         """The node takes its own file without what has drained."""
-        self._path = path
-        self._listener = reload_socket.listen(path)
+        self._door = Door(path)
+        self._door.open(WAITING_MAX)
         self._phase = Phase.IDLE
         self._deadline = 0.0
         self._begun = 0
@@ -102,12 +104,12 @@ class Reloader:
 
     def sockets(self) -> list[socket.socket]:
         """What to wait for. Clients wait at the door while the node does what nobody asked for."""
-        door = None if self.busy and self._drops else self._listener
+        door = None if self.busy and self._drops else self._door.listener
         return [end for end in (door, self._child, self._hands) if end is not None]
 
     def ready(self, descriptor: int) -> None:
         """One of `sockets` has something to say."""
-        if descriptor == self._listener.fileno():
+        if descriptor == self._door.listener.fileno():
             self._accept()
         elif self._child is not None and descriptor == self._child.fileno():
             self._hear_child()
@@ -151,15 +153,13 @@ class Reloader:
 
     def close(self) -> None:
         self._stop_looking()
-        self._listener.close()
-        with contextlib.suppress(OSError):
-            self._path.unlink()
+        self._door.close()
 
     # --- loading
 
     def _accept(self) -> None:
         try:
-            connection, _ = self._listener.accept()
+            connection, _ = self._door.listener.accept()
         except OSError:
             return
         if self._phase is Phase.PREPARING:

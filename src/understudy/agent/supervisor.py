@@ -41,6 +41,8 @@ from understudy.agent.children import (
     keep_only,
     prctl,
 )
+from understudy.agent.control import BACKLOG
+from understudy.agent.door import Door
 from understudy.agent.hands_orders import ask, settle
 from understudy.agent.journal import ALIVE, FLOWS_ALIVE, LINE_MAX, POOLS_ALIVE, JournalFile, JournalSender
 from understudy.agent.lans import know_keys, open_lans
@@ -115,6 +117,8 @@ class Supervisor:
         self._journal_in, self._journal_out = messages.pair()
         self._journal = JournalFile(options.journal_path)
         self._lines = JournalSender(self._journal_out, options.node)
+        self._door = Door(options.control_path)
+        """Where clients of the core come in, whichever it is."""
         self._children = Children(self._journal_out, self._lines)
         self._reloader = Reloader(
             options.reload_path,
@@ -151,6 +155,7 @@ class Supervisor:
             signal.signal(number, self._told)
         signal.signal(signal.SIGHUP, self._read_again)
         self._start_hands(first=True)
+        self._door.open(BACKLOG)
         self._start_core()
         self._flows.start(self._running)
         self._pools.start(self._running)
@@ -223,6 +228,7 @@ class Supervisor:
                 self._hands_end,
                 checks_in,
                 self._journal_out,
+                self._door.listener,
                 generation,
                 self._flows.core_end if keeps_flows(running) else None,
                 announce=running.announce,
@@ -231,7 +237,7 @@ class Supervisor:
         sockets = [lan.port.socket for lan in self._lans.values()]
         sockets += [lan.channel for lan in self._lans.values() if lan.channel is not None]
         sockets += [gate] if gate is not None else []
-        sockets.append(self._flows.core_end)
+        sockets += [self._flows.core_end, self._door.listener]
         pid = self._children.spawn(role, body, self._hands_end, checks_in, *sockets)
         self._checks_in, self._checks_out = checks_in, checks_out
         self._silence.heard()
@@ -362,6 +368,8 @@ class Supervisor:
     def abandon(self) -> None:
         """Another life of this process may follow: it shall be alone."""
         self._children.finish(0)
+        self._door.close()
+        self._reloader.close()
 
     def _told(self, number: int, frame: object) -> None:
         self.told_to_end = True
@@ -380,6 +388,7 @@ class Supervisor:
         return "core" not in self._children or time.monotonic_ns() - self._stopping_since > STOP_TIMEOUT
 
     def _end(self) -> None:
+        self._door.close()
         self._reloader.close()
         self._children.kill("core")
         self._children.kill("flows")

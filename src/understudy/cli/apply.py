@@ -96,10 +96,9 @@ def apply(
         if not despite_cases:
             require_passed(trial)
     found = client.find(run_dir, None, str(plan.cluster))
-    silent = [str(status["node"]) for _, status in found if "error" in status]
-    if silent:
+    if silent := client.silent(found):
         hint = "start it, or take its directory away if its node is gone for good"
-        raise OperatorError("E5235", f"{', '.join(silent)} does not answer: a pair changes as a whole", hint)
+        raise OperatorError("E5235", f"a pair changes as a whole, but {silent}", hint)
     statuses = {str(status["node"]): status for _, status in found}
     paths = {str(status["node"]): path.parent for path, status in found}
     agents = SocketAgents(

@@ -46,11 +46,9 @@ def reload(
     plan = load_plan(file)
     text = carried(file)
     found = client.find(run_dir, node, str(plan.cluster))
-    silent = [status for _, status in found if "error" in status]
-    if silent:
-        names = ", ".join(str(status["node"]) for status in silent)
+    if silent := client.silent(found):
         hint = "start it, or name the other one with --node"
-        raise OperatorError("E5235", f"{names} does not answer, and nodes should not run different files", hint)
+        raise OperatorError("E5235", f"nodes should not run different files, but {silent}", hint)
     statuses = {str(status["node"]): status for _, status in found}
     paths = {str(status["node"]): path.parent for path, status in found}
     order = in_order(statuses, plan)

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from understudy.agent.control import ANSWER_PATIENCE, CLIENTS_MAX, PATIENCE, REQUEST_MAX, Control, Reply
+from understudy.agent.control import ANSWER_PATIENCE, BACKLOG, CLIENTS_MAX, PATIENCE, REQUEST_MAX, Control, Reply
+from understudy.agent.door import Door
 from understudy.cli.flows import TIMEOUT_S
 from understudy.core.replication.agenda import COMMAND_DEADLINE
 from understudy.errors import OperatorError
@@ -27,7 +28,9 @@ class World:
         self.path = path
         self.asked: list[dict[str, Any]] = []
         self.later: list[Callable[[Reply], None]] = []
-        self.control = Control(path, self._handle)
+        self.door = Door(path)
+        self.door.open(BACKLOG)
+        self.control = Control(self.door.listener, self._handle)
         self.clients: list[socket.socket] = []
 
     def _handle(self, request: dict[str, Any], answer: Callable[[Reply], None]) -> None:
@@ -60,6 +63,7 @@ def world(tmp_path: Path) -> Iterator[World]:
     made = World(tmp_path / "control.sock")
     yield made
     made.control.close()
+    made.door.close()
     for client in made.clients:
         client.close()
 
@@ -224,7 +228,7 @@ def test_a_client_that_shuts_its_end_after_asking_still_gets_its_answer(world: W
 def test_a_place_where_no_socket_can_be_is_said_by_name(tmp_path: Path) -> None:
     """The operator's mistake: code, path, hint."""
     with pytest.raises(OperatorError, match="cannot listen at") as refused:
-        Control(tmp_path / "missing" / "control.sock", lambda request, answer: None)
+        Door(tmp_path / "missing" / "control.sock")
     assert refused.value.code == "E5206"
     assert "--run-dir" in refused.value.hint
 

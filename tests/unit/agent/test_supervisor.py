@@ -96,6 +96,7 @@ def test_a_core_that_follows_hears_what_was_said_to_the_one_before(tmp_path: Pat
             _lans={},
             _hands_end=ours,
             _flows=SimpleNamespace(core_end=theirs),
+            _door=SimpleNamespace(listener=ours),
             _children=watched,
             _silence=SimpleNamespace(heard=lambda: None),
             _stopping_since=int(told),
