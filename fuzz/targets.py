@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from understudy.adapters.channel import Channel
-from understudy.agent.control import Control, Reply
+from understudy.agent.control import BACKLOG, Control, Reply
+from understudy.agent.door import Door
 from understudy.config import load_plan
 from understudy.config.problems import Problems
 from understudy.drill import journal
@@ -215,10 +216,12 @@ def control_client(data: bytes) -> None:
 
     with (
         tempfile.TemporaryDirectory() as place,
-        contextlib.closing(Control(Path(place) / "control.sock", handle)) as control,
+        contextlib.closing(Door(Path(place) / "control.sock")) as door,
+        contextlib.closing(Control(door.listener, handle)) as control,
         socket.socket(socket.AF_UNIX) as hostile,
         socket.socket(socket.AF_UNIX) as honest,
     ):
+        door.open(BACKLOG)
         hostile.connect(f"{place}/control.sock")
         with contextlib.suppress(OSError):
             hostile.sendall(data[: len(data) // 2])

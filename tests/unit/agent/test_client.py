@@ -75,7 +75,7 @@ def test_torn_answers_are_not_asked_for_for_ever(door: Door, tmp_path: Path) -> 
     thread = threading.Thread(target=serve)
     thread.start()
     try:
-        with pytest.raises(OperatorError, match="ended before it answered|did not answer"):
+        with pytest.raises(OperatorError, match=r"ended before it answered|did not answer"):
             client.ask(tmp_path / "control.sock", "status", timeout_s=0.1)
     finally:
         closing.set()

@@ -169,7 +169,7 @@ def test_clients_wait_at_the_door_while_a_node_drops_what_has_drained(
     each = reloader(world)
     monkeypatch.setattr(loading, "serve", lambda *arguments: signal.pause())
     each._begin(None, why, (True, False, False))
-    assert (each._listener in each.sockets()) is open_door
+    assert (each._door.listener in each.sockets()) is open_door
     each.abort("the test is over")
-    assert each._listener in each.sockets()
+    assert each._door.listener in each.sockets()
     each.close()
