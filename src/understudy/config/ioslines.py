@@ -19,7 +19,7 @@ from understudy.errors import OperatorError
 from understudy.ios.check import Report, check
 from understudy.ios.encoding import decode_text
 from understudy.ios.lines import Line, Reading
-from understudy.ios.model import Configuration, Dynamic, Interface, Pool, Role, Side, Static
+from understudy.ios.model import Configuration, Dynamic, Interface, Pool, Role, Side
 from understudy.ios.names import interface_name
 from understudy.ios.profiles import profile_named
 from understudy.ios.reader import read_text
@@ -238,7 +238,7 @@ def _named(reading: Reading) -> Iterator[tuple[Interface, int | None]]:
             # A static entry's `egress-interface` counts for nothing.
             exits = (rule.interface, rule.egress_interface if isinstance(rule, Dynamic) else None)
             for name in filter(None, exits):
-                wanted.setdefault(name, running.lines.get((type(rule), key)))
+                wanted.setdefault(name, running.lines.get(key))
     for name, line in wanted.items():
         yield running.interfaces.get(name, Interface(name)), line
 
@@ -355,7 +355,7 @@ def _owners(scope: Scope, given: Given, running: Running, group: str) -> Iterato
             owner = owners.get(address)
         if owner is not None:
             message = f"the static entry of {static.local} takes {address}, which is an address of {owner}"
-            line = running.lines.get((Static, key))
+            line = running.lines.get(key)
             yield given.problem(scope.source, line, "E2510", message, "an address that nobody else has")
 
 
@@ -367,7 +367,7 @@ def _unanswered(scope: Scope, given: Given, running: Running, group: GroupModel)
     prefixes = [i.network for each in running.interfaces.values() for i in each.addresses]
     pools = {rule.pool for rule in running.dynamics.values() if rule.side is Side.INSIDE}
     wanted: list[tuple[IPv4Address | None, object]] = [
-        (static.global_, (Static, key))
+        (static.global_, key)
         for key, static in running.statics.items()
         if static.side is Side.INSIDE and not static.no_alias
     ]

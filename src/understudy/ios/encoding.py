@@ -1,10 +1,8 @@
 """Bytes of a file as text: UTF-8, UTF-16 as terminals of Windows save it, or Latin-1 of former times."""
 
-import re
-
 from understudy.errors import OperatorError
 
-_STRANGE = re.compile("[\0\x01\x02\ufffd]")
+_STRANGE = "\0\x01\x02\ufffd"
 
 
 def decode_text(data: bytes) -> str:
@@ -20,8 +18,8 @@ def decode_text(data: bytes) -> str:
 def read_as_text(data: bytes, where: str, expected: str) -> str:
     """Raises OperatorError E7102 with the line that is no text."""
     text = decode_text(data)
-    strange = _STRANGE.search(text)
-    if strange is not None:
-        line = text.count("\n", 0, strange.start()) + 1
+    strange = [at for at in map(text.find, _STRANGE) if at >= 0]
+    if strange:
+        line = text.count("\n", 0, min(strange)) + 1
         raise OperatorError("E7102", f"{where}: line {line} is not text", f"expected {expected}")
     return text

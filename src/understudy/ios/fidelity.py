@@ -3,7 +3,8 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 from understudy.ios.entries import QUALIFIERS
 from understudy.ios.matching import icmp_type
@@ -61,11 +62,11 @@ _COMMON: tuple[Row, ...] = (
 )
 _STATIC: tuple[Row, ...] = (
     (lambda each, _: each.side is Side.OUTSIDE, "outside-static"),
-    (lambda each, _: each.length is not None, "static-network"),
+    (_set("length"), "static-network"),
     (lambda each, _: each.protocol == "esp", "static-esp"),
-    (lambda each, _: each.local_port is not None, "static-port"),
+    (_set("local_port"), "static-port"),
     (_set("interface"), "static-interface"),
-    (lambda each, _: each.side is Side.INSIDE and each.local_port is None and each.length is None, "static"),
+    (lambda each, _: each.side is Side.INSIDE and not each.local_port and not each.length, "static"),
     (_set("route_map"), "static-condition"),
     (_set("stateless"), "stateless"),
     (_set("egress_interface"), "static-egress"),
@@ -74,6 +75,30 @@ _STATIC: tuple[Row, ...] = (
     (_set("no_payload"), "no-payload"),
     *_COMMON,
 )
+
+
+class _Shape(NamedTuple):
+    """All that the rows ask of a static entry: what it says, whatever the address. Of a hundred thousand few differ."""
+
+    side: Side
+    protocol: str | None
+    length: bool
+    local_port: bool
+    interface: bool
+    route_map: bool
+    stateless: bool
+    egress_interface: bool
+    extendable: bool
+    no_alias: bool
+    no_payload: bool
+    vrf: bool
+    redundancy: bool
+    mapping_id: bool
+    reversible: bool
+    add_route: bool
+
+
+_said = attrgetter(*_Shape._fields[2:])
 _DYNAMIC: tuple[Row, ...] = (
     (lambda each, profile: each.overload and profile.linux, "overload-classic"),
     (lambda each, profile: each.overload and not profile.linux, "overload-counted"),
@@ -119,7 +144,14 @@ _TOLD = _FLAGS | {"log", "log-input", "time-range", "reflect", "timeout"}
 
 def judge(statement: Any, pools: Mapping[str, str], profile: Profile, *, negated: bool = False) -> Verdict:
     """The rules that a line of NAT rests on, the worst first. `pools` tells each pool's kind."""
+    if isinstance(statement, Static) and not negated:
+        return _of_shape(_Shape(statement.side, statement.protocol, *map(bool, _said(statement))), profile)
     return verdict_of(tuple(_names(statement, pools, profile, negated)))
+
+
+@cache
+def _of_shape(shape: _Shape, profile: Profile) -> Verdict:
+    return verdict_of(tuple(name for test, name in _STATIC if test(shape, profile)))
 
 
 @cache
@@ -135,8 +167,6 @@ def _names(statement: Any, pools: Mapping[str, str], profile: Profile, negated: 
     if negated or isinstance(statement, dict):
         return ["removed"]
     match statement:
-        case Static():
-            return [name for test, name in _STATIC if test(statement, profile)]
         case Dynamic() if statement.side is Side.DESTINATION:
             generic = pools.get(statement.pool or "", "rotary") != "rotary"
             return ["destination-generic" if generic else "rotary", *_common(statement, profile)]

@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from understudy.ios.entries import ENTRY_SLOTS
 from understudy.ios.slots import AMBIGUOUS, INCOMPLETE, INVALID, SLOTS, Slot, Unfit, is_placeholder
@@ -32,21 +32,27 @@ class Form:
     options: tuple[str, ...] = ()
     fixed: Mapping[str, Any] = field(default_factory=dict)
     needs: Mapping[str, str] = field(default_factory=dict)
-    """Fields that make sense only beside another: `match_in_vrf` beside `vrf`."""
+    """Options that make sense only beside another: `match_in_vrf` beside `vrf`."""
     only_no: bool = False
     """A short form that only `no` has."""
     keeps_words: bool = False
     """The value is made of the canonical words after `ip nat`, not of fields."""
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
-    """A line that fits. `words` are canonical; `places` says at which word each field stood."""
+class Match(NamedTuple):
+    """A line that fits; `places` says at which word each field stood. A tuple with names, as `words.Command` is."""
 
     form: Form
     values: Mapping[str, Any]
     places: Mapping[str, int]
-    words: tuple[str, ...]
+    said: Sequence[str | tuple[Slot, Any]]
+    """Keywords, and values with the slots that write them."""
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The line in canonical words: written where somebody asks for it, since few do."""
+        written = (each if isinstance(each, str) else each[0].write(each[1]) for each in self.said)
+        return tuple(" ".join(written).split())
 
     def build(self, **more: Any) -> Any:
         """The value of the model that the form makes."""
@@ -58,6 +64,8 @@ class Match:
 @dataclass(slots=True)
 class _Node:
     keywords: dict[str, "_Node"] = field(default_factory=dict)
+    beginnings: set[str] = field(default_factory=set)
+    """Of all keywords: what stands here is none of them, in short or in full."""
     slot: tuple[str, Slot, "_Node"] | None = None
     form: Form | None = None
     options: dict[str, list[tuple[str, str | Slot]]] = field(default_factory=dict)
@@ -80,6 +88,7 @@ class Grammar:
         node = self._root
         for name, piece in _pieces(pattern):
             if isinstance(piece, str):
+                node.beginnings.update(piece[:length] for length in range(1, len(piece) + 1))
                 node = node.keywords.setdefault(piece, _Node())
                 continue
             if node.slot is None:
@@ -104,39 +113,34 @@ class Grammar:
         at = 0
         values: dict[str, Any] = {}
         places: dict[str, int] = {}
-        said: list[str] = []
+        said: list[str | tuple[Slot, Any]] = []
         count = len(words)
         while True:
-            if at < count and node.keywords:
-                following = node.keywords.get(words[at])
-                if following is None:
-                    keyword = resolve(node.keywords, words, at)
-                    if keyword is not None:
-                        said.append(keyword)
-                        node = node.keywords[keyword]
-                        at += 1
-                        continue
-                else:
-                    said.append(words[at])
-                    node = following
+            if at < count:
+                keyword: str | None = words[at]
+                if keyword not in node.keywords:
+                    keyword = resolve(node.keywords, words, at) if words[at].lower() in node.beginnings else None
+                if keyword is not None:
+                    said.append(keyword)
+                    node = node.keywords[keyword]
                     at += 1
                     continue
-            form = node.form
-            ends = form is not None and (negated or not form.only_no)
-            if node.slot is not None and (at < count or node.slot[1].optional) and not (ends and at >= count):
+            form = node.form if negated or node.form is None or not node.form.only_no else None
+            if node.slot is not None and (at < count or (node.slot[1].optional and form is None)):
                 name, slot, behind = node.slot
                 places[name] = at
                 value, at = slot.read(words, at)
                 if value is not None:
                     values[name] = value
-                    said.append(slot.write(value))
+                    said.append((slot, value))
                 node = behind
                 continue
-            if ends and form is not None:
+            if form is None:
+                raise _stuck(node, words, at)
+            if at < count:
                 self._options(node, words, at, values, places, said)
                 _check_needs(form, values, places)
-                return Match(form, values, places, tuple(" ".join(said).split()))
-            raise _stuck(node, words, at)
+            return Match(form, values, places, said)
 
     def _options(
         self,
@@ -145,7 +149,7 @@ class Grammar:
         at: int,
         values: dict[str, Any],
         places: dict[str, int],
-        said: list[str],
+        said: list[str | tuple[Slot, Any]],
     ) -> None:
         while at < len(words):
             keyword = resolve(node.options, words, at)
@@ -168,7 +172,7 @@ class Grammar:
                     at += 1
                 else:
                     values[piece_name], at = piece.read(words, at)
-                    said.append(piece.write(values[piece_name]))
+                    said.append((piece, values[piece_name]))
             places[name] = begin
 
     def write(self, value: Any, *, apart: frozenset[str] = frozenset()) -> str:

@@ -2,12 +2,12 @@
 
 from bisect import bisect_right
 from dataclasses import dataclass
+from functools import cached_property
 from ipaddress import IPv4Address
-from typing import Any
 
 from understudy.ios.hosts import host_count
 from understudy.ios.lines import Reading
-from understudy.ios.model import AccessList, Clause, Configuration, Dynamic, Entry, Interface
+from understudy.ios.model import AccessList, Clause, Configuration, Dynamic, Entry, Interface, Pool, Side, Static
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +64,19 @@ class Look:
             if rule.pool is not None:
                 self.users.setdefault(rule.pool, []).append(rule)
         self._facts = {each.name: facts_of(each) for each in configuration.access_lists}
-        self._line_of = {
-            id(value): self.lines.get((type(value), key))
-            for shelf in (reading.running.statics, reading.running.dynamics, reading.running.pools)
-            for key, value in shelf.items()
+
+    @cached_property
+    def servers(self) -> dict[IPv4Address, Static]:
+        """Inside statics of a host or a port by their global address."""
+        return {
+            each.global_: each
+            for each in self.configuration.statics
+            if each.side is Side.INSIDE and each.length is None and each.global_ is not None
         }
 
-    def line(self, statement: Any) -> int | None:
+    def line(self, statement: Static | Dynamic | Pool) -> int | None:
         """Where it was said."""
-        return self._line_of.get(id(statement))
+        return self.reading.running.line_of(statement)
 
     def entry_line(self, name: str, entry: Entry) -> int | None:
         """Where an entry of a list was said."""
@@ -103,6 +107,8 @@ class Look:
 
     def pool_at(self, address: IPv4Address) -> str | None:
         """The pool that holds an address."""
+        if not self.segments:
+            return None
         at = bisect_right(self.segments, (int(address), 1 << 33, ""))
         for first, last, name in self.segments[max(0, at - 2) : at]:
             if first <= int(address) <= last:

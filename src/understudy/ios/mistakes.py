@@ -128,16 +128,15 @@ def _not_outside(look: Look, interface: Interface, rule: Dynamic | Static) -> bo
 def _references(look: Look) -> Iterator[Mistake]:
     """Names that stand nowhere: accepted, as on IOS, but nothing comes of them."""
     for rule in look.configuration.rules:
-        line = look.line(rule)
         if isinstance(rule, Dynamic):
             if rule.access_list is not None and rule.access_list not in look.lists:
-                yield Mistake("list-undefined", line, {"list": rule.access_list})
+                yield Mistake("list-undefined", look.line(rule), {"list": rule.access_list})
             if rule.pool is not None and rule.pool not in look.pools:
-                yield Mistake("pool-undefined", line, {"pool": rule.pool})
+                yield Mistake("pool-undefined", look.line(rule), {"pool": rule.pool})
         if rule.route_map is not None and rule.route_map not in look.maps:
-            yield Mistake("route-map-undefined", line, {"route_map": rule.route_map})
+            yield Mistake("route-map-undefined", look.line(rule), {"route_map": rule.route_map})
         if rule.vrf is not None and look.configuration.vrfs and rule.vrf not in look.configuration.vrfs:
-            yield Mistake("vrf-undefined", line, {"vrf": rule.vrf})
+            yield Mistake("vrf-undefined", look.line(rule), {"vrf": rule.vrf})
     for found in look.configuration.route_maps:
         for clause in found.clauses:
             for match in clause.matches:
@@ -172,31 +171,30 @@ def _statics(look: Look) -> Iterator[Mistake]:
     compared = 0
     seen: dict[Any, Static] = {}
     for static in look.configuration.statics:
-        line = look.line(static)
-        if static.side is Side.INSIDE and static.route_map is None and static.length is None:
+        if denials and static.side is Side.INSIDE and static.route_map is None and static.length is None:
             host = as_host(static.local)
             for vrf, access_list, entry in denials if compared < PAIRS_MAX else ():
                 compared += 1
                 if vrf == static.vrf and covers(entry.source, host):
                     where = look.entry_line(access_list.name, entry)
                     values = {"list": access_list.name, "address": static.local, "line": where}
-                    yield Mistake("static-unexempted", line, values)
+                    yield Mistake("static-unexempted", look.line(static), values)
                     break
         if static.local_port is None and static.length is None and static.side is not Side.OUTSIDE:
             before = seen.setdefault((static.side, static.vrf, static.local), static)
             if before is not static and not (static.extendable and before.extendable) and not static.route_map:
-                yield Mistake("two-statics", line, {"local": static.local, "line": look.line(before)})
+                yield Mistake("two-statics", look.line(static), {"local": static.local, "line": look.line(before)})
         asked = static.local if static.side is Side.OUTSIDE else static.global_
         if asked is not None and static.length is None:
             owner = look.owners.get(asked)
             if owner is not None and static.local_port is None:
-                yield Mistake("static-on-interface", line, {"address": asked, "interface": owner})
+                yield Mistake("static-on-interface", look.line(static), {"address": asked, "interface": owner})
             pool = look.pool_at(asked)
             if pool is not None and static.local_port is None:
-                yield Mistake("static-in-pool", line, {"address": asked, "pool": pool})
+                yield Mistake("static-in-pool", look.line(static), {"address": asked, "pool": pool})
         if static.global_port in _ROUTER_PORTS and (static.interface or static.global_ in look.owners):
             name = static.interface or look.owners[static.global_]  # type: ignore[index]  # an owner has an address
-            yield Mistake("router-port", line, {"port": static.global_port, "interface": name})
+            yield Mistake("router-port", look.line(static), {"port": static.global_port, "interface": name})
 
 
 def _pools(look: Look) -> Iterator[Mistake]:

@@ -5,13 +5,13 @@ Each finding is a code, the line it is told on, and values for its sentence. Tim
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Network
 from itertools import islice
 from typing import Any
 
 from understudy.ios.hosts import destination, meet
 from understudy.ios.look import Look
-from understudy.ios.model import Dynamic, Entry, Host, Interface, Role, Side, Static
+from understudy.ios.model import Dynamic, Entry, Host, Interface, Role, Side
 
 COMPARED_MAX = 20_000
 Oversight = tuple[str, int | None, dict[str, Any]]
@@ -36,23 +36,13 @@ def _permitted(look: Look) -> Iterator[tuple[Dynamic, str, Entry]]:
                 yield from ((rule, access_list.name, entry) for entry in access_list.entries if entry.permit)
 
 
-def _hosts_of(look: Look) -> dict[IPv4Address, Static]:
-    """Inside statics of a host or a port by their global address."""
-    return {
-        each.global_: each
-        for each in look.configuration.statics
-        if each.side is Side.INSIDE and each.length is None and each.global_ is not None
-    }
-
-
 def _hairpins(look: Look) -> Iterator[Oversight]:
     """A list lets inside hosts to the global address of an inside server: such packets are not translated."""
-    statics = _hosts_of(look)
     if any(Role.STICK in each.roles or Role.ENABLE in each.roles for each in look.configuration.interfaces):
         return
     for _, name, entry in islice(_permitted(look), COMPARED_MAX):
         target = destination(entry)
-        static = statics.get(target.address) if target.group is None and not int(target.wildcard) else None
+        static = look.servers.get(target.address) if target.group is None and not int(target.wildcard) else None
         if static is not None:
             values = {"list": name, "address": static.global_, "local": static.local}
             yield "hairpin", look.entry_line(name, entry), values
@@ -60,7 +50,6 @@ def _hairpins(look: Look) -> Iterator[Oversight]:
 
 def _global_sources(look: Look) -> Iterator[Oversight]:
     """A list of inside sources that names an address as the outside knows it: it is asked before the translation."""
-    statics = _hosts_of(look)
     inside = [i.network for each in _with(look, Role.INSIDE) for i in each.addresses]
     for _, name, entry in islice(_permitted(look), COMPARED_MAX):
         source = entry.source
@@ -69,7 +58,7 @@ def _global_sources(look: Look) -> Iterator[Oversight]:
         own = any(source.address in network for network in inside)
         pool = look.pool_at(source.address)
         served = any(rule.side is Side.INSIDE for rule in look.users.get(pool or "", ()))
-        if not own and (source.address in statics or served):
+        if not own and (source.address in look.servers or served):
             yield "list-global", look.entry_line(name, entry), {"list": name, "address": source.address}
 
 
@@ -127,8 +116,6 @@ _ENDED = "clear ip nat tr"
 
 def _exits(look: Look) -> Iterator[Oversight]:
     """Hosts leave by one interface or another: flows keep the address of the one by which they began."""
-    if any(_ENDED in line.text.lower() for line in look.reading.lines):
-        return
     rules = [
         each
         for each in look.configuration.dynamics
@@ -136,6 +123,8 @@ def _exits(look: Look) -> Iterator[Oversight]:
         and each.interface is not None
         and (each.route_map is None or each.route_map in look.maps)
     ]
+    if len(rules) < 2 or any(_ENDED in line.text.lower() for line in look.reading.lines):
+        return
     overlaps = _Overlaps(look)
     for position, later in enumerate(rules[:64]):
         for earlier in rules[:position]:

@@ -123,25 +123,30 @@ class Running:
     routes: dict[Route, None] = field(default_factory=dict)
     selectors: dict[str, None] = field(default_factory=dict)
     lines: dict[Any, int] = field(default_factory=dict)
-    """(kind, key) -> the line that said it last."""
-    _named: dict[Any, dict[Any, None]] = field(default_factory=dict)
-    """Handle of a `no` -> (kind, key) of what it takes away."""
+    """Key of a rule, or (kind, key) of anything else -> the line that said it last."""
+    _named: dict[Any, dict[Any, None]] | None = None
+    """Handle of a `no` -> keys of the rules that it takes away. Most texts have no `no`: the first one makes it."""
 
     def enter(self, statement: Statement, line: int) -> Note | None:
         """Enter one command of NAT."""
-        shelf, key = self._place(statement)
-        before = shelf.get(key)
-        if before is not None and isinstance(statement, Static):
-            return _similar(statement, self.lines[Static, key])
-        shelf[key] = statement
-        at = (type(statement), key)
-        previous = self.lines.get(at)
-        self.lines[at] = line
-        for name in _handles(statement):
-            self._named.setdefault(name, {})[at] = None
-        if before is not None and previous is not None:
-            return Note("said-twice" if before == statement else "replaced", {"line": previous})
-        return None
+        shelf, key, place = self._place(statement)
+        count = len(shelf)
+        before = shelf.setdefault(key, statement)
+        note = None
+        if len(shelf) == count:
+            if isinstance(statement, Static):
+                return _similar(statement, self.lines[place])
+            shelf[key] = statement
+            if place in self.lines:
+                note = Note("said-twice" if before == statement else "replaced", {"line": self.lines[place]})
+        self.lines[place] = line
+        if self._named is not None and isinstance(statement, Static | Dynamic):
+            _name(self._named, key, statement)
+        return note
+
+    def line_of(self, statement: Statement) -> int | None:
+        """The line that said what is held."""
+        return self.lines.get(self._place(statement)[2])
 
     def like(self, static: Static) -> Static | None:
         """The entry that stands where this one would."""
@@ -151,7 +156,7 @@ class Running:
         """`no` before a whole command. Options need not be said again."""
         if isinstance(statement, Static):
             return self._remove_all(("pair", _identity(statement)))
-        shelf, key = self._place(statement)
+        shelf, key, _ = self._place(statement)
         return None if shelf.pop(key, None) is not None else Note("nothing-to-remove")
 
     def switch_off(self, directive: Directive, line: int) -> Note | None:
@@ -189,8 +194,13 @@ class Running:
 
     def _remove_all(self, handle: Any) -> Note | None:
         count = 0
-        for kind, key in self._named.pop(handle, {}):
-            shelf: dict[Any, Any] = self.statics if kind is Static else self.dynamics
+        if self._named is None:
+            self._named = {}
+            for shelf in (self.statics, self.dynamics):
+                for key, rule in shelf.items():
+                    _name(self._named, key, rule)
+        for key in self._named.pop(handle, {}):
+            shelf = self.statics if key in self.statics else self.dynamics
             held = shelf.get(key)
             # What had that handle may be gone, and another entry in its place.
             if held is not None and handle in _handles(held):
@@ -198,22 +208,28 @@ class Running:
                 count += 1
         return None if count else Note("nothing-to-remove")
 
-    def _place(self, statement: Statement) -> tuple[dict[Any, Any], Any]:
+    def _place(self, statement: Statement) -> tuple[dict[Any, Any], Any, Any]:
+        """Where it is held, by which key, and by which one its line is."""
         match statement:
             case Static():
-                return self.statics, _static_key(statement)
+                key = _static_key(statement)
+                return self.statics, key, key
             case Dynamic():
-                return self.dynamics, _dynamic_key(statement)
+                key = _dynamic_key(statement)
+                return self.dynamics, key, key
             case Pool():
-                return self.pools, statement.name
+                return self.pools, statement.name, (Pool, statement.name)
             case Timeout():
-                return self.timeouts, statement.which
+                return self.timeouts, statement.which, (Timeout, statement.which)
             case PortTimeout():
-                return self.port_timeouts, (statement.protocol, statement.port)
+                key = (statement.protocol, statement.port)
+                return self.port_timeouts, key, (PortTimeout, key)
             case MaxEntries():
-                return self.limits, (statement.scope, statement.of)
+                key = (statement.scope, statement.of)
+                return self.limits, key, (MaxEntries, key)
             case Directive():
-                return self.directives, _directive_key(statement.words)
+                key = _directive_key(statement.words)
+                return self.directives, key, (Directive, key)
 
     def interface(self, name: str) -> Interface:
         """The interface of that name, made if need be."""
@@ -308,13 +324,19 @@ def _handles(statement: Statement) -> list[Any]:
     return found
 
 
+def _name(named: dict[Any, dict[Any, None]], key: Any, rule: Static | Dynamic) -> None:
+    for handle in _handles(rule):
+        named.setdefault(handle, {})[key] = None
+
+
 def _static_key(static: Static) -> Any:
     """What two static entries may not share: the address that packets from the other side ask for."""
-    address = static.local if static.side is Side.OUTSIDE else static.global_
+    outside = static.side is Side.OUTSIDE
+    address = static.local if outside else static.global_
     asked = static.interface if address is None else int(address)
-    port = static.local_port if static.side is Side.OUTSIDE else static.global_port
+    port = static.local_port if outside else static.global_port
     # An interface without ports lends its address to one host; several static networks may begin alike.
-    return (static.side, static.vrf, static.protocol, asked, port, static.length, static.route_map)
+    return (Static, static.side, static.vrf, static.protocol, asked, port, static.length, static.route_map)
 
 
 def _identity(static: Static) -> Any:
@@ -338,7 +360,8 @@ def _directive_key(words: tuple[str, ...]) -> tuple[str, ...]:
 
 def _dynamic_key(dynamic: Dynamic) -> Any:
     return (
-        dynamic.side, dynamic.access_list, dynamic.route_map, dynamic.vrf, dynamic.interface, dynamic.egress_interface,
+        Dynamic, dynamic.side, dynamic.access_list, dynamic.route_map, dynamic.vrf, dynamic.interface,
+        dynamic.egress_interface,
     )  # fmt: skip
 
 

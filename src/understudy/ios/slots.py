@@ -45,7 +45,9 @@ class Slot:
     """May take no word at all; it then gives None."""
 
 
-ADDRESS = re.compile(r"(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})", re.ASCII)
+ADDRESS = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}", re.ASCII)
+_OCTETS = {f"{number:0{width}}": number for width in (1, 2, 3) for number in range(256) if number < 10**width}
+"""Every way to write one; 010 is ten, as IOS counts."""
 _DOTTED = re.compile(r"[0-9a-zA-Z*?#_+-]{1,16}(?:\.[0-9a-zA-Z*?#_+-]{1,16}){3}(?:/\S+)?", re.ASCII)
 _MARKED = re.compile(r"[<>{}\[\]|$]|%\w+%|\.\.\.|…|\?\?")
 _BLANK = re.compile(r"__|\bx{2,}\b", re.IGNORECASE)
@@ -97,15 +99,21 @@ def unless_placeholder(read: Callable[[], Any]) -> Any:
 
 def read_address(words: Sequence[str], at: int, expected: str = "an IPv4 address") -> tuple[IPv4Address, int]:
     word = word_at(words, at, expected)
-    found = ADDRESS.fullmatch(word)
-    if found is not None:
-        one, two, three, four = map(int, found.groups())  # 010.0.0.1: IOS counts in tens
-        if max(one, two, three, four) > 255:
-            raise wrong(words, at, expected, f"{word}: an octet is above 255")
-        return IPv4Address(one << 24 | two << 16 | three << 8 | four), at + 1
+    try:
+        one, two, three, four = word.split(".")
+        number = _OCTETS[one] << 24 | _OCTETS[two] << 16 | _OCTETS[three] << 8 | _OCTETS[four]
+    except (ValueError, KeyError):  # not four parts; a part that is no octet
+        raise _no_address(words, at, expected) from None
+    return IPv4Address(number), at + 1
+
+
+def _no_address(words: Sequence[str], at: int, expected: str) -> Unfit:
+    word = words[at]
+    if ADDRESS.fullmatch(word):
+        return wrong(words, at, expected, f"{word}: an octet is above 255")
     if word.count(".") != 3 and re.fullmatch(r"[\d.]+", word):
-        raise wrong(words, at, expected, f"{word}: an IPv4 address has four numbers")
-    raise wrong(words, at, expected)
+        return wrong(words, at, expected, f"{word}: an IPv4 address has four numbers")
+    return wrong(words, at, expected)
 
 
 def _mask_length(address: IPv4Address) -> int | None:
@@ -211,14 +219,15 @@ def _is_cut(word: str, kind: str) -> bool:
 def read_port(words: Sequence[str], at: int) -> tuple[int, int]:
     expected = "a port (1-65535)"
     word = word_at(words, at, expected)
-    named = names.PORTS.get(word.lower())
-    if named is not None:
-        return named, at + 1
     if not (word.isascii() and word.isdecimal() and len(word) <= 9):
-        raise wrong(words, at, expected)
-    if not 1 <= int(word) <= 65535:
+        named = names.PORTS.get(word.lower())
+        if named is None:
+            raise wrong(words, at, expected)
+        return named, at + 1
+    number = int(word)
+    if not 1 <= number <= 65535:
         raise Unfit(at, f"{word} is not {expected}")
-    return int(word), at + 1
+    return number, at + 1
 
 
 def _read_rest(words: Sequence[str], at: int) -> tuple[tuple[str, ...], int]:

@@ -29,7 +29,7 @@ from understudy.render.ios_limits import limits, timeout_chain, timeout_objects,
 from understudy.render.ios_overload import Ladder, ladder_maps
 from understudy.render.ios_rules import Rules
 from understudy.render.ios_scene import Held, Scene, Wishes, net_of
-from understudy.render.ios_statics import enter_all, own_ports
+from understudy.render.ios_statics import enter_all
 from understudy.render.ios_turns import Rotary
 from understudy.render.ios_vrf import Vrf, found_vrfs
 from understudy.render.text import Chain, Elements
@@ -81,7 +81,7 @@ class IosNat:
     ladders: tuple[Ladder, ...]
     rotaries: tuple[Rotary, ...]
     reserved: tuple[tuple[IPv4Address, IPv4Address], ...]
-    """First and last of each range that no pool may hand out: of interfaces and statics."""
+    """First and last of each range that no pool may hand out: of interfaces and statics. None where nobody asks."""
     detours: tuple[Detour, ...]
     sysctls: tuple[tuple[str, int], ...]
     vrfs: tuple[Vrf, ...]
@@ -126,7 +126,7 @@ def _compiled(scene: Scene) -> IosNat:
     capped = limits(configuration, scene.ports)
     inside, outside = scene.names(Role.INSIDE), scene.names(Role.OUTSIDE)
     counting = _capped(capped.rules, outside)
-    rules = Rules(scene, held, own_ports(scene), limited=bool(counting))
+    rules = Rules(scene, held, limited=bool(counting))
     source, outwards, rotary = (rules.enter(side) for side in (Side.INSIDE, Side.OUTSIDE, Side.DESTINATION))
     policies = timeouts(configuration)
     allocated = tuple(rules.allocated.values())
@@ -218,7 +218,7 @@ def _compiled(scene: Scene) -> IosNat:
         allocated=allocated,
         ladders=tuple(rules.ladders.values()),
         rotaries=tuple(rules.turns.values()),
-        reserved=_reserved(scene),
+        reserved=_reserved(scene) if allocated else (),
         detours=detours,
         sysctls=(*timeout_sysctls(configuration), TIMESTAMPS),
         vrfs=tuple(scene.vrfs.values()),

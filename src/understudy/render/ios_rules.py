@@ -15,6 +15,7 @@ from understudy.render.ios_first import AGAIN_MASK, Allocated, ask, count_ports,
 from understudy.render.ios_match import Uncompiled, selection
 from understudy.render.ios_overload import Ladder, climb, ladder_of, overload_rules
 from understudy.render.ios_scene import Held, Port, Scene
+from understudy.render.ios_statics import own_ports
 from understudy.render.ios_turns import Rotary, rotaries, turn_chain
 from understudy.render.ios_vrf import LIMIT, MARK_MASK
 from understudy.render.text import Chain
@@ -28,7 +29,6 @@ class Rules:
 
     scene: Scene
     held: Held
-    own_ports: dict[IPv4Address, list[Port]]
     limited: bool = False
     """Whether there are limits to ask (chain `ios_limits`)."""
     chains: list[Chain] = field(default_factory=list)
@@ -36,6 +36,8 @@ class Rules:
     ladders: dict[str, Ladder] = field(default_factory=dict)
     turns: dict[str, Rotary] = field(default_factory=dict)
     left_out: list[str] = field(default_factory=list)
+    _own_ports: dict[IPv4Address, list[Port]] | None = None
+    """Found for the first rule that asks: there may be many."""
 
     def enter(self, side: Side) -> tuple[str, ...]:
         """Chains for the rules, each leading to the next; the rule that enters the first."""
@@ -119,7 +121,9 @@ class Rules:
         if profile == "ios-xe-modern":
             return (*self._limits, *count_ports(address))
         aside = keep_aside(address, self._limits) if profile == "ios-xe-15.5" else ()
-        own = self.own_ports.get(address, ())
+        if self._own_ports is None:
+            self._own_ports = own_ports(self.scene)
+        own = self._own_ports.get(address, ())
         return (*aside, *overload_rules(self.scene.configuration, address, own, interface=interface))
 
     @property

@@ -52,5 +52,11 @@ Held = dict[IPv4Address | IPv4Network, None]
 """In the order of their coming: addresses that the Active must be asked for."""
 
 
+def dotted(address: IPv4Address) -> str:
+    """What `str` says, in half the time: statics are many, and each address is written twice."""
+    number = int(address)
+    return f"{number >> 24}.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
+
+
 def net_of(address: IPv4Address, length: int) -> IPv4Network:
     return IPv4Network((address, length), strict=False)

@@ -9,7 +9,7 @@ from ipaddress import IPv4Address
 
 from understudy.ios.model import Side, Static
 from understudy.render.ios_match import Uncompiled, selection
-from understudy.render.ios_scene import Held, Scene, net_of
+from understudy.render.ios_scene import Held, Scene, dotted, net_of
 from understudy.render.ios_vrf import LIMIT
 from understudy.render.text import Chain, Elements
 
@@ -34,6 +34,7 @@ class Statics:
     """For the way out, after the maps."""
     left_out: list[str] = field(default_factory=list)
     _contents: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Map -> key -> element."""
 
     def enter(self, static: Static) -> None:
         """Its elements in the maps; or, under a condition, a rule of its own."""
@@ -46,16 +47,17 @@ class Statics:
             return
         if static.interface is None and not static.no_alias and static.side is not Side.OUTSIDE:
             self._hold(other, static.length)
+        kind, local, global_ = _ends(static, other)
         if static.side is Side.OUTSIDE:
             # Here `local` is the outside local address and `global_` the outside global one.
-            self._pair(static, "local", static.local, other, static.local_port, static.global_port)
-            self._pair(static, "global", other, static.local, static.global_port, static.local_port)
+            self._put(f"ios_local_{kind}", local, global_)
+            self._put(f"ios_global_{kind}", global_, local)
             return
-        self._pair(static, "in", other, static.local, static.global_port, static.local_port)
+        self._put(f"ios_in_{kind}", global_, local)
         if static.vrf is not None:
             self.rules.append(self.scene.vrfs[static.vrf].translation(static))
         elif static.route_map is None:
-            self._pair(static, "out", static.local, other, static.local_port, static.global_port)
+            self._put(f"ios_out_{kind}", local, global_)
         else:
             self._conditional(static, other)
 
@@ -90,27 +92,10 @@ class Statics:
         return tuple(made)
 
     def _elements(self, name: str, declaration: str) -> Elements:
-        return Elements("map", name, declaration, tuple(f"{k} : {v}" for k, v in self._contents.get(name, {}).items()))
-
-    def _pair(
-        self,
-        static: Static,
-        way: str,
-        key: IPv4Address,
-        value: IPv4Address,
-        key_port: int | None,
-        value_port: int | None,
-    ) -> None:
-        if static.length is not None:
-            length = static.length
-            self._put(f"ios_{way}_net", str(net_of(key, length)), str(net_of(value, length)))
-        elif static.protocol in PORTED and key_port is not None:
-            self._put(f"ios_{way}_{static.protocol}", f"{key} . {key_port}", f"{value} . {value_port}")
-        else:
-            self._put(f"ios_{way}_{_BARE if static.protocol == _BARE else 'host'}", str(key), str(value))
+        return Elements("map", name, declaration, tuple(self._contents.get(name, {}).values()))
 
     def _put(self, name: str, key: str, value: str) -> None:
-        self._contents.setdefault(name, {}).setdefault(key, value)
+        self._contents.setdefault(name, {}).setdefault(key, f"{key} : {value}")
 
     def _conditional(self, static: Static, other: IPv4Address) -> None:
         number = sum(chain.name.startswith("ios_when") for chain in self.chains)
@@ -138,6 +123,16 @@ class Statics:
         """Whether an entry in a VRF is a plain one, of an inside host or its port."""
         plain = static.side is Side.INSIDE and static.length is None and static.interface is None
         return plain and static.vrf in self.scene.vrfs and static.route_map is None
+
+
+def _ends(static: Static, other: IPv4Address) -> tuple[str, str, str]:
+    """The kind of its maps, and how the local and the other end are written there."""
+    if static.length is not None:
+        return "net", str(net_of(static.local, static.length)), str(net_of(other, static.length))
+    local, global_ = dotted(static.local), dotted(other)
+    if static.protocol in PORTED and static.local_port is not None:
+        return str(static.protocol), f"{local} . {static.local_port}", f"{global_} . {static.global_port}"
+    return _BARE if static.protocol == _BARE else "host", local, global_
 
 
 def enter_all(scene: Scene, held: Held) -> Statics:
