@@ -24,11 +24,11 @@ from collections.abc import Callable
 from typing import Final
 
 from understudy.adapters.batch import Batch
+from understudy.adapters.conntrack_cuts import NETLINK_HEADER, Cutter
 from understudy.adapters.netlink import NLM_F_REQUEST
 from understudy.adapters.sieve import JEQ, LDH, LDW, PASS, RET, Step, assemble, attach
 from understudy.adapters.watch import NETLINK_ADD_MEMBERSHIP, NETLINK_NETFILTER, SO_RCVBUFFORCE, SOL_NETLINK
 from understudy.core.replication.events import KernelOverrun, Kind, Record
-from understudy.errors import DecodeError
 from understudy.wire.conntrack import attributes as cta
 from understudy.wire.conntrack import mark_of, master_request, portable, portable_expectation, remains
 from understudy.wire.conntrack.entry import SYN_SENT
@@ -43,8 +43,7 @@ _MESSAGE_MAX: Final = 2048
 """The kernel's own longest entries have some 600."""
 _BATCH: Final = 256
 """Messages of one system call."""
-_NETLINK_HEADER: Final = 16
-_ATTRIBUTES: Final = _NETLINK_HEADER + cta.HEADER
+_ATTRIBUTES: Final = NETLINK_HEADER + cta.HEADER
 # Classic BPF: A = constant, X = constant, X = A, word and byte at X + constant, jump if any bit is set.
 _LD_IMM, _LDX_IMM, _TAX, _LDW_IND, _LDB_IND, _JSET = 0x00, 0x01, 0x07, 0x40, 0x50, 0x45
 _SKF_AD_OFF: Final = 0xFFFFF000
@@ -92,8 +91,7 @@ class FlowEvents:
         self._questions.setblocking(False)  # the kernel has answered when the question is sent
         self._questions.bind((0, 0))
         self._batch = Batch(_BATCH, _MESSAGE_MAX)
-        self.unread = 0
-        """Messages that this version does not understand."""
+        self._cutter = Cutter(_READERS, self._with_master)
         self._losing = False
         """The queue overflowed and has not been empty since: the kernel drops what comes."""
 
@@ -116,7 +114,7 @@ class FlowEvents:
                 limit -= 1
                 continue
             limit -= len(batch)
-            self._understand(batch, records)
+            self._cutter.cut(batch, records)
             if len(batch) < asked and not self._losing:
                 break  # that was all; if it ended in an overrun, the next read begins with that
         return records, overrun
@@ -125,31 +123,15 @@ class FlowEvents:
         self.socket.close()
         self._questions.close()
 
-    def _understand(self, batch: list[bytes], records: list[Record]) -> None:
-        readers, append = _READERS, records.append
-        for data in batch:
-            known = readers.get(data[4:6])
-            if known is None:
-                continue
-            kind, reader = known
-            try:
-                raw = reader(data[_NETLINK_HEADER:])
-                if kind <= Kind.GONE:
-                    append((kind, raw))
-                else:
-                    records += self._with_master(kind, raw)
-            except DecodeError:
-                self.unread += 1
-
     def _with_master(self, kind: Kind, raw: bytes) -> list[Record]:
         """Nothing if the master belongs to nobody; one that is gone has nothing more to say."""
         query = master_request(raw)
-        header = struct.pack("=IHHII", _NETLINK_HEADER + len(query), _CT_GET, NLM_F_REQUEST, 1, 0)
+        header = struct.pack("=IHHII", NETLINK_HEADER + len(query), _CT_GET, NLM_F_REQUEST, 1, 0)
         self._questions.send(header + query)
         answer = self._questions.recv(_MESSAGE_MAX)
         if answer[4:6] != _CT_NEW:
             return [(kind, raw)] if kind is Kind.UNEXPECTED else []
-        master = portable(answer[_NETLINK_HEADER:])
+        master = portable(answer[NETLINK_HEADER:])
         return [(Kind.CHANGED, master), (kind, raw)] if mark_of(master) & GROUP_MASK else []
 
 

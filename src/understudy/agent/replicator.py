@@ -163,12 +163,8 @@ class Replicator:
         deadline = self._machine.next_deadline()
         due = [self._housekeeping_at + HOUSEKEEPING_LATER, self._core.due(), *self._work.due()]
         due += [deadline] if deadline is not None else []
-        gathering = now < self._news_at
-        due += [self._news_at] if gathering else []
         due += [now] if self._drains else []
-        patience = max(0, min(due) - now)
-        readable, _, _ = select.select(self._others if gathering else self._sockets, [], [], patience / SECOND)
-        for which in readable:
+        for which in self._readable(now, min(due)):
             if which is self._news.socket:
                 self._read_news()
             elif which is self._core.socket:
@@ -190,6 +186,18 @@ class Replicator:
         if now >= self._housekeeping_at:
             self._housekeep(now)
         self._core.tell_status(now, self._status)
+
+    def _readable(self, now: int, until: int) -> Sequence[object]:
+        """Sockets that have something for us: as soon as there is one, and at `until` at the latest.
+
+        While news gathers, only the core is heard at once. What the peer acknowledges meanwhile is read in the same
+        turn as the news.
+        """
+        if now < self._news_at:
+            select.select([self._core.socket], [], [], max(0, min(until, self._news_at) - now) / SECOND)
+            now = until = time.monotonic_ns()
+        sockets = self._others if now < self._news_at else self._sockets
+        return select.select(sockets, [], [], max(0, until - now) / SECOND)[0]
 
     def feed(self, event: Event) -> None:
         """One event into the machine, its effects out into the world; what they bring about follows in order."""
@@ -275,7 +283,8 @@ class Replicator:
         """When the event has been dealt with: what goes the same way goes together."""
         lan, way = self._lans.get(effect.network), (effect.node, effect.network)
         if lan is not None and way in self._paths:
-            self._outbox.setdefault(way, []).append(self._channel.seal(effect.payload, effect.node, lan.number))
+            seal, node, number = self._channel.seal, effect.node, lan.number
+            self._outbox.setdefault(way, []).extend([seal(payload, node, number) for payload in effect.payloads])
 
     def _send_out(self) -> None:
         for way, datagrams in self._outbox.items():

@@ -56,7 +56,7 @@ class Replicator:
         self._tick_at: int = NEVER
         self._busy_until = 0
         self._do: dict[type, Callable[[Any], None]] = {
-            Send: lambda effect: flows.send(machine, effect.node, effect.network, effect.payload),
+            Send: self._send,
             Write: self._write,
             List: self._list,
             Drain: lambda effect: self._soon(100 * MICROSECOND, Drained(effect.number)),
@@ -90,6 +90,10 @@ class Replicator:
         if due == self._tick_at:
             self._tick_at = NEVER
             self.feed(Tick())
+
+    def _send(self, effect: Send) -> None:
+        for payload in effect.payloads:
+            self._flows.send(self._machine, effect.node, effect.network, payload)
 
     def _synced(self, effect: Synced) -> None:
         (self.complete.add if effect.complete else self.complete.discard)(effect.group)

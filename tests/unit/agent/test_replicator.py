@@ -17,7 +17,7 @@ from understudy.agent import messages, replicator
 from understudy.agent.flow_work import WRITES_MAX
 from understudy.agent.journal import JournalSender
 from understudy.agent.lans import Lan
-from understudy.agent.replicator import DATAGRAMS_MAX, DRAIN_ROUNDS, Replicator
+from understudy.agent.replicator import DATAGRAMS_MAX, DRAIN_ROUNDS, GATHER_FROM, Replicator
 from understudy.agent.replicator_line import ALIVE_EVERY, CoreLine
 from understudy.core.replication.effects import Cancel, Drain, Effect, List, Renew, Write
 from understudy.core.replication.events import (
@@ -37,7 +37,7 @@ from understudy.core.replication.events import (
 from understudy.core.replication.machine import Replication
 from understudy.core.settings import GroupSettings, NodeSettings
 from understudy.errors import DecodeError, EnvironmentFailure
-from understudy.units import MILLISECOND, Duration, GroupName, Instant, NetworkName, NodeName
+from understudy.units import MILLISECOND, SECOND, Duration, GroupName, Instant, NetworkName, NodeName
 
 EDGE = GroupSettings(GroupName("edge"), 1, 100 * MILLISECOND, True, (), (), {})
 SETTINGS = NodeSettings(NodeName("gw1"), 1, bytes(16), (), (), (), (EDGE,), (), {}, 100 * MILLISECOND)
@@ -311,6 +311,38 @@ def test_a_question_comes_after_everything_that_has_arrived(stage: Stages) -> No
     assert made.machine.delivered() == payloads
     assert [type(event) for event in made.machine.heard if isinstance(event, Delivered | Asked)][-1] is Asked
     assert control.machine.delivered() == payloads[:DATAGRAMS_MAX]
+
+
+def test_while_news_gathers_the_peer_waits_for_it_and_the_core_does_not(
+    stage: Stages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After much news the next is read together with what the peer says; the core's question comes before both, and
+    finds what the peer has said.
+    """
+    made = stage(cable=True)
+    assert made.cable is not None
+    made.replicator.feed(Started(1))
+    made.replicator.turn()
+
+    def gather() -> None:
+        """Much news is read, and some waits; neither a status nor anything else is due soon."""
+        for _ in range(GATHER_FROM):
+            made.news.teller.send(b"news")
+        made.replicator.turn()
+        made.replicator._core.tell_status(time.monotonic_ns() + ALIVE_EVERY, dict)
+        made.machine.heard.clear()
+        made.news.teller.send(b"more")
+
+    gather()
+    made.cable.say(b"an acknowledgement")
+    made.replicator.turn()
+    assert [type(event) for event in made.machine.heard] == [KernelChanged, Delivered]
+    monkeypatch.setattr(replicator, "GATHER", 60 * SECOND)
+    gather()
+    made.cable.say(b"another")
+    messages.send(made.core, {"op": "ask", "group": "edge", "token": 1, "drain": False, "generation": 1})
+    made.replicator.turn()
+    assert [type(event) for event in made.machine.heard] == [Delivered, Asked]
 
 
 def test_writes_are_joined_in_order_and_each_is_answered(stage: Stages) -> None:

@@ -272,10 +272,11 @@ class Node:
     def perform(self, effect: Effect) -> None:
         world = self.world
         match effect:
-            case Send(node, network, payload):
-                assert len(payload) <= PAYLOAD_MAX
-                self.sent += 1
-                world.carry(self, world.by_number(node), network, payload)
+            case Send(node, network, payloads):
+                self.sent += len(payloads)
+                for payload in payloads:
+                    assert len(payload) <= PAYLOAD_MAX
+                    world.carry(self, world.by_number(node), network, payload)
             case Write():
                 self.writes.append((effect.number, effect))
                 if len(self.writes) == 1:

@@ -120,6 +120,18 @@ def test_what_is_not_acknowledged_is_sent_again_after_a_timeout_and_ever_later()
     assert sender.origin.next_deadline() is None
 
 
+def test_a_peer_that_answers_late_gets_nothing_twice() -> None:
+    """It was quick all the time, and then its kernel took a while: what it is about to acknowledge stays one copy."""
+    sender = Sender()
+    for number in range(1, 50):
+        sender.send(at(10 * number))
+        assert sender.acknowledge(at(10 * number + 0.3), number) == []
+    sender.send(at(500), 3)
+    assert sender.origin.due(at(515)) == []
+    assert sender.acknowledge(at(515), 52) == []
+    assert sum(path.lost for path in sender.paths.all) == 0
+
+
 def test_a_path_that_loses_three_in_a_row_is_no_longer_the_best() -> None:
     sender = Sender()
     assert sender.paths.best is sender.paths.all[0]

@@ -9,11 +9,11 @@ from understudy.units import GroupName, NetworkName
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """One datagram's payload to node `node` on one of the shared networks; the channel seals it."""
+    """Payloads of datagrams to node `node` on one of the shared networks, in order; the channel seals each."""
 
     node: int
     network: NetworkName
-    payload: bytes
+    payloads: Sequence[bytes]
 
 
 @dataclass(frozen=True, slots=True)

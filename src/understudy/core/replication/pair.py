@@ -165,7 +165,7 @@ class Pair:
 
     def tell(self, payloads: Sequence[bytes]) -> None:
         for path in self.paths.all:
-            self.effects.extend(Send(self.peer.number, path.network, payload) for payload in payloads)
+            self.effects.append(Send(self.peer.number, path.network, payloads))
 
     def write(self, records: Sequence[Record]) -> bool:
         if not self.replica.credit:
@@ -468,8 +468,11 @@ class Pair:
     # What leaves.
 
     def _emit(self, datagrams: Iterable[Datagram]) -> None:
-        node = self.peer.number
-        self.effects.extend(Send(node, network, payload) for network, payload in datagrams)
+        """What goes the same way is one effect."""
+        ways: dict[NetworkName, list[bytes]] = {}
+        for network, payload in datagrams:
+            ways.setdefault(network, []).append(payload)
+        self.effects.extend(Send(self.peer.number, network, payloads) for network, payloads in ways.items())
 
     def _acknowledge(self, path: Path | None, echo: int = 0) -> None:
         replica = self.replica
@@ -481,7 +484,7 @@ class Pair:
             self.stream, replica.stream, replica.received, replica.written, replica.credit, complete, echo,
             replica.beyond(),
         )  # fmt: skip
-        self.effects.append(Send(self.peer.number, path.network, encode_ack(ack)))
+        self.effects.append(Send(self.peer.number, path.network, (encode_ack(ack),)))
 
     def _send_beacons(self) -> None:
         now, origin = self.now, self.origin
@@ -497,7 +500,7 @@ class Pair:
             if alone and path is not best:
                 continue
             self.paths.beacon(now, path, self._beacons)
-            self.effects.append(Send(self.peer.number, path.network, beacon))
+            self.effects.append(Send(self.peer.number, path.network, (beacon,)))
         resting = origin.received == origin.position == self._announced
         self._announced = origin.position
         self._beacon_at = Instant(now + (IDLE if not busy else self._beat * RESTING if resting else self._beat))

@@ -95,23 +95,14 @@ def half_open(raw: bytes) -> bool:
 def portable(raw: bytes) -> bytes:
     """Without what belongs to one kernel: identifier, counters, times, security context, and whatever is not known."""
     shape = shape_of(raw)
-    kept = shape.kept
-    if len(kept) == 2:  # most events: only the identifier stands between
-        return raw[kept[0]] + raw[kept[1]]
     if shape.strange:
         return portable(known(raw, FLOW))
-    return b"".join([raw[each] for each in kept])
+    return b"".join(shape.carried.unpack_from(raw))
 
 
 def remains(raw: bytes) -> bytes:
     """What there is to say of a flow that is gone: tuples, zone and mark."""
-    shape = shape_of(raw)
-    parts = [raw[: shape.reply_end]]
-    if shape.zone:
-        parts.append(raw[shape.zone])
-    if shape.mark:
-        parts.append(raw[shape.mark - HEADER : shape.mark + 4])
-    return b"".join(parts)
+    return b"".join(shape_of(raw).named.unpack_from(raw))
 
 
 def bucket_of(identified: bytes) -> int:

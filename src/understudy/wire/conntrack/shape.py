@@ -47,6 +47,7 @@ _CARRIED: Final = (
     "original", "reply", "zone", "status", "timeout", "info", "help", "labels", "master",
     "sequence_original", "sequence_reply", "synproxy", "mark",
 )  # fmt: skip
+_NAMED: Final = ("original", "reply", "zone", "mark")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +92,6 @@ class Shape:
         self.timeout: Final = self._place("timeout")
         self.strange: Final = found.strange
         """Whether it must be written anew before any of it is passed on."""
-        carried = [found.attributes[each] for each in _CARRIED if each in found.attributes]
-        self.kept: Final = () if self.strange else merged(carried)
         self.content, self.order = self._content()
         self.translated: bytes | None = None
         """What requests makes of it once, for translated flows."""
@@ -101,6 +100,16 @@ class Shape:
     def fields(self) -> struct.Struct:
         """Addresses, then ports or what ICMP has, of the original and then of the reply, from the first tuple on."""
         return picking([*self._places("original"), *self._places("reply")], HEADER)
+
+    @cached_property
+    def carried(self) -> struct.Struct:
+        """What of an entry travels, unless it is strange."""
+        return picking(self._merged(_CARRIED))
+
+    @cached_property
+    def named(self) -> struct.Struct:
+        """What there is to say of a flow that is gone."""
+        return picking(self._merged(_NAMED))
 
     @cached_property
     def updated(self) -> Cut:
@@ -144,13 +153,22 @@ class Shape:
         span = self.found.attributes.get(name)
         return slice(*span) if span else None
 
+    def _merged(self, names: Sequence[str]) -> list[Span]:
+        """The message's header and these attributes in order, with those that touch made one."""
+        joined = [(0, HEADER)]
+        for begin, end in sorted(self.found.attributes[each] for each in names if each in self.found.attributes):
+            if begin == joined[-1][1]:
+                joined[-1] = (joined[-1][0], end)
+            else:
+                joined.append((begin, end))
+        return joined
+
     def _cut(self, names: Sequence[str]) -> Cut:
         pieces: list[Span] = []
-        attributes = merged([self.found.attributes[each] for each in names if each in self.found.attributes])
         first, second = self._place("info/tcp/flags_original"), self._place("info/tcp/flags_reply")
         flags = 0
-        for span in attributes[1:]:
-            begin, end = span.start, span.stop
+        for span in self._merged(names)[1:]:
+            begin, end = span
             if begin < first < second < end:
                 flags = len(pieces) + 1
                 pieces += [(begin, first), (first, first + 1), (first + 2, second), (second, second + 1)]
@@ -192,17 +210,6 @@ def _protocol(raw: bytes, found: Found, path: str) -> tuple[int, int]:
     """The protocol's number, and how many bytes its part of the tuple has."""
     begin, end = found.values[f"{path}/proto"]
     return raw[found.values[f"{path}/proto/protocol"][0]], end - begin
-
-
-def merged(spans: list[Span]) -> tuple[slice, ...]:
-    """Spans in order, with those that touch made one, and the message's header."""
-    joined = [(0, HEADER)]
-    for begin, end in sorted(spans):
-        if begin == joined[-1][1]:
-            joined[-1] = (joined[-1][0], end)
-        else:
-            joined.append((begin, end))
-    return tuple(slice(*each) for each in joined)
 
 
 def picking(spans: Sequence[Span], at: int = 0) -> struct.Struct:
