@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Callable
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
@@ -14,7 +15,7 @@ from nft_bed import in_sandbox, shell
 
 from understudy.adapters.links import Links, write_sysctl
 from understudy.adapters.nftables import Nft
-from understudy.agent.drift import SYSCTLS_EVERY, Drift
+from understudy.agent.drift import FIRST_TURN_LATER, SYSCTLS_EVERY, Drift
 from understudy.agent.ruleset_news import MISSING, TOO_MANY
 from understudy.config import load_plan
 from understudy.render import render_node, unquieten
@@ -107,6 +108,26 @@ def test_what_we_do_and_what_is_not_ours_is_no_drift() -> None:
     )
     write_sysctl("net/ipv4/conf/outside/proxy_arp", "1")
     assert [world.told() for _ in range(3)] == [[], [], []]
+
+
+@sandboxed
+def test_a_setting_without_news_is_put_right_by_the_clock_alone() -> None:
+    """Nothing is ready to be read when the time to look has come; while all is right, nothing is said."""
+    world = World()
+    time.sleep(FIRST_TURN_LATER / SECOND)
+
+    def later() -> Any:
+        time.sleep(SYSCTLS_EVERY / SECOND)
+        return world.drift.work(())
+
+    assert later() is None
+    path, wanted = world.config.links[0].sysctls[0]
+    write_sysctl(path, "8")
+    message = later()
+    assert message is not None
+    assert [line["object"] for line in message["lines"]] == ["sysctls"]
+    assert Path("/proc/sys", path).read_text().strip() == wanted
+    assert later() is None
 
 
 @sandboxed
@@ -264,6 +285,8 @@ def test_a_second_guard_waits_until_the_first_is_gone() -> None:
     successor = world.watch()
     world.drift.rest()
     assert not world.has_guard()
-    time.sleep(1)
-    successor.work(())
+    deadline = time.monotonic() + 10
+    while not world.has_guard() and time.monotonic() < deadline:
+        time.sleep(0.05)
+        successor.work(())
     assert world.has_guard()

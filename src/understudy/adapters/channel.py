@@ -47,6 +47,7 @@ MAGIC = b"US1\x01"
 DATAGRAM_MAX = 1400
 WINDOW = 1024
 _HEADER = struct.Struct("!4s4sBBxxIQ8s8s")
+_NONCE = struct.Struct("!IQ")
 _TAG = 16
 
 
@@ -113,8 +114,7 @@ class Channel:
             self._nonce,
             self._conversations[peer].nonce,
         )
-        nonce = struct.pack("!IQ", self._epoch, self._counter)
-        return header + self._seal.encrypt(nonce, payload, header)
+        return header + self._seal.encrypt(_NONCE.pack(self._epoch, self._counter), payload, header)
 
     def open(self, datagram: bytes, network: int) -> tuple[int, bytes]:
         """The sender and the payload of a datagram that arrived on `network`. Raises DecodeError for anything to be
@@ -142,9 +142,7 @@ class Channel:
         else:
             cipher = self._cipher(key, sender, theirs)
         try:
-            payload = cipher.decrypt(
-                struct.pack("!IQ", epoch, counter), datagram[_HEADER.size :], datagram[: _HEADER.size]
-            )
+            payload = cipher.decrypt(_NONCE.pack(epoch, counter), datagram[_HEADER.size :], datagram[: _HEADER.size])
         except InvalidTag:
             raise DecodeError("channel-forged") from None
         fresh = ours == self._nonce

@@ -20,7 +20,7 @@ from understudy.agent.flows_link import BEAT, FlowsLink
 from understudy.agent.hands_link import HandsLink
 from understudy.agent.journal import JournalSender, describe
 from understudy.agent.lans import Lan
-from understudy.agent.listener import Listener
+from understudy.agent.listener import BURST_MAX, Listener
 from understudy.agent.messages import Message, receive
 from understudy.agent.speaker import Speaker
 from understudy.core.effects import (
@@ -66,6 +66,11 @@ PUNCTUAL: Duration = 200 * MICROSECOND
 """Who looked until a given moment, found nothing, and is no later than this, has not slept since: nothing waits."""
 BEAT_LATER: Duration = BEAT // 4
 """A ping to the replicator, and housekeeping, wait so long for something else to wake this process."""
+_MOST = (1, 1, BURST_MAX)
+"""Frames of each socket, in turn. A peer's beat is one on each, the last of them on their way while the first is read:
+to ask the poll whether there is more costs less than to read from each in vain."""
+_BEATS = frozenset({SendVrrp, SendHeartbeat})
+"""What is carried out at every beat: no line of the journal is about it."""
 
 
 class Driver:
@@ -86,6 +91,9 @@ class Driver:
         self.node = node
         self.lans = lans
         self.control: Control | None = None
+        self.kept: list[Callable[[], bool]] = []
+        """Requests that wait for something (agent.patience): tried after every turn until they say that they are done.
+        """
         self.dropped: dict[str, int] = {}
         self.sent_late_max_ns = 0
         self.finished = False
@@ -160,10 +168,12 @@ class Driver:
         if self._speaker.refused:
             self.feed(CarrierChanged(self._speaker.refused.pop(), False))
         if self.flows is not None and now >= self._beat_at:
-            self._beat_at = max(self._beat_at, now - BEAT_LATER) + BEAT  # five of them take a second, as ever
+            self._beat_at = max(self._beat_at, now - BEAT_LATER) + BEAT  # three of them take a second, as ever
             self.flows.beat()
         if now >= self._housekeeping_at:
             self._housekeep(now)
+        if self.kept:
+            self.kept = [request for request in self.kept if not request()]
 
     def _take_in(self, wait_s: float) -> bool:
         """Everything that is ready now, or becomes so first. False if nothing was."""
@@ -175,17 +185,26 @@ class Driver:
             return False
         if readable and readable[0] is self._poll:
             del readable[0]
-            ready = {descriptor for descriptor, _ in self._poll.poll(0)}
-            for descriptor, which in self._fixed.items():
-                if descriptor in ready:
-                    self._read(which)
+            for most in _MOST:
+                if not self._read_ready(most):
+                    break
         if self.control is not None:
             for client in (*readable, *writable):
                 self.control.ready(client, Instant(time.monotonic_ns()))
         return True
 
-    def _read(self, which: socket.socket) -> None:
-        if self._listener.read(which):
+    def _read_ready(self, most: int) -> bool:
+        """So many frames of each socket that has any. False if none has."""
+        ready = {descriptor for descriptor, _ in self._poll.poll(0)}
+        if not ready:
+            return False
+        for descriptor, which in self._fixed.items():
+            if descriptor in ready:
+                self._read(which, most)
+        return True
+
+    def _read(self, which: socket.socket, most: int) -> None:
+        if self._listener.read(which, most):
             return
         if which is self.hands.socket:
             self.hands.read()
@@ -211,9 +230,12 @@ class Driver:
             self.carry_out(now, effect)
 
     def carry_out(self, now: Instant, effect: Effect) -> None:
-        do = self._do.get(type(effect))
+        kind = type(effect)
+        do = self._do.get(kind)
         if do is not None:
             do(now, effect)
+        if kind in _BEATS:
+            return
         line = describe(effect)
         if line is not None:
             self._journal.write(now, line)

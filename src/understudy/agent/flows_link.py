@@ -22,15 +22,15 @@ from typing import Any
 from understudy.agent.messages import Message, receive, send, unread
 from understudy.core.effects import AskFlows, OwnFlows
 from understudy.core.events import Event, FlowsReady, SyncChanged
-from understudy.units import MILLISECOND, Duration, GroupName
+from understudy.units import SECOND, Duration, GroupName
 
 READ_MAX = 64
 """Messages before the others get their turn."""
 SILENCE_MAX = 3
 """Rounds of housekeeping without a word. Rounds, not seconds: if we were frozen, so was it."""
-BEAT: Duration = 200 * MILLISECOND
-"""Between two pings."""
-UNANSWERED_MAX = 4
+BEAT: Duration = SECOND // 3
+"""Between two pings: each wakes the replicator."""
+UNANSWERED_MAX = 2
 """Beats with something untaken after which a question is answered in its stead: a busy replicator takes what is said
 sooner, its turns are bounded. Beats and not milliseconds, as above; and no more pings than these wait in the line."""
 COMPARISONS_MAX = 8

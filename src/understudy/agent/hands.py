@@ -37,6 +37,8 @@ class Hands:
         self._links = Links()
         self._nft = Nft()
         self._store = Store(options.store_path)
+        self._indexes: dict[int, NetworkName] = {}
+        """Of the ports, as the kernel numbers its links."""
         self._numbers = {group.name: group.number for group in options.plan.groups}
         self._balanced = [
             service
@@ -191,9 +193,12 @@ class Hands:
         self._drift.expect(self._config)
 
     def _neighbours(self, message: Message) -> Message:
-        indexes = {socket.if_nametoindex(interface): network for network, interface in self._interfaces.items()}
-        found = self._links.neighbours(indexes)
-        return {"neighbours": {network: [str(a) for a in found[index][:16]] for index, network in indexes.items()}}
+        if not self._indexes:  # to these ports the agent's sockets are bound; with others it must be restarted
+            self._indexes = {socket.if_nametoindex(name): network for network, name in self._interfaces.items()}
+        found = self._links.neighbours(self._indexes)
+        return {
+            "neighbours": {network: [str(a) for a in found[index][:16]] for index, network in self._indexes.items()}
+        }
 
     def _persist(self, message: Message) -> Message:
         stored = self._store.load()

@@ -54,12 +54,12 @@ class Listener:
         """The last advertisement of each LAN and ethertype: the next one is probably the same, byte by byte."""
         self._own = {address for lan in lans.values() for address in lan.own.values()}
 
-    def read(self, which: socket.socket) -> bool:
-        """What waits in one of the `sockets`. False if it is none of them."""
+    def read(self, which: socket.socket, most: int = BURST_MAX) -> bool:
+        """What waits in one of the `sockets`, at most so many frames. False if it is none of them."""
         if (lan := self._by_port.get(which)) is not None:
-            self._read_port(lan)
+            self._read_port(lan, most)
         elif (lan := self._by_channel.get(which)) is not None:
-            self._read_channel(lan)
+            self._read_channel(lan, most)
         else:
             return False
         return True
@@ -75,8 +75,8 @@ class Listener:
                     self._drop(reason, count)
                 sieve.shed.clear()
 
-    def _read_port(self, lan: Lan) -> None:
-        for _ in range(BURST_MAX):
+    def _read_port(self, lan: Lan, most: int) -> None:
+        for _ in range(most):
             frame = lan.port.receive()
             if frame is None:
                 return
@@ -119,9 +119,9 @@ class Listener:
         elif address not in self._own:
             self._feed(WitnessAnswered(lan.network, address))
 
-    def _read_channel(self, lan: Lan) -> None:
+    def _read_channel(self, lan: Lan, most: int) -> None:
         assert lan.channel is not None
-        for _ in range(BURST_MAX):
+        for _ in range(most):
             try:
                 datagram = lan.channel.recv(DATAGRAM_MAX + 1)
             except (BlockingIOError, InterruptedError):

@@ -24,6 +24,9 @@ from understudy.wire.vrrp import virtual_mac
 REFUSALS_MAX = 3
 """Advertisements in a row that a port may refuse before its LAN counts as lost: as many as the peer may miss."""
 
+_MARKS = {Lease.SHORT: lease_short_mark, Lease.LONG: lease_long_mark, Lease.NONE: farewell_mark}
+"""What an advertisement does to the lease in the kernel."""
+
 
 class Speaker:
     def __init__(
@@ -37,6 +40,9 @@ class Speaker:
             for network, address in peer.paths.items()
         )
         self._groups = {group.name: group for group in settings.groups}
+        self._marks = {
+            (group.name, lease): mark(group.number) for group in settings.groups for lease, mark in _MARKS.items()
+        }
         self._lans = lans
         self._channel = channel
         self._journal = journal
@@ -49,21 +55,13 @@ class Speaker:
         self._unwritten |= {(group, router.network) for router in self._groups[group].routers}
 
     def advertise(self, now: Instant, effect: SendVrrp) -> None:
-        number = self._groups[effect.group].number
-        match effect.lease:
-            case Lease.SHORT:
-                mark = lease_short_mark(number)
-            case Lease.LONG:
-                mark = lease_long_mark(number)
-            case Lease.NONE:
-                mark = farewell_mark(number)
         router = self._groups[effect.group].routers[effect.router]
         lan = self._lans[effect.network]
         frame = effect.frame
         if router.unicast or not router.virtual_mac:
             frame = self._address(now, lan, router, frame)
         try:
-            lan.port.send(frame, mark)
+            lan.port.send(frame, self._marks[effect.group, effect.lease])
         except OSError as error:
             self._complain(now, "send", effect.network, error)
             self._refusals[effect.network] = self._refusals.get(effect.network, 0) + 1

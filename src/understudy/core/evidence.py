@@ -108,7 +108,10 @@ class Evidence:
     @property
     def cut_off(self) -> bool:
         """Nobody is reached on any LAN of the group, and there was somebody to ask on one with carrier."""
-        return all(lan.reach in _NOBODY for lan in self._lans) and self.port_up
+        for lan in self._lans:  # all() costs twice as much, and this is asked for at every beat
+            if lan.reach not in _NOBODY:
+                return False
+        return self.port_up
 
     def moved(self) -> None:
         """This node has changed its role: who holds the group is found out anew."""

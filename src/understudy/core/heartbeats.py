@@ -23,7 +23,8 @@ class Heartbeats:
     def __init__(self, settings: NodeSettings, peer: PeerView) -> None:
         self._peer = peer
         self._interval = settings.heartbeat
-        self._fresh_for = settings.heartbeat * 11 // 4
+        self.fresh_for = settings.heartbeat * 11 // 4
+        """So long a peer may be silent without being given up."""
         self._doubt_for = settings.lease_long
         self._config_digest = settings.config_digest
         self._seen: bytes | None = None
@@ -33,7 +34,7 @@ class Heartbeats:
     @property
     def due(self) -> int:
         """When the peer will have been silent for too long; only while it is heard."""
-        return self._peer.heard_at + self._fresh_for if self._peer.fresh else NEVER
+        return self._peer.heard_at + self.fresh_for if self._peer.fresh else NEVER
 
     def hear(self, now: Instant, event: HeartbeatReceived, out: list[Effect]) -> Body | None:
         """One arrived. Returns what the peer says if it is new. Raises DecodeError if it is not the peer's."""

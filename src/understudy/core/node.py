@@ -47,7 +47,7 @@ from understudy.core.settings import NodeSettings
 from understudy.errors import DecodeError
 from understudy.units import Family, GroupName, Instant, NetworkName, Vrid
 from understudy.wire.frame import Packet
-from understudy.wire.heartbeat import WITNESSES_MAX, Body, Hears, LanState, Phase
+from understudy.wire.heartbeat import WITNESSES_MAX, Body, Hears, LanState, Phase, Role
 from understudy.wire.vrrp import Advertisement, decode_packet
 
 _QUIET = frozenset({VrrpReceived, HeartbeatReceived, WitnessAnswered, CheckFinished})
@@ -92,6 +92,8 @@ class Node:
         self.pulse = Pulse(settings, epoch)
         self._due: int | None = None
         """Deadline but for the LANs, while nothing happened that could bring it forward."""
+        self._group_dues: list[Instant] = []
+        """Of each group, while that one is known."""
         self._finished = False
         self._started = False
         self._handlers: dict[type, Callable[[Instant, Any, list[Effect]], None]] = {
@@ -123,19 +125,20 @@ class Node:
         for group in self._groups:
             if now > group.voice.lapses_at:
                 group.guard(now, out)
-        kind = type(event)
+        kind, answers = type(event), False
         if kind is Tick:
             if not self._tick(now, out) and not out:
                 return out
         else:
             self._handlers[kind](now, event, out)
-            if not out and kind in _QUIET and not self.standing.news and not self.standing.stopping:
+            answers = kind is HeartbeatReceived and self.peer.heard_at == now and self._answers(now)
+            if not (out or answers) and kind in _QUIET and not self.standing.news and not self.standing.stopping:
                 return out
         self._due = None
         if self._started:
             body = self._describe() if self.standing.news else None
             self.standing.news = False
-            self.pulse.speak(now, body, out, hurries=self._hurries())
+            self.pulse.speak(now, body, out, hurries=self._hurries(), answers=answers)
         if self.standing.stopping and not self._finished and all(group.idle for group in self._groups):
             self._finished = True
             out.append(Finish())
@@ -147,9 +150,9 @@ class Node:
             return None
         due = self._due
         if due is None:
-            due = min(self.pulse.due(self._hurries()), self.heartbeats.due)
-            for group in self._groups:
-                due = min(due, group.next_deadline())
+            due = min(self._speaks_at(), self.heartbeats.due)
+            self._group_dues = [group.next_deadline() for group in self._groups]
+            due = min(due, *self._group_dues)
             self._due = due
         for lan in self._lans:
             if lan.due < due:  # noqa: PLR1730 (min() costs twice as much, with every event)
@@ -212,11 +215,12 @@ class Node:
         """Time has passed. False if nothing was due: the deadline was from before the latest packets."""
         if not self._started:
             return False
-        self._due = None
         late_lans = [lan for lan in self._lans if lan.due <= now]
-        late_groups = [group for group in self._groups if group.next_deadline() <= now]
+        dues = self._group_dues if self._due is not None else [group.next_deadline() for group in self._groups]
+        late_groups = [group for group, due in zip(self._groups, dues, strict=True) if due <= now]
+        self._due = None
         peer_lost = self.heartbeats.due <= now
-        if not (late_lans or late_groups or peer_lost) and now < self.pulse.due(self._hurries()):
+        if not (late_lans or late_groups or peer_lost) and now < self._speaks_at():
             return False
         reach_changed = False
         if peer_lost:
@@ -347,6 +351,23 @@ class Node:
             ),
             groups=tuple(group.state() for group in self._groups),
         )
+
+    def _speaks_at(self) -> int:
+        """When our next heartbeat is due."""
+        return self.pulse.due(self._hurries(), follows=self._follows())
+
+    def _answers(self, now: Instant) -> bool:
+        """The peer has just spoken: ours goes along."""
+        return self.pulse.soon(now) and self._started and self._follows()
+
+    def _follows(self) -> bool:
+        """Nothing is served here, and the peer is heard. Whoever serves speaks with its own advertisements."""
+        if not self.peer.fresh:
+            return False
+        for group in self._groups:  # noqa: SIM110 (as below)
+            if group.role is Role.ACTIVE:
+                return False
+        return True
 
     def _hurries(self) -> bool:
         """A hand-over is under way: the peer waits for every word."""

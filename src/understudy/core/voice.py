@@ -34,7 +34,7 @@ class Voice:
         self.sent_at: int = 0
         """When the lease was last refreshed; only while `lapses_at` is set."""
         self._settings = settings
-        self._node = node
+        self._lengths = {lease: lease_length(lease, settings.advertise, node.jiffy, node.lease_long) for lease in Lease}
         self._lans = lans
         self._peer = peer
         self._standing = standing
@@ -74,7 +74,7 @@ class Voice:
 
     @property
     def lease_ns(self) -> Duration:
-        return lease_length(self.lease, self._settings.advertise, self._node.jiffy, self._node.lease_long)
+        return self._lengths[self.lease]
 
     def choose_lease(self, now: Instant, active_since: int, at_rest: bool, out: list[Effect]) -> None:
         """Look anew whether anybody could take over; never made longer in the middle of a promotion or hand-over."""

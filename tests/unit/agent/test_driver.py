@@ -128,6 +128,26 @@ def test_every_line_is_read_whichever_speaks(stage: Stage) -> None:
     assert sum(stage.driver.dropped.values()) == 1
 
 
+def test_all_that_arrived_is_read_in_one_turn_and_nothing_in_vain(stage: Stage) -> None:
+    """At rest there is one frame, and no second look into that port; a queue is emptied before time passes."""
+    stage.driver.turn()
+    reads: list[bytes | None] = []
+    receive = stage.cable.receive
+
+    def watched() -> bytes | None:
+        reads.append(receive())
+        return reads[-1]
+
+    stage.cable.receive = watched  # type: ignore[method-assign]  # likewise
+    stage.cable.far.send(b"no frame of anybody's")
+    stage.driver.turn()
+    assert reads == [b"no frame of anybody's"]
+    for _ in range(10):
+        stage.cable.far.send(b"nor this")
+    stage.driver.turn()
+    assert reads.count(b"nor this") == 10
+
+
 def test_a_late_process_believes_its_queue_before_its_clock(stage: Stage) -> None:
     """What arrived while it slept is read before a deadline that passed meanwhile; and nothing is read too late."""
     stage.driver.feed(Started(frozenset()))

@@ -3,10 +3,11 @@
 from dataclasses import replace
 
 import pytest
+from core_pair import INTERVAL, LATE, Pair
 from core_parts import EXAMPLES
 
 from understudy.config import load_plan
-from understudy.core.effects import Effect, Noted, SendHeartbeat
+from understudy.core.effects import Effect, Noted, SendHeartbeat, SendVrrp
 from understudy.core.events import HeartbeatReceived
 from understudy.core.heartbeats import Heartbeats
 from understudy.core.peer import PeerView
@@ -139,6 +140,40 @@ def test_a_heartbeat_leaves_at_its_time_and_with_news() -> None:
     assert said(out) == [1, 2]
     pulse.speak(Instant(3 + interval), None, out, hurries=False)
     assert said(out) == [1, 2, 3]
+
+
+def test_whoever_follows_speaks_with_the_peer() -> None:
+    """A little before its own is due, and a little after where the peer says nothing: that much costs no proof of life,
+    which lets one heartbeat be lost.
+    """
+    pulse, out, interval = Pulse(settings(), 1), list[Effect](), settings().heartbeat
+    pulse.start(Instant(0))
+    pulse.speak(Instant(0), body(), out, hurries=False)
+    assert interval < pulse.due(False, follows=True) < interval * 9 // 8
+    assert pulse.due(True, follows=True) == HURRY
+    heartbeats, _ = listener()
+    heartbeats.hear(Instant(0), word(1, 1, body()), [])
+    assert 2 * pulse.due(False, follows=True) < heartbeats.due
+    assert not pulse.soon(Instant(interval * 3 // 4))
+    almost = Instant(interval * 15 // 16)
+    assert pulse.soon(almost)
+    pulse.speak(almost, None, out, hurries=False)
+    assert said(out) == [1]
+    pulse.speak(almost, None, out, hurries=False, answers=True)
+    assert said(out) == [1, 2]
+
+
+def test_a_standby_at_rest_speaks_in_the_actives_time() -> None:
+    """One moment for both, once an interval; and the Active does not answer, or each would hurry the other on."""
+    pair = Pair()
+    pair.run_for(10 * SECOND)
+    times = {node: [done.at for done in pair.effects(node, SendHeartbeat)] for node in ("gw1", "gw2")}
+    beats = {done.at for done in pair.effects("gw1", SendVrrp)}
+    assert set(times["gw1"]) <= beats
+    for node, spoken in times.items():
+        assert 9 * SECOND // INTERVAL < len(spoken) <= 10 * SECOND // INTERVAL + 1, node
+    answers = [at - max(beat for beat in times["gw1"] if beat <= at) for at in times["gw2"][2:]]
+    assert max(answers) <= LATE
 
 
 def test_a_hand_over_hurries_the_words() -> None:

@@ -16,7 +16,8 @@ from replication_world import (
     with_state,
 )
 
-from understudy.core.replication.agenda import REFUSED_EVERY, ROUND_EVERY
+from understudy.core.replication import agenda
+from understudy.core.replication.agenda import REFUSED_EVERY, ROUND_EVERY, ROUND_LATEST, rest_after
 from understudy.core.replication.effects import Compared, Synced
 from understudy.core.replication.events import KernelOverrun, Kind, TableFull
 from understudy.core.settings import FlowSettings, Keeping
@@ -308,6 +309,28 @@ def test_two_files_are_in_agreement_about_what_both_of_them_keep() -> None:
     assert (compared.here, compared.mismatched, compared.error) == (50, 0, "")
     world.gw2.kernel.flows.pop(kept[0])  # The control: a round still finds what is missing.
     world.until(lambda: kept[0] in world.gw2.kernel.flows, most=2 * ROUND_EVERY)
+
+
+def test_a_large_table_is_compared_more_rarely_and_never_more_than_so_rarely() -> None:
+    """Where nothing is suspected: 200 000 flows are listed in four seconds (LIST_PACE)."""
+    assert [rest_after(seconds * SECOND) // SECOND for seconds in (0, 1, 4, 20, 3600)] == [300, 300, 800, 1800, 1800]
+
+
+def test_however_long_a_listing_takes_what_a_kernel_lost_without_a_word_is_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """At the latest time, and not before it; what is suspected does not wait for that."""
+    monkeypatch.setattr(agenda, "ROUND_SHARE", 10**9)
+    world = World()
+    kept = world.populate(world.gw1, 40)
+    complete(world.boot())
+    world.run(2 * SECOND)
+    world.gw2.kernel.flows.pop(kept[0])
+    world.run(2 * ROUND_EVERY)
+    assert kept[0] not in world.gw2.kernel.flows
+    world.until(lambda: kept[0] in world.gw2.kernel.flows, most=ROUND_LATEST)
+    world.gw2.end(kept[1])  # The control: with a word.
+    world.until(lambda: kept[1] in world.gw2.kernel.flows, most=5 * SECOND)
 
 
 def test_expectations_that_stand_reach_a_fresh_standby_before_it_is_complete() -> None:

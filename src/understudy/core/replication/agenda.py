@@ -27,10 +27,14 @@ SILENT: Duration = SECOND
 """A peer unheard for so long is asked for nothing."""
 ROUND_EVERY: Duration = 300 * SECOND
 """Nothing is suspected: what a kernel does without a word, and what it refused, is found at last."""
+ROUND_LATEST: Duration = 1800 * SECOND
+"""Later where a listing takes long, but for no table later than this."""
 REFUSED_EVERY: Duration = 30 * SECOND
 """After this kernel refused something."""
-ROUND_SHARE = 100
-"""A round's first listing takes at most one part in so many of the time."""
+ROUND_SHARE = 200
+"""A round's first listing takes at most one part in so many of the time, where nothing is suspected."""
+REFUSED_SHARE = 100
+"""Likewise after this kernel refused something."""
 COPY_SHARE = 20
 SOON: Duration = 100 * MILLISECOND
 """From a suspicion to its round: news of one cause comes together."""
@@ -51,6 +55,11 @@ COMMAND_DEADLINE: Duration = 20 * SECOND
 """Of a comparison by command, two listings of both kernels: whoever asked waits longer."""
 
 FULL = "the table of flows of this kernel is full: it refused some"
+
+
+def rest_after(cost: Duration) -> Duration:
+    """From a round that proved agreement, whose first listing took `cost`, to the next if nothing is suspected."""
+    return max(ROUND_EVERY, min(ROUND_SHARE * cost, ROUND_LATEST))
 
 
 @dataclass(slots=True)
@@ -131,7 +140,7 @@ class Agenda:
 
     def refused(self, now: Instant) -> None:
         """This kernel did not take what it was given: the peer may have another by now, or this one has room."""
-        self._soon(now, max(REFUSED_EVERY, self._began + ROUND_SHARE * self._cost - now))
+        self._soon(now, max(REFUSED_EVERY, self._began + REFUSED_SHARE * self._cost - now))
 
     def owned(self, now: Instant, group: int, own: bool) -> None:
         self._abort("the group has another original", 1 << group)
@@ -289,7 +298,7 @@ class Agenda:
             self._hold &= ~current.groups
         self._backoff = BACKOFF
         if self._round_at == self._began + ROUND_EVERY:  # nothing was suspected meanwhile
-            self._round_at = Instant(now + max(ROUND_EVERY, ROUND_SHARE * current.cost))
+            self._round_at = Instant(now + rest_after(current.cost))
         detail = f"{outcome.there} flows agree" + (f", {outcome.repaired} were transferred" if outcome.repaired else "")
         if outcome.repaired:
             self._note("flows-repaired", detail)
