@@ -18,6 +18,7 @@ from understudy.agent.journal import JournalSender
 from understudy.agent.lans import Lan
 from understudy.agent.messages import Message
 from understudy.agent.options import AgentOptions, find_node
+from understudy.agent.patience import patient
 from understudy.agent.pool_paths import PoolPaths, paths_to
 from understudy.agent.pools import PoolKeeper
 from understudy.agent.replicator import EVENTS_QUEUE, Replicator
@@ -100,7 +101,7 @@ def run_core(
         if announce and held:  # Answered after the addresses were taken, since hands work in order.
             driver.hands.ask({"op": "survey"}, lambda survey: driver.feed(KernelRepaired()))
         # Not before it is known what this node serves: until then clients wait at the door.
-        driver.control = Control(door, _commands(driver, options))
+        driver.control = Control(door, patient(driver, _commands(driver, options)))
         signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)  # There is something to hand over.
 
     # First of all: while the hands look at the kernel, the rest is made ready.

@@ -10,7 +10,7 @@ import os
 import socket
 from dataclasses import dataclass
 
-from understudy.agent.messages import send
+from understudy.agent.messages import is_gone, send
 from understudy.config.plan import Check, Plan, Server
 from understudy.units import SECOND, Address
 
@@ -73,7 +73,9 @@ async def _repeat(target: Target, delay_s: float, end: socket.socket) -> None:
         if good <= max(target.check.rise, target.check.fall) and not send(
             end, {"op": "check", "binding": target.binding, "ok": not reason, "reason": reason or "answers"}
         ):
-            return
+            if is_gone(end):
+                return
+            good = 0  # Whoever counts is behind, and told anew next time.
 
 
 async def _once(target: Target) -> str:

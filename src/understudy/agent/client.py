@@ -13,23 +13,29 @@ from understudy.errors import OperatorError
 RUN_DIR = Path("/run/understudy")
 REPLY_MAX = 1 << 22
 TIMEOUT_S = 2.0
-QUESTIONS = ("status", "flows")
-"""Change nothing: a node that began to answer and ended is asked again, since another process of it goes on."""
+PATIENT_S = 8.0
+"""The same, for what waits until the node has heard its peer, or could have (agent.patience)."""
+PATIENT = ("switchover", "maintenance")
+REPEATED = ("status", "flows", "maintenance")
+"""Mean the same twice: a node that began to answer and ended is asked again, since another process of it goes on."""
 AGAIN_S = 0.005
 SOCKET = "control.sock"
 RELOAD_SOCKET = "reload.sock"
 RELOAD_TIMEOUT_S = 40.0
 
 
-def ask(path: Path, command: str, timeout_s: float = TIMEOUT_S, **fields: Any) -> dict[str, Any]:
+def ask(path: Path, command: str, timeout_s: float | None = None, **fields: Any) -> dict[str, Any]:
     """One command, one answer. Raises OperatorError if nobody answers there."""
     question = json.dumps({"command": command, **fields}).encode() + b"\n"
-    deadline = time.monotonic() + timeout_s
+    if timeout_s is None:
+        timeout_s = PATIENT_S if command in PATIENT else TIMEOUT_S
+    begun, spent_s = time.monotonic(), 0.0
     while True:
         try:
-            return _exchange(path, question, max(AGAIN_S, deadline - time.monotonic()))
-        except _TornError:
-            if command not in QUESTIONS or time.monotonic() > deadline:
+            return _exchange(path, question, timeout_s, spent_s)
+        except TornError:
+            spent_s = time.monotonic() - begun
+            if command not in REPEATED or spent_s > timeout_s:
                 raise
             time.sleep(AGAIN_S)
 
@@ -48,15 +54,15 @@ def order(run_dir: Path, command: str, name: str = "", text: bytes = b"", **fiel
     return _exchange(run_dir / RELOAD_SOCKET, json.dumps(header).encode() + b"\n" + text, RELOAD_TIMEOUT_S)
 
 
-class _TornError(OperatorError):
+class TornError(OperatorError):
     """Whoever took the question ended before the answer."""
 
 
-def _exchange(path: Path, question: bytes, timeout_s: float) -> dict[str, Any]:
+def _exchange(path: Path, question: bytes, timeout_s: float, spent_s: float = 0.0) -> dict[str, Any]:
     data = b""
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as end:
-            _connect(end, path, timeout_s)
+            _connect(end, path, max(AGAIN_S, timeout_s - spent_s))
             # Who refuses at once may not read the whole question: the answer is there all the same.
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 end.sendall(question)
@@ -73,7 +79,7 @@ def _exchange(path: Path, question: bytes, timeout_s: float) -> dict[str, Any]:
     except ConnectionRefusedError:
         raise OperatorError("E5301", f"the agent at {path} is gone", "start it again") from None
     except ConnectionResetError:
-        raise _TornError(
+        raise TornError(
             "E5303", f"the agent at {path} ended before it answered", "ask again; its journal says why it ended"
         ) from None
     except PermissionError:

@@ -7,6 +7,7 @@ takes a file: it would end flows by one that no longer counts.
 
 import mmap
 import signal
+import struct
 import time
 from collections.abc import Callable
 from typing import Final
@@ -21,7 +22,8 @@ from understudy.units import Instant
 ROLE: Final = "drain"
 LOOK_EVERY_MIN_S, LOOK_EVERY_MAX_S = 1.0, 60.0
 SHARE: Final = 20
-"""A look of so many milliseconds is followed by a pause of so many times that."""
+"""A look that took so many milliseconds of a CPU is followed by a pause of so many times that."""
+_COST: Final = struct.Struct("d")
 LOOK_PATIENCE_S = 120.0
 """A look that lasts longer hangs, and is ended."""
 
@@ -29,8 +31,10 @@ LOOK_PATIENCE_S = 120.0
 class Drainer:
     def __init__(self, children: Children, lines: JournalSender, running: Callable[[], Running]) -> None:
         self._children, self._lines, self._running = children, lines, running
-        self._told = mmap.mmap(-1, 1 + FORMERS_MAX)
-        """Whether the look is done; then by former file, whether that is over."""
+        self._told = mmap.mmap(-1, 1 + FORMERS_MAX + _COST.size)
+        """Whether the look is done; then by former file, whether that is over; then the seconds of a CPU it took: a
+        busy machine makes it last, and has it wait for its turn, without its costing more.
+        """
         self._begun = self._due = 0.0
         self._looking = False
         self._over: tuple[bool, ...] = ()
@@ -67,6 +71,7 @@ class Drainer:
                     detail = f"{ended} flows ended at their bound: {'; '.join(former.lines[:3])}"
                     lines.write(Instant(time.monotonic_ns()), {"kind": "drained", "subject": "flows", "detail": detail})
             told[1 : 1 + len(seen.left)] = bytes(seen.over())
+            _COST.pack_into(told, 1 + FORMERS_MAX, time.process_time())
             told[0] = True
 
         told[0] = False
@@ -80,9 +85,9 @@ class Drainer:
     def ended(self) -> None:
         """The process that looked."""
         if self._looking and self._told[0]:
-            now = time.monotonic()
-            pause = min(LOOK_EVERY_MAX_S, max(LOOK_EVERY_MIN_S, SHARE * (now - self._begun)))
-            self._due = now + pause
+            (cost_s,) = _COST.unpack_from(self._told, 1 + FORMERS_MAX)
+            pause = min(LOOK_EVERY_MAX_S, max(LOOK_EVERY_MIN_S, SHARE * cost_s))
+            self._due = time.monotonic() + pause
             self._over = tuple(map(bool, self._told[1 : 1 + len(self._seen)]))
         self._looking = False
 

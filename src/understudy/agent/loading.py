@@ -55,6 +55,8 @@ from understudy.units import MILLISECOND, Instant
 NOT_TAKEN = "E5234"
 OUTCOME_TIMEOUT_S = 30.0
 CORE_TIMEOUT_S = 5.0
+HAND_OVER_PATIENCE_S = 5.0
+"""For one that is under way: longer than most."""
 _LENGTH = struct.Struct("!Q")
 Reply = dict[str, Any]
 
@@ -94,12 +96,12 @@ def serve(
     except EnvironmentFailure as error:
         reply = refusal(running, OperatorError("E9000", str(error)))
     reply = {**reply, "took_ms": (time.monotonic_ns() - begun) / MILLISECOND}
+    supervisor.close()  # Before the answer, in the journal too: who has it may ask again at once.
     if "error" in reply:
         lines.write(
             Instant(time.monotonic_ns()),
             {"kind": "reload-refused", "subject": reply["error"]["code"], "detail": headline(reply)},
         )
-    supervisor.close()  # Before the answer: who has it may ask again at once.
     if connection is not None:
         connection.settimeout(CLIENT_TIMEOUT_S)
         try:
@@ -134,7 +136,7 @@ def _carry_out(request: Request, supervisor: socket.socket, running: Running, tr
         ways_back = [change for change in compare(plan, anchor.plan, old.node) if not change.verdict.live]
         if ways_back:
             raise OperatorError(NO_WAY_BACK, f"a running node could not go back: {ways_back[0]}", "restart its agent")
-    status = client.ask(old.control_path, "status")
+    status = _at_rest(old.control_path)
     draining = joined(old.draining, old.plan, plan, old.node, request.drain_s)
     fresh = prepare(plan, running, status, draining)
     changes = (*changes, *compare_keys(old.keys, fresh.options.keys))
@@ -172,31 +174,31 @@ def _restart(request: Request, plan: Plan, supervisor: socket.socket, running: R
     fresh = replace(with_keys(old), draining=draining)
     make_running(replace(fresh, plan=plan), find_interfaces(find_node(plan, old.node)))
     Store(old.store_path).rehearse()  # The next life begins with writing it, and would not begin on a full disk.
-    status = client.ask(old.control_path, "status")
+    status = _of_peer(old.control_path)
     _require_successor(status)
     before = (trial.before or old) if request.trial_s else None
     deadline = time.monotonic() + request.trial_s
     again = Again(replace(fresh, plan=plan), request.name, request.data, before, deadline)
-    with _remembered(old, draining):
-        _hand_in(supervisor, Restart(again), old.node)
     changes = (*compare(old.plan, plan, old.node), *compare_keys(old.keys, fresh.keys))
-    changed = [change.words for change in changes]
-    return {
+    reply: Reply = {
         "ok": True,
         "node": old.node,
-        "changed": changed,
+        "changed": [change.words for change in changes],
         "digest_old": running.digest,
         "digest_new": plan.digest.hex(),
         "epoch": status["epoch"],
         "note": note(old.file, request.data),
     }
+    with _remembered(old, draining):
+        _hand_in(supervisor, Restart(again), old.node)
+    return reply  # At once: the agent's end does not wait for long.
 
 
 def _go_back(supervisor: socket.socket, running: Running, trial: Trial) -> Reply:
     """To what the node ran before the file on trial."""
     old, before = running.options, trial.before
     assert before is not None
-    status = client.ask(old.control_path, "status")
+    status = _of_peer(old.control_path) if trial.restarts else _at_rest(old.control_path)
     draining = joined(old.draining, old.plan, before.plan, old.node, None)
     if trial.restarts:
         known = {group.name for group in before.plan.groups}
@@ -219,7 +221,7 @@ def _drained(supervisor: socket.socket, running: Running, over: Sequence[bool]) 
     """The file that runs, without what nobody needs any more."""
     old = running.options
     left = tuple(each for each, gone in zip(old.draining, over, strict=True) if not gone)
-    fresh = prepare(old.plan, running, client.ask(old.control_path, "status"), left)
+    fresh = prepare(old.plan, running, _at_rest(old.control_path), left)
     with _remembered(old, left):
         _hand_in(supervisor, Take(fresh, ["drained"]), old.node)
     return {"ok": True, "node": old.node, "changed": []}
@@ -238,6 +240,23 @@ def _remembered(old: AgentOptions, draining: Draining) -> Iterator[None]:
         with contextlib.suppress(OSError):
             save(old.draining_path, old.draining)
         raise
+
+
+def _of_peer(control: Path) -> Reply:
+    """The node's status once it has heard its peer, or could have."""
+    return client.ask(control, "status", client.PATIENT_S, heard=True)
+
+
+def _at_rest(control: Path) -> Reply:
+    """The node's status once no hand-over is under way: the core that would end with the change is half of it. One that
+    lasts is not waited for.
+    """
+    deadline = time.monotonic() + HAND_OVER_PATIENCE_S
+    while True:
+        status = client.ask(control, "status")
+        if not any(group["phase"] for group in status["groups"]) or time.monotonic() > deadline:
+            return status
+        time.sleep(0.02)
 
 
 def _require_successor(status: Reply) -> None:

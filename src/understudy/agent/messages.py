@@ -31,6 +31,16 @@ def send(end: socket.socket, message: Message) -> bool:
     return True
 
 
+def is_gone(end: socket.socket) -> bool:
+    """Whether the other end was closed and nothing is left to read here."""
+    try:
+        return not end.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+
+
 def unread(end: socket.socket) -> bool:
     """Whether anything that was sent here still waits for the other end to take it (SIOCOUTQ, unix(7))."""
     waiting = fcntl.ioctl(end, termios.TIOCOUTQ, bytes(4))

@@ -23,7 +23,7 @@ def describe_node(driver: "Driver", options: AgentOptions) -> dict[str, Any]:
     theirs = {group.number: group for group in body.groups} if body is not None else {}
     reached = {lan.network: lan.reach for lan in body.lans} if body is not None else {}
     names = {server.binding: (server.service, server.name) for server in node.settings.servers}
-    up = node.health.up
+    up, checked = node.health.up, node.health.checked
     drained = told(options.progress_path, options.draining)
     groups = []
     for group in node.groups.values():
@@ -51,7 +51,7 @@ def describe_node(driver: "Driver", options: AgentOptions) -> dict[str, Any]:
                     if not address.is_link_local
                 ],
                 "plain": group.settings.plain,
-                "flows": _flows(driver, group.settings.name),
+                "flows": _flows(driver, group),
                 "checksums": {"rfc9568": group.routers.checksums[False], "rfc5798": group.routers.checksums[True]},
                 "peers": [_plain_peer(group, now)]
                 if group.settings.plain
@@ -103,6 +103,7 @@ def describe_node(driver: "Driver", options: AgentOptions) -> dict[str, Any]:
                 "service": service,
                 "name": name,
                 "up": binding in up,
+                "checked": binding in checked,
                 "reason": node.health.reason.get(binding, ""),
             }
             for binding, (service, name) in names.items()
@@ -115,11 +116,14 @@ def describe_node(driver: "Driver", options: AgentOptions) -> dict[str, Any]:
     }
 
 
-def _flows(driver: "Driver", group: str) -> dict[str, Any] | None:
-    """What the replicator said last of the group's flows; None where none are kept."""
+def _flows(driver: "Driver", group: "Group") -> dict[str, Any] | None:
+    """What the replicator said last of the group's flows, which is little where it has not yet; None where none are
+    kept. Whether any are replicated is the file's word.
+    """
     if driver.flows is None:
         return None
-    return {"running": not driver.flows.silent, **driver.flows.flows.get("groups", {}).get(group, {})}
+    said = driver.flows.flows.get("groups", {}).get(group.settings.name, {})
+    return {"running": not driver.flows.silent, **said, "replicated": group.settings.stateful}
 
 
 def _plain_peer(group: "Group", now: int) -> dict[str, Any]:

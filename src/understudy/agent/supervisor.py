@@ -73,8 +73,8 @@ STOP_TIMEOUT = 3 * SECOND
 CHECKS_LATER_S = 0.1
 """After a core began: every millisecond of its start is a millisecond of the lease, and the checks can wait."""
 FORK_PATIENCE_S = 0.1
-LAST_WORDS_S = 0.5
-"""For a process that still answers its client."""
+LAST_WORDS_S = 3.0
+"""For a process that still answers its client, with what is left of the CPU."""
 TICK_S = 1.0
 LINES_AT_ONCE = 256
 """Of the journal, before the children are looked at again."""

@@ -18,7 +18,7 @@ from understudy.units import MILLISECOND, SECOND
 
 if TYPE_CHECKING:
     from understudy.config.plan import Plan
-    from understudy.rollout.carry import Done, Outcome
+    from understudy.rollout.carry import Done, Outcome, Timing
     from understudy.rollout.plan import Seen, Step
     from understudy.rollout.watch import Loss
 
@@ -84,6 +84,7 @@ def apply(
     from understudy.agent import client
     from understudy.config import carried, load_plan
     from understudy.rollout.agents import SocketAgents
+    from understudy.rollout.carry import Timing
     from understudy.rollout.plan import elsewhere, objections, observing, steps
 
     say = korean.speaker(lang)
@@ -127,6 +128,7 @@ def apply(
         raise typer.Exit(CHANGED if todo and dry_run else OK)
     if not yes:
         _ask(say, json_output=json_output)
+    observed = observing(seen, plan)
     raise typer.Exit(
         _carry_out(
             plan,
@@ -134,7 +136,7 @@ def apply(
             agents,
             paths,
             report,
-            timing=(confirm_within, step_timeout, observing(seen, plan) / SECOND),
+            timing=Timing(confirm_within, step_timeout, observed.lasts / SECOND, observed.services),
             say=None if json_output else say,
             measure=not no_probes,
         )
@@ -240,14 +242,14 @@ def _carry_out(
     paths: Mapping[str, Path],
     report: dict[str, Any],
     *,
-    timing: tuple[float, float, float],
+    timing: "Timing",
     say: Say | None,
     measure: bool,
 ) -> int:
     """`say`: None for JSON."""
     import time
 
-    from understudy.rollout.carry import Rollout, Timing
+    from understudy.rollout.carry import Rollout
     from understudy.rollout.watch import UNKNOWN, Watch
 
     def told(done: "Done") -> None:
@@ -263,7 +265,7 @@ def _carry_out(
             agents,
             list(paths),
             digest,
-            Timing(*timing),
+            timing,
             free=frozenset(str(group.name) for group in plan.groups if group.preempt),
             answers=watch.answers,
             told=told,
@@ -295,22 +297,23 @@ def _drained(agents: Any, nodes: "Sequence[str]", since: float, *, now: bool) ->
     deadline = time.monotonic() + ENDED_PATIENCE_S
     while True:
         found = {node: _draining(agents, node) for node in nodes}
-        late = any(each["ends_in_s"] == 0 for one in found.values() for each in one["draining"])
+        late = any(one is None or any(each["ends_in_s"] == 0 for each in one["draining"]) for one in found.values())
         if not (now and late) or time.monotonic() > deadline:
             break
         time.sleep(0.2)
+    told = {node: one if one is not None else {"draining": [], "ended": []} for node, one in found.items()}
     return {
-        node: {**each, "ended": [one for one in each["ended"] if one["at"] >= since]} for node, each in found.items()
+        node: {**each, "ended": [one for one in each["ended"] if one["at"] >= since]} for node, each in told.items()
     }
 
 
-def _draining(agents: Any, node: str) -> dict[str, Any]:
-    """By the node's word. The change is done: a node that does not answer by now is another command's matter."""
+def _draining(agents: Any, node: str) -> dict[str, Any] | None:
+    """By the node's word; None if it does not answer. The change is done: that is another command's matter."""
     try:
-        found = agents.inspect(node, flows=False).get("draining")
+        found: dict[str, Any] | None = agents.inspect(node, flows=False).get("draining")
     except OperatorError:
-        found = None
-    return found or {"draining": [], "ended": []}
+        return None
+    return found
 
 
 def _lab_of(paths: Mapping[str, Path]) -> Path | None:

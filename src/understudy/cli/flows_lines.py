@@ -39,7 +39,8 @@ def troubles(status: Status) -> list[str]:
 
 
 def _lacks(kept: Status) -> bool:
-    return bool(kept.get("replicated")) and not kept["complete"]
+    """By the replicator's own word: of one that has just begun there is none yet."""
+    return bool(kept.get("replicated")) and kept.get("complete") is False
 
 
 def controls(statuses: list[dict[str, Any]]) -> list[str]:

@@ -43,12 +43,17 @@ def switchover(
 
     say = korean.speaker(lang)
     path, name = client.active_of(client.find(run_dir, None, cluster, of_one_cluster=True), group)
-    _order(path, name, timeout, force=force)
+    taker = _order(path, name, timeout, force=force)
     begun = time.monotonic()
-    state = _state(path, name)
-    while state["role"] == "active" and state["phase"] and time.monotonic() - begun < timeout:
-        time.sleep(POLL_S)
-        state = _state(path, name)
+    epoch, state = _state(path, name)
+    while state["role"] == "active" and time.monotonic() - begun < timeout:
+        if state["phase"]:
+            time.sleep(POLL_S)
+        elif epoch != taker:  # The core that took the order ended in the middle of it.
+            taker = _order(path, name, timeout, force=force)
+        else:
+            break
+        epoch, state = _state(path, name)
     moved = state.get("role") != "active"
     took_ms = (time.monotonic() - begun) * 1000
     peer = state["peers"][0]["name"] if state.get("peers") else "?"
@@ -63,8 +68,9 @@ def switchover(
     raise typer.Exit(OK if moved else CHANGED)
 
 
-def _order(path: Path, name: str, patience_s: float, *, force: bool) -> None:
-    """Have the Active hand over. Nothing holds a switchover down: what refuses it for a moment only is waited for.
+def _order(path: Path, name: str, patience_s: float, *, force: bool) -> int:
+    """Have the Active hand over; the epoch of the core that was asked. Nothing holds a switchover down: what refuses it
+    for a moment only is waited for.
 
     That is so while a standby is there: the last move is not over yet, or its copy of the flows has not been compared
     since. Raises OperatorError E5310 with the reason.
@@ -73,12 +79,18 @@ def _order(path: Path, name: str, patience_s: float, *, force: bool) -> None:
 
     begun = time.monotonic()
     while True:
-        reply = client.ask(path, "switchover", group=name, force=force)
+        epoch, _ = _state(path, name)
+        try:
+            reply = client.ask(path, "switchover", group=name, force=force)
+        except client.TornError:
+            return epoch  # It may have been begun: the outcome tells.
         if not reply.get("error"):
-            return
-        hint, state = "understudy status shows what each node sees", _state(path, name)
+            return epoch
+        hint, (_, state) = "understudy status shows what each node sees", _state(path, name)
+        if state["role"] != "active":
+            return epoch  # It has moved already.
         able = [each for each in state.get("peers", []) if each["heard"] and each.get("eligible")]
-        if state["role"] == "active" and able:
+        if able:
             if time.monotonic() - begun + AGAIN_S < patience_s:
                 time.sleep(AGAIN_S)
                 continue
@@ -86,9 +98,9 @@ def _order(path: Path, name: str, patience_s: float, *, force: bool) -> None:
         raise OperatorError("E5310", str(reply["error"]), hint)
 
 
-def _state(path: Path, name: str) -> dict[str, Any]:
-    """What the node says of the group."""
+def _state(path: Path, name: str) -> tuple[int, dict[str, Any]]:
+    """The epoch of the node's core, and what it says of the group."""
     from understudy.agent import client
 
-    found: dict[str, Any] = next(each for each in client.ask(path, "status")["groups"] if each["name"] == name)
-    return found
+    status = client.ask(path, "status")
+    return int(status["epoch"]), next(each for each in status["groups"] if each["name"] == name)

@@ -17,6 +17,7 @@ class Health:
         self._servers = {server.binding: server for server in servers}
         self._streak = dict.fromkeys(self._servers, 0)
         """Checks in a row that contradict the present verdict."""
+        self._results = dict.fromkeys(self._servers, 0)
         self._up = dict.fromkeys(self._servers, True)
         self.reason = dict.fromkeys(self._servers, "not checked yet")
 
@@ -24,11 +25,17 @@ class Health:
     def up(self) -> frozenset[int]:
         return frozenset(binding for binding, up in self._up.items() if up)
 
+    @property
+    def checked(self) -> frozenset[int]:
+        """Those of which so many results have come in that a dead one would be down."""
+        return frozenset(binding for binding, each in self._servers.items() if self._results[binding] >= each.fall)
+
     def handle(self, event: CheckFinished) -> list[Effect]:
         server = self._servers.get(event.binding)
         if server is None:
             return []
         self.reason[event.binding] = event.reason
+        self._results[event.binding] += 1
         if event.ok == self._up[event.binding]:
             self._streak[event.binding] = 0
             return []

@@ -13,6 +13,8 @@ from understudy.agent import client
 BUSY_PATIENCE_S = 5.0
 """For another request to the same node: each is short."""
 BUSY = ("E5231",)
+NO_ANSWER = "E5303"
+"""Somebody took the request, and what became of it is not known."""
 NOT_OURS = "E5237"
 """Nothing of this change is on trial there."""
 

@@ -6,21 +6,24 @@ is done once all nodes are as expected (`judge`), for which it waits; what is no
 nodes that took the file go back, the last one first, and each is looked at again.
 """
 
+import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from understudy.errors import OperatorError
-from understudy.rollout.agents import Agents, not_ours, refusal
+from understudy.rollout.agents import NO_ANSWER, Agents, Reply, not_ours, refusal
 from understudy.rollout.judge import Expected, Sight, holders_of, problems
+from understudy.rollout.nodes import Answers, Nodes
 from understudy.rollout.plan import Step
 from understudy.units import MILLISECOND
 
 POLL_S = 0.05
 EXTEND_SHARE = 3
 """More time is asked for after this part of it has passed."""
-Answers = Callable[[], Mapping[str, bool]]
+AGAIN_S = 1.0
+"""Between two orders to hand a group over: as long as a node waits itself before it offers one again."""
 
 
 class StepFailedError(Exception):
@@ -52,6 +55,8 @@ class Timing:
     """A step may last so long until all nodes are as expected."""
     observe_s: float = 0.0
     """They have to be so for at least so long after a node took the file."""
+    services: frozenset[str] = frozenset()
+    """Of these the checks have to have come in by then, however late they are."""
 
 
 @dataclass(slots=True)
@@ -81,11 +86,10 @@ class Rollout:
         stop: Callable[[], bool] = lambda: False,
     ) -> None:
         self._agents = agents
-        self._nodes = nodes
+        self._nodes = Nodes(agents, nodes, answers)
         self._digest = digest
         self._timing = timing
         self._movable = free
-        self._answers = answers
         self._told = told
         self._stop = stop
         self._forward = True
@@ -94,16 +98,17 @@ class Rollout:
         """The nodes that took the file, in order, and how."""
         self._confirmed: list[str] = []
         self._extended = time.monotonic()
-        self._before = self.look()
-        self._digests = {node: str(status["digest"]) for node, status in self._before.statuses.items()}
-        self._old = dict(self._digests)
-        self._holders = {group: held[0] for group, held in holders_of(self._before.statuses.values()).items() if held}
-        self._origin = dict(self._holders)
-        self._handed = _handed(self._before)
+        self._before = Sight({})
+        self._digests: dict[str, str] = {}
+        self._old: dict[str, str] = {}
+        self._holders: dict[str, str] = {}
+        self._origin: dict[str, str] = {}
+        self._handed: dict[str, bool] = {}
 
     def run(self, steps: Sequence[Step]) -> Outcome:
         """Every outcome is in the answer."""
         try:
+            self._remember()
             for step in steps:
                 with self._step(step.node, step.action if not step.to else f"switchover {step.group}"):
                     self._do(step)
@@ -112,19 +117,19 @@ class Rollout:
             self._take_back()
         return self._outcome
 
-    def look(self, *, kernel: bool = True) -> Sight:
-        """All nodes that answer now; with `kernel` also what each one's kernel lacks."""
-        statuses, missing = {}, {}
-        for node in self._nodes:
-            try:
-                statuses[node] = self._agents.status(node)
-                if kernel:
-                    missing[node] = tuple(self._agents.inspect(node, flows=False).get("missing", ()))
-            except OperatorError:
-                statuses.pop(node, None)
-        return Sight(statuses, missing, self._answers())
-
     # --- forward
+
+    def _remember(self) -> None:
+        """Every node as it is before the change. Raises StepFailedError if one does not answer."""
+
+        def seen() -> bool:
+            self._before = self._nodes.look()
+            return self._before.statuses.keys() >= set(self._nodes.names)
+
+        self._until(seen, lambda: f"{', '.join(set(self._nodes.names) - self._before.statuses.keys())} does not answer")
+        self._old = {node: str(status["digest"]) for node, status in self._before.statuses.items()}
+        self._origin = {group: held[0] for group, held in holders_of(self._before.statuses.values()).items() if held}
+        self._digests, self._holders, self._handed = dict(self._old), dict(self._origin), _handed(self._before)
 
     def _do(self, step: Step) -> None:
         match step.action:
@@ -148,49 +153,72 @@ class Rollout:
                     del self._on_trial[step.node]
                     self._confirmed.append(step.node)
                 return
-        self._settle(self._timing.observe_s)
+        self._settle(step.node)
 
-    def _restart(self, node: str, ask: Callable[[], Mapping[str, object]]) -> None:
+    def _restart(self, node: str, ask: Callable[[], Reply]) -> None:
         """Returns once another life of the agent answers."""
         epoch = int(self._agents.status(node)["epoch"])
-        self._require(ask())
-        self._until(lambda: self._epoch(node) > epoch, f"the agent of {node} does not come back")
-        if self._digest_of(node) != self._digest:
+        self._require(_last_word(ask))
+        self._until(lambda: self._nodes.epoch(node) > epoch, f"the agent of {node} does not come back")
+        if self._runs(node, f"the agent of {node} does not answer") != self._digest:
             raise StepFailedError(
                 f"{node} could not begin with the file and runs its old one: see agent.log or its unit"
             )
 
-    def _epoch(self, node: str) -> int:
-        try:
-            return int(self._agents.status(node)["epoch"])
-        except OperatorError:
-            return 0
-
     def _hand_over(self, node: str, group: str, to: str) -> None:
-        if self._serves(node, group):  # It may have moved by itself.
+        self._until(lambda: self._nodes.group(node, group) is not None, f"{node} does not answer")
+        if self._nodes.serves(node, group):  # It may have moved by itself.
             self._settle(sync=True)
-            self._require(self._agents.switchover(node, group))
+        self._move(node, group)
         self._holders[group] = to
         self._settle()
 
-    def _settle(self, observe_s: float = 0.0, *, sync: bool | None = None) -> None:
-        """Wait until all nodes are as expected, and see that they stay so. Raises StepFailedError, with what is not."""
+    def _move(self, node: str, group: str, to: str = "") -> None:
+        """Returns once `node` does not serve the group any more, and `to` does, if named.
+
+        An offer that nobody took in time, or whose core has ended, is no more: it is asked for again.
+        """
+        asked, why = -math.inf, ""
+
+        def moved() -> bool:
+            nonlocal asked, why
+            state = self._nodes.group(node, group)
+            if state is None:
+                return False
+            if state["role"] != "active":
+                return not to or self._nodes.serves(to, group)
+            if not state.get("phase") and time.monotonic() - asked > AGAIN_S:
+                asked = time.monotonic()
+                try:
+                    why = refusal(self._agents.switchover(node, group))
+                except OperatorError as error:
+                    why = str(error)
+            return False
+
+        self._until(moved, lambda: why or f"nobody takes {group} over")
+
+    def _settle(self, taken: str = "", *, sync: bool | None = None) -> None:
+        """Wait until all nodes are as expected, and see that they stay so. Raises StepFailedError, with what is not.
+
+        `taken`: the node that has just taken the file; its checks are to tell what they find with it.
+        """
         holders = {group: holder for group, holder in self._holders.items() if group not in self._movable}
         expected = Expected(self._digests, holders, sync)
         found: list[str] = []
 
         def well() -> bool:
-            found[:] = problems(self._before, self.look(kernel=False), expected)
+            found[:] = problems(self._before, self._nodes.look(kernel=False), expected)
             if not found:  # Looked at last, since it is dear.
-                found[:] = problems(self._before, self.look(), expected)
+                found[:] = problems(self._before, self._nodes.look(), expected)
             return not found
 
-        until = time.monotonic() + observe_s
+        until = time.monotonic() + self._timing.observe_s
         self._until(well, lambda: "; ".join(found[:3]))
-        if observe_s:
+        if taken and self._timing.observe_s:
             while time.monotonic() < until:
                 self._extend()
                 time.sleep(POLL_S)
+            expected = replace(expected, checked={taken: self._timing.services})
             self._until(well, lambda: "; ".join(found[:3]))
 
     def _until(self, condition: Callable[[], bool], otherwise: str | Callable[[], str]) -> None:
@@ -202,6 +230,18 @@ class Rollout:
             self._extend()
             time.sleep(POLL_S)
         self._extend()
+
+    def _runs(self, node: str, otherwise: str) -> str:
+        """The digest of its file, once it answers."""
+        digest = ""
+
+        def answers() -> bool:
+            nonlocal digest
+            digest = self._nodes.digest(node)
+            return digest != ""
+
+        self._until(answers, otherwise)
+        return digest
 
     def _heed(self) -> None:
         """On the way back nothing is heeded: half of it would help nobody."""
@@ -219,7 +259,7 @@ class Rollout:
             except OperatorError:
                 continue  # It may be starting: the look at the nodes tells.
 
-    def _require(self, reply: Mapping[str, object]) -> None:
+    def _require(self, reply: Reply) -> None:
         if why := refusal(reply):
             raise StepFailedError(why)
 
@@ -254,59 +294,48 @@ class Rollout:
 
     def _back(self, node: str, how: str) -> None:
         old = self._old[node]
-        self._until(lambda: self._digest_of(node) != "", f"{node} does not answer; its trial leads it back")
-        if self._digest_of(node) == old:
+        silent = f"{node} does not answer; its trial leads it back"
+        if self._runs(node, silent) == old:
             return  # It never took the file, or went back by itself.
         if how == "restart":
             self._free(node)
-        reply = self._agents.say(node, "back")
-        if not_ours(reply) and self._digest_of(node) != self._digest:
+        reply = _last_word(lambda: self._agents.say(node, "back"))
+        if not_ours(reply) and self._runs(node, silent) != self._digest:
             return  # Somebody else's file by now: theirs to confirm, or to take back.
         self._require(reply)
         del self._on_trial[node]  # More time is for the others.
-        self._until(lambda: self._digest_of(node) == old, f"{node} still runs the new file")
+        self._until(lambda: self._nodes.digest(node) == old, f"{node} still runs the new file")
 
     def _free(self, node: str) -> None:
         """Its groups go to whoever could take them: an agent that begins anew serves nobody meanwhile.
 
         A group that the old file does not know goes with the new one.
         """
-        for group in [group for group in self._origin if self._serves(node, group)]:
+        for group in [group for group in self._origin if self._nodes.serves(node, group)]:
             if self._handed.get(group):
-                self._until(lambda name=group: self._relieved(node, name), f"nobody could take {group} over")  # type: ignore[misc]
-                self._require(self._agents.switchover(node, group))
-                self._until(lambda name=group: not self._serves(node, name), f"nobody takes {group} over")  # type: ignore[misc]
-
-    def _relieved(self, node: str, group: str) -> bool:
-        """Whether another node could take the group over from this one."""
-        status = self._agents.status(node)
-        peers = [peer for each in status["groups"] if each["name"] == group for peer in each["peers"]]
-        return any(peer["heard"] and peer["eligible"] for peer in peers)
+                self._until(lambda name=group: self._nodes.relieved(node, name), f"nobody could take {group} over")  # type: ignore[misc]
+                self._move(node, group)
 
     def _return_groups(self) -> None:
         """What was handed over on the way goes home, as far as it can."""
         for group, home in self._origin.items():
             try:
-                now = holders_of(self.look(kernel=False).statuses.values()).get(group, [])
-                if now and home not in now and home in self._nodes:
+                now = holders_of(self._nodes.look(kernel=False).statuses.values()).get(group, [])
+                if now and home not in now and self._nodes.group(home, group) is not None:
                     with self._step(now[0], f"switchover {group}"):
-                        self._require(self._agents.switchover(now[0], group))
-                        self._until(lambda name=group, to=home: self._serves(to, name), f"{home} does not take over")  # type: ignore[misc]
+                        self._move(now[0], group, home)
             except StepFailedError:
                 continue  # It is served, which is what counts.
 
-    def _digest_of(self, node: str) -> str:
-        try:
-            return str(self._agents.status(node)["digest"])
-        except OperatorError:
-            return ""
 
-    def _serves(self, node: str, group: str) -> bool:
-        try:
-            groups = self._agents.status(node)["groups"]
-        except OperatorError:
-            return False
-        return any(each["name"] == group and each["role"] == "active" for each in groups)
+def _last_word(order: Callable[[], Reply]) -> Reply:
+    """The reply to an order after which an agent may end: nothing where that was lost. What it does then tells."""
+    try:
+        return order()
+    except OperatorError as error:
+        if error.code != NO_ANSWER:
+            raise
+        return {}
 
 
 def _handed(sight: Sight) -> dict[str, bool]:

@@ -32,6 +32,8 @@ class Expected:
     """Whether the standby holds the state of replicated flows: True before a hand-over; None where it did before, once
     all nodes run the same file: while they do not, their tables need not agree.
     """
+    checked: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """By node: the services of which a dead server would have been found down by now."""
 
 
 def problems(before: Sight, now: Sight, expected: Expected) -> list[str]:
@@ -42,7 +44,7 @@ def problems(before: Sight, now: Sight, expected: Expected) -> list[str]:
         *_answers(before, now),
         *_pairs(before, now),
         *_syncs(before, now, expected),
-        *_servers(before, now),
+        *_servers(before, now, expected),
         *_kernels(before, now),
     ]
 
@@ -117,21 +119,24 @@ def _peers(sight: Sight) -> Iterator[tuple[str, str, bool, str]]:
 
 
 def in_sync(group: Mapping[str, Any]) -> bool:
-    """By the node's own word; a group whose flows nobody keeps has none to miss."""
+    """By the node's own word, once there is one; a group whose flows nobody keeps has none to miss."""
     flows = group.get("flows")
     if not isinstance(flows, Mapping):
         return True
-    return bool(flows.get("running", True)) and (not flows.get("replicated") or bool(flows.get("complete")))
+    return bool(flows.get("running", True)) and (not flows.get("replicated", True) or bool(flows.get("complete")))
 
 
-def _servers(before: Sight, now: Sight) -> Iterator[str]:
+def _servers(before: Sight, now: Sight, expected: Expected) -> Iterator[str]:
     for node, status in now.statuses.items():
+        waited = expected.checked.get(node, frozenset())
         known = before.statuses.get(node, {}).get("servers", ())
         down = {(each["service"], each["name"]) for each in known if not each["up"]}
         for each in status.get("servers", ()):
             # A new one that is down gets connections until the checks find it out: on the Active those of users.
             if not each["up"] and (each["service"], each["name"]) not in down:
                 yield f"{node}: server {each['name']} of {each['service']} is down"
+            elif each["up"] and each["service"] in waited and not each.get("checked", True):
+                yield f"{node}: server {each['name']} of {each['service']} is not checked yet"
 
 
 def _kernels(before: Sight, now: Sight) -> Iterator[str]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from understudy.config.plan import Plan
+from understudy.config.plan import Check, Plan
 from understudy.units import SECOND, Duration
 
 
@@ -149,14 +149,27 @@ def steps(nodes: Sequence[Seen], *, shorter: bool = False, restart: bool = False
     return (*found, *(Step("confirm", name) for name in taken))
 
 
-def observing(nodes: Iterable[Seen], plan: Plan) -> Duration:
-    """How long a node is to be well with the file before the next one follows: until its checks would have found a
-    server down that the file itself puts out of service. 0 where no server is concerned.
-    """
+@dataclass(frozen=True, slots=True)
+class Observing:
+    """What is waited for on a node that took the file, before the next one follows."""
+
+    lasts: Duration = 0
+    """It is to be well until its checks would have found a server down that the file itself puts out of service."""
+    services: frozenset[str] = frozenset()
+    """Of these the checks have to have come in, however late they are."""
+
+
+def observing(nodes: Iterable[Seen], plan: Plan) -> Observing:
+    """Nothing where no server is concerned. A check that tells later than OBSERVING_MAX is not waited for."""
     if not any(change.kind in CHECKED for node in nodes for change in node.changes):
-        return 0
-    checks = [service.check for service in plan.services if service.check.kind != "none"]
-    return min(OBSERVING_MAX, max((each.every * each.fall + each.timeout for each in checks), default=0))
+        return Observing()
+    tell = {each.name: _tells_after(each.check) for each in plan.services if each.check.kind != "none"}
+    in_time = frozenset(str(name) for name, after in tell.items() if after <= OBSERVING_MAX)
+    return Observing(min(OBSERVING_MAX, max(tell.values(), default=0)), in_time)
+
+
+def _tells_after(check: Check) -> Duration:
+    return check.every * check.fall + check.timeout
 
 
 def _reason(node: Seen, *, restart: bool) -> str:

@@ -10,7 +10,9 @@ import pytest
 
 from understudy.agent import client
 from understudy.agent.door import Door
+from understudy.agent.patience import HEARD_MAX
 from understudy.errors import OperatorError
+from understudy.units import SECOND
 
 
 @pytest.fixture
@@ -43,11 +45,12 @@ def served(door: Door, *answers: bytes) -> Callable[[], list[bytes]]:
 
 @pytest.mark.parametrize("torn", [b"", b'{"node": "gw'])
 def test_a_question_is_asked_again_if_who_took_it_ends(door: Door, tmp_path: Path, torn: bytes) -> None:
-    """The next one answers it."""
+    """The next one answers it. An order that means the same twice is one."""
     door.open(4)
-    end = served(door, torn, torn, b'{"node": "gw1"}\n')
-    assert client.ask(tmp_path / "control.sock", "status") == {"node": "gw1"}
-    assert [json.loads(each) for each in end()] == [{"command": "status"}] * 3
+    for command in ("status", "maintenance"):
+        end = served(door, torn, torn, b'{"node": "gw1"}\n')
+        assert client.ask(tmp_path / "control.sock", command) == {"node": "gw1"}
+        assert [json.loads(each) for each in end()] == [{"command": command}] * 3
 
 
 def test_an_order_is_given_once(door: Door, tmp_path: Path) -> None:
@@ -80,6 +83,31 @@ def test_torn_answers_are_not_asked_for_for_ever(door: Door, tmp_path: Path) -> 
     finally:
         closing.set()
         thread.join()
+
+
+@pytest.mark.parametrize("command", ["switchover", "maintenance"])
+def test_an_order_that_may_wait_for_the_peer_is_waited_for(
+    door: Door, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    """Longer than a question that needs nobody, and longer than a node keeps it."""
+    monkeypatch.setattr(client, "TIMEOUT_S", 0.05)
+    door.open(4)
+    path, asked = tmp_path / "control.sock", threading.Event()
+
+    def serve() -> None:
+        with door.listener.accept()[0] as connection:
+            connection.recv(4096)
+            asked.wait(0.3)
+            connection.sendall(b'{"ok": true}\n')
+
+    door.listener.settimeout(5)
+    thread = threading.Thread(target=serve)
+    thread.start()
+    assert client.ask(path, command) == {"ok": True}
+    thread.join()
+    assert client.PATIENT_S * SECOND > HEARD_MAX
+    with pytest.raises(OperatorError, match="did not answer within"):
+        client.ask(path, "status")
 
 
 def test_who_comes_between_two_cores_waits_and_is_not_refused(door: Door, tmp_path: Path) -> None:

@@ -4,9 +4,11 @@ import os
 import select
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -106,6 +108,28 @@ def test_what_was_seen_of_other_former_files_does_not_count(world: World) -> Non
     world.runs = replace(world.runs, options=replace(world.runs.options, draining=FORMERS[1:]))
     assert each.tick() == ()
     assert ROLE in world.children
+
+
+@pytest.mark.parametrize(("work_s", "pauses"), [(0.0, (1, 10)), (0.3, (6, 60))])
+def test_the_next_look_waits_for_what_one_costs_not_for_how_long_it_lasts(
+    world: World, monkeypatch: pytest.MonkeyPatch, work_s: float, pauses: tuple[float, float]
+) -> None:
+    """A busy machine makes any look last: a hundred seconds here. What it costs is paid for."""
+
+    def works(options: AgentOptions) -> Look:
+        while time.process_time() < work_s:
+            pass
+        return Look((4, 1, None), (0, 0, 0))
+
+    hour = iter((1000.0, 1100.0))
+    clock = SimpleNamespace(monotonic=lambda: next(hour), process_time=time.process_time)
+    monkeypatch.setattr(drainer, "time", clock)
+    each = Drainer(world.children, world.lines, lambda: world.runs)
+    world.found = works
+    each.tick()
+    world.wait(each)
+    least, most = pauses
+    assert least <= each._due - 1100 <= most
 
 
 def test_a_look_that_fails_says_nothing(world: World) -> None:

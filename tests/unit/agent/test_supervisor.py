@@ -2,6 +2,7 @@
 
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from understudy.agent import messages
+from understudy.agent import supervisor as supervisor_module
 from understudy.agent.children import Children
 from understudy.agent.journal import JournalSender
 from understudy.agent.supervisor import Supervisor
@@ -106,3 +108,32 @@ def test_a_core_that_follows_hears_what_was_said_to_the_one_before(tmp_path: Pat
             end.close()
         assert watched.done == [("core", "spawned"), *([("core", signal.SIGTERM)] if told else [])]
         assert (supervisor._stopping_since > 1) is told
+
+
+def test_a_process_that_still_answers_its_client_may_do_so_on_a_busy_machine(
+    children: Children, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever asked for the restart would take it for refused, though the node begins anew."""
+    ours, theirs = socket.socketpair()
+
+    def answers() -> None:
+        time.sleep(1)  # for want of a CPU
+        theirs.send(b"taken")
+
+    with ours, theirs:
+        monkeypatch.setattr(supervisor_module, "ask", lambda *question: "")
+        supervisor = object.__new__(Supervisor)
+        closing = SimpleNamespace(close=lambda: None)
+        supervisor.__dict__.update(
+            _door=closing,
+            _reloader=closing,
+            _children=children,
+            _hands_end=ours,
+            _write_journal=lambda: None,
+            _running=SimpleNamespace(options=SimpleNamespace(core_pid_path=tmp_path / "core.pid")),
+        )
+        children.spawn("hands", signal.pause)
+        children.spawn("reload-1", answers, theirs)
+        theirs.close()
+        supervisor._end()
+        assert ours.recv(16) == b"taken"

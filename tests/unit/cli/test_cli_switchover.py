@@ -17,10 +17,24 @@ LACKS = "gw2 does not hold the state of the flows yet, connections would be lost
 
 
 class Node:
-    """A control socket that refuses as often as it is told to, then hands over."""
+    """A control socket that refuses as often as it is told to, then hands over. Before that `ends` cores end in the
+    middle of it; `torn`: and before they answer.
+    """
 
-    def __init__(self, path: Path, refusals: Sequence[str], **peer: Any) -> None:
+    def __init__(
+        self,
+        path: Path,
+        refusals: Sequence[str],
+        *,
+        ends: int = 0,
+        torn: bool = False,
+        moves: bool = False,
+        stays: bool = False,
+        **peer: Any,
+    ) -> None:
         self.orders = 0
+        self._ends, self._torn, self._moves, self._epoch = ends, torn, moves, 1
+        self._last_role = "active" if stays else "backup"
         self._refusals = list(refusals)
         self._peer = {"name": "gw2", "heard": True, "eligible": True, "role": "backup", **peer}
         self._role = "active"
@@ -43,16 +57,21 @@ class Node:
                 return
             with end:
                 asked = json.loads(end.recv(4096))
-                end.sendall(json.dumps(self._answer(asked["command"])).encode() + b"\n")
+                reply = self._answer(asked["command"])
+                end.sendall(json.dumps(reply).encode() + b"\n" if reply else b"")
 
     def _answer(self, command: str) -> dict[str, Any]:
         if command == "status":
             group = {"name": "edge", "role": self._role, "phase": "", "peers": [self._peer]}
-            return {"node": "gw1", "cluster": "shop", "groups": [group]}
+            return {"node": "gw1", "cluster": "shop", "epoch": self._epoch, "groups": [group]}
         self.orders += 1
+        if self._ends:
+            self._ends, self._epoch = self._ends - 1, self._epoch + 1
+            self._role = "backup" if self._moves else "active"
+            return {} if self._torn else {"ok": True}
         if self._refusals:
             return {"ok": False, "error": self._refusals.pop(0)}
-        self._role = "backup"
+        self._role = self._last_role
         return {"ok": True}
 
 
@@ -60,8 +79,8 @@ class Node:
 def nodes(tmp_path: Path) -> Iterator[Any]:
     made: list[Node] = []
 
-    def make(refusals: Sequence[str], **peer: Any) -> Node:
-        made.append(Node(tmp_path / SOCKET, refusals, **peer))
+    def make(refusals: Sequence[str], **more: Any) -> Node:
+        made.append(Node(tmp_path / SOCKET, refusals, **more))
         return made[-1]
 
     yield make
@@ -100,3 +119,29 @@ def test_the_outcome_is_looked_at_however_short_the_patience(nodes: Any, tmp_pat
     nodes([])
     result = run(tmp_path, "--timeout", "0")
     assert (result.exit_code, "edge is served by gw2" in result.output) == (0, True), result.output
+
+
+@pytest.mark.parametrize("torn", [False, True])
+def test_a_core_that_ends_in_the_middle_of_it_is_followed_by_one_that_is_asked_again(
+    torn: bool, nodes: Any, tmp_path: Path
+) -> None:
+    """A live change that nobody asked for may end it. It goes on as Active, and knows of no order."""
+    node = nodes([LACKS], ends=2, torn=torn)
+    result = run(tmp_path)
+    assert (result.exit_code, node.orders) == (0, 4), result.output
+    assert "edge is served by gw2" in result.output
+
+
+def test_what_a_core_began_before_it_ended_counts(nodes: Any, tmp_path: Path) -> None:
+    """Nobody is asked again."""
+    node = nodes([], ends=1, torn=True, moves=True)
+    result = run(tmp_path)
+    assert (result.exit_code, node.orders) == (0, 1), result.output
+
+
+def test_a_standby_that_does_not_take_it_is_not_asked_again(nodes: Any, tmp_path: Path) -> None:
+    """The same core goes on: the outcome is told."""
+    node = nodes([], stays=True)
+    result = run(tmp_path)
+    assert (result.exit_code, node.orders) == (2, 1), result.output
+    assert "stayed where it was" in result.output

@@ -61,3 +61,13 @@ def test_one_server_does_not_count_for_another() -> None:
         machine.handle(CheckFinished(1, False, "x"))
         machine.handle(CheckFinished(2, False, "x"))
     assert machine.up == {1, 2}
+
+
+@pytest.mark.parametrize("results", ["---", "+++", "+-+"])
+def test_a_server_is_checked_once_a_dead_one_would_have_been_found(results: str) -> None:
+    """Whatever the results are, and however late they came."""
+    machine = health()
+    for result in results:
+        assert machine.checked == frozenset()
+        machine.handle(CheckFinished(1, result == "+", "test"))
+    assert machine.checked == {1}

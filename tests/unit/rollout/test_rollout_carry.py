@@ -1,5 +1,7 @@
 """A change carried out over a pair in memory: what is asked of whom, and that every failure leads back."""
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +13,7 @@ from understudy.rollout.carry import Outcome, Rollout, Timing
 from understudy.rollout.plan import Seen, Step, steps
 
 OLD, NEW = "old", "new"
-QUICK = Timing(trial_s=30, step_s=0.2)
+QUICK, SLOW = Timing(trial_s=30, step_s=0.2), Timing(trial_s=30, step_s=10)
 
 
 @dataclass
@@ -25,15 +27,24 @@ class Node:
     epoch: int = 1
     alive: bool = True
     missing: tuple[str, ...] = ()
+    checked: bool = True
 
 
 @dataclass
 class Pair:
-    """Two nodes that obey, but for what `breaks` names: `WORD NODE` is refused, `after WORD NODE` leaves it broken."""
+    """Two nodes that obey, but for what `breaks` names: `WORD NODE` is refused, `after WORD NODE` leaves it broken,
+    `torn WORD NODE` does it and gives no answer.
+    """
 
     breaks: frozenset[str] = frozenset()
     asked: list[str] = field(default_factory=list)
     nodes: dict[str, Node] = field(default_factory=lambda: {"gw1": Node("gw1", True), "gw2": Node("gw2", False)})
+    silent: dict[str, int] = field(default_factory=dict)
+    """By node: so many questions go unanswered."""
+    offers_lost: int = 0
+    """So many are not taken."""
+    took: Callable[[Node], None] = lambda node: None
+    """A node runs the file."""
 
     def _do(self, word: str, name: str) -> dict[str, Any]:
         self.asked.append(f"{word} {name}")
@@ -48,6 +59,9 @@ class Pair:
         each, other = self.nodes[node], self._other(node)
         if not each.alive:
             raise OperatorError("E5301", f"no agent of {node}")
+        if self.silent.get(node, 0):
+            self.silent[node] -= 1
+            raise OperatorError("E5303", f"{node} did not answer")
         return {
             "node": node,
             "digest": each.digest,
@@ -59,7 +73,7 @@ class Pair:
                     "peers": [{"name": other.name, "heard": other.alive, "eligible": other.alive}],
                 }
             ],
-            "servers": [],
+            "servers": [{"service": "web", "name": "web1:80", "up": True, "checked": each.checked}],
         }
 
     def inspect(self, node: str, *, flows: bool = True) -> dict[str, Any]:
@@ -77,6 +91,12 @@ class Pair:
                 each.missing = ("+ address 203.0.113.10",)
             if f"no life after {word} {name}" in self.breaks:
                 each.alive = False
+            self.took(each)
+        return self._tear(word, name, reply)
+
+    def _tear(self, word: str, name: str, reply: dict[str, Any]) -> dict[str, Any]:
+        if f"torn {word} {name}" in self.breaks:
+            raise OperatorError("E5303", f"{name} ended before it answered")
         return reply
 
     def reload(self, node: str, trial_s: float) -> dict[str, Any]:
@@ -92,13 +112,15 @@ class Pair:
             each.trial = ""
         elif not reply and word == "back":
             each.digest, each.trial, each.missing, each.epoch = each.trial, "", (), each.epoch + 1
-        return reply
+        return self._tear(word, node, reply)
 
     def switchover(self, node: str, group: str) -> dict[str, Any]:
         reply = self._do("switchover", node)
-        if not reply:
+        if self.offers_lost:
+            self.offers_lost -= 1
+        elif not reply:
             self.nodes[node].active, self._other(node).active = False, True
-        return reply
+        return self._tear("switchover", node, reply)
 
 
 def nodes(*, live: bool) -> list[Seen]:
@@ -234,3 +256,81 @@ def test_what_stops_answering_fails_the_step() -> None:
     outcome = carried(pair, LIVE, answers=lambda: {"a": pair.nodes["gw2"].digest == OLD, "b": False})
     assert outcome.error == "gw2: reload: a does not answer"
     assert pair.asked == ["reload gw2", "back gw2"]
+
+
+@pytest.mark.parametrize("lost", [0, 2])
+def test_an_offer_that_nobody_took_in_time_is_made_again(monkeypatch: pytest.MonkeyPatch, lost: int) -> None:
+    """A standby that stalled for a moment is no reason to go back."""
+    monkeypatch.setattr(carry, "AGAIN_S", 0.0)
+    pair = Pair(offers_lost=lost)
+    assert carried(pair, RESTART, SLOW).error == ""
+    assert pair.asked.count("switchover gw1") == 1 + lost
+
+
+def test_offers_are_made_no_faster_than_a_node_makes_them_itself() -> None:
+    """And not for ever."""
+    pair = Pair(offers_lost=100)
+    assert carried(pair, RESTART).error == "gw1: switchover edge: nobody takes edge over"
+    assert pair.asked.count("switchover gw1") == 1
+
+
+@pytest.mark.parametrize("word", ["restart gw2", "switchover gw1", "restart gw1"])
+def test_an_order_whose_answer_was_lost_may_have_been_taken(word: str) -> None:
+    """What the node does tells."""
+    pair = Pair(frozenset({f"torn {word}"}))
+    assert carried(pair, RESTART).error == ""
+    assert pair.asked.count(word) == 1
+
+
+def test_a_way_back_whose_answer_was_lost_may_have_been_gone() -> None:
+    pair = Pair(frozenset({"after restart gw2", "torn back gw2"}))
+    outcome = carried(pair, RESTART)
+    assert (outcome.stuck, pair.nodes["gw2"].digest) == ([], OLD)
+
+
+def test_a_node_that_gives_no_answer_for_a_moment_does_not_run_another_file() -> None:
+    """When it has begun anew, and before anything was asked of it."""
+
+    def begin(node: Node) -> None:
+        answers[:] = [True, False, False]
+
+    answers: list[bool] = []
+
+    class Stalling(Pair):
+        def status(self, node: str) -> dict[str, Any]:
+            if node == "gw2" and answers and not answers.pop(0):
+                raise OperatorError("E5303", f"{node} did not answer")
+            return super().status(node)
+
+    assert carried(Stalling(took=begin), RESTART, SLOW).error == ""
+    pair = Pair(silent={"gw2": 2})
+    assert carried(pair, RESTART, SLOW).error == ""
+    pair = Pair(silent={"gw2": 10**6})
+    outcome = carried(pair, RESTART)
+    assert (outcome.error, outcome.steps, pair.asked) == ("gw2 does not answer", [], [])
+
+
+def test_late_checks_are_waited_for_before_the_active_takes_the_file() -> None:
+    """However long ago the standby took it: the checks of a stalled process have told nothing yet."""
+
+    def uncheck(node: Node) -> None:
+        node.checked = False
+
+    observed = Timing(trial_s=30, step_s=0.2, observe_s=0.01, services=frozenset({"web"}))
+    pair = Pair(took=uncheck)
+    outcome = carried(pair, LIVE, observed)
+    assert outcome.error == "gw2: reload: gw2: server web1:80 of web is not checked yet"
+    assert pair.asked == ["reload gw2", "back gw2"]
+    begun = time.monotonic()
+    pair = Pair(took=uncheck)
+
+    def answers() -> dict[str, bool]:
+        """Looked at with every look at the nodes."""
+        for node in pair.nodes.values():
+            node.checked |= time.monotonic() > begun + 0.3
+        return {}
+
+    observed = Timing(trial_s=30, step_s=10, observe_s=0.01, services=frozenset({"web"}))
+    outcome = carried(pair, LIVE, observed, answers=answers)
+    assert outcome.error == ""
+    assert time.monotonic() > begun + 0.3

@@ -131,6 +131,24 @@ def test_a_new_server_that_is_down_is_held_against_the_step() -> None:
     assert problems(pair(), replace(pair(), statuses=statuses), EXPECTED) == ["gw2: server web9:80 of web is down"]
 
 
+def test_a_server_that_is_not_checked_yet_is_waited_for_where_its_checks_count() -> None:
+    """On the node that took the file, and of the services whose checks tell in time; one that is down is said to be."""
+    statuses: Any = deepcopy(pair().statuses)
+    new = {"service": "web", "name": "web9:80", "up": True, "checked": False}
+    for each in statuses.values():
+        each["servers"].append(new)
+    unchecked = replace(pair(), statuses=statuses)
+    waiting = replace(EXPECTED, checked={"gw2": frozenset({"web"})})
+    assert problems(pair(), unchecked, waiting) == ["gw2: server web9:80 of web is not checked yet"]
+    assert problems(pair(), unchecked, EXPECTED) == []
+    assert problems(pair(), unchecked, replace(EXPECTED, checked={"gw2": frozenset({"mail"})})) == []
+    assert problems(pair(), pair(), waiting) == []  # An agent from before does not say.
+    new["up"] = False
+    assert problems(pair(), unchecked, waiting)[-1] == "gw2: server web9:80 of web is down"
+    new["up"] = new["checked"] = True
+    assert problems(pair(), unchecked, waiting) == []
+
+
 def test_state_is_asked_for_where_it_could_be_there() -> None:
     """Always before a hand-over; otherwise once both nodes run the same file. A group that keeps none has none."""
     lacking = broken("gw2 does not hold the state of edge yet")
@@ -143,5 +161,8 @@ def test_state_is_asked_for_where_it_could_be_there() -> None:
     assert problems(lacking, lacking, replace(EXPECTED, sync=True)) == ["gw2 does not hold the state of edge yet"]
     statuses["gw2"]["groups"][0]["flows"] = {"running": False}
     assert problems(pair(), between, replace(mixed, sync=True)) == ["gw2 does not hold the state of edge yet"]
+    for said in ({"running": True}, {"running": True, "replicated": True}):  # It has just begun.
+        statuses["gw2"]["groups"][0]["flows"] = said
+        assert problems(pair(), between, replace(mixed, sync=True)) == ["gw2 does not hold the state of edge yet"]
     statuses["gw2"]["groups"][0]["flows"] = {"running": True, "replicated": False, "complete": False}
     assert problems(pair(), between, replace(mixed, sync=True)) == []

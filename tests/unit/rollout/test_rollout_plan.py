@@ -12,6 +12,7 @@ from understudy.rollout.plan import (
     OBSERVING_MAX,
     RESTARTS,
     Change,
+    Observing,
     Seen,
     Step,
     Way,
@@ -132,10 +133,10 @@ def test_no_change_that_is_live_is_in_a_table_of_refusals() -> None:
 def test_nodes_are_observed_until_their_checks_would_have_told() -> None:
     """Only where servers are concerned, and not for ever."""
     plan = load_plan(TEXT.encode())
-    assert observing([node("gw1", "", LIVE)], plan) == 500 * MILLISECOND
-    assert observing([node("gw1", "", RESTART)], plan) == 0
+    assert observing([node("gw1", "", LIVE)], plan) == Observing(500 * MILLISECOND, frozenset({"web"}))
+    assert observing([node("gw1", "", RESTART)], plan) == Observing()
     slow = load_plan(TEXT.replace("every: 200ms", "every: 1m").encode())
-    assert observing([node("gw1", "", LIVE)], slow) == OBSERVING_MAX
+    assert observing([node("gw1", "", LIVE)], slow) == Observing(OBSERVING_MAX)
 
 
 def test_a_group_that_the_file_does_not_have_is_handed_to_nobody() -> None:
