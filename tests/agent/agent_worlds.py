@@ -27,7 +27,7 @@ from understudy.config.key import create_key
 from understudy.config.plan import Plan
 from understudy.errors import OperatorError
 from understudy.lab import processes, sandbox
-from understudy.lab.build import Lab
+from understudy.lab.build import AgentMain, Lab, run_agent
 from understudy.units import Address
 
 T = TypeVar("T")
@@ -42,6 +42,8 @@ STORIES: dict[str, Story] = {}
 PATIENCE_S = 10.0
 COMPLETE_S = 15.0
 """Until both kernels are proven equal: rounds begin within a second, and repeat with ever longer pauses."""
+OFFERS_MAX = 3
+"""Of a hand-over: one that is not taken within half a second is given up, and an operator would ask again."""
 STORY_S = 150
 """Less than pytest's own limit: then it is said which story it was, and the next one is not taken for it."""
 ETH_P_ALL = 3
@@ -81,7 +83,7 @@ class LabOfModule:
 
 
 @contextlib.contextmanager
-def lab_of(text: str) -> Iterator[LabOfModule]:
+def lab_of(text: str, agent_main: AgentMain = run_agent) -> Iterator[LabOfModule]:
     theirs, ours = os.pipe2(os.O_CLOEXEC)
 
     def main(report: Callable[[Told], None]) -> None:
@@ -89,7 +91,7 @@ def lab_of(text: str) -> Iterator[LabOfModule]:
         with tempfile.TemporaryDirectory() as state, open(theirs, closefd=False) as commands:
             file = Path(state) / "cluster.yaml"
             file.write_text(text)
-            lab = Lab(load_plan(file), Path(state))
+            lab = Lab(load_plan(file), Path(state), agent_main=agent_main)
             lab.up()
             world = World(lab, file)
             for line in commands:
@@ -154,7 +156,7 @@ class World:
 
     def events(self, node: str, kind: str = "", since: int = 0) -> list[dict[str, Any]]:
         path = self.lab.run_dir(node) / "events.jsonl"
-        lines = path.read_text().splitlines() if path.exists() else []
+        lines = path.read_text().split("\n")[:-1] if path.exists() else []  # the last one may be half written
         found = [json.loads(line) for line in lines]
         return [event for event in found if kind in ("", event["kind"]) and event["t"] >= since]
 
@@ -292,8 +294,20 @@ class World:
         """Once it is allowed: not while another one ends, nor before the standby holds the state."""
         old = self.active()
         name = self.group(old)["name"]
-        self.until(lambda: self.ask(old, "switchover", group=name).get("ok"), COMPLETE_S)
-        self.until(lambda: self.role(other(old)) == "active" and self.role(old) == "backup")
+        for _ in range(OFFERS_MAX):
+            self.until(
+                lambda: self.role(old) == "backup" or self.ask(old, "switchover", group=name).get("ok"), COMPLETE_S
+            )
+            if self.until(lambda: self._handed_over(old)) == "moved":
+                return
+        raise AssertionError(f"nobody took any of {OFFERS_MAX} offers")
+
+    def _handed_over(self, old: str) -> str:
+        """`moved`, or `given up`: an offer ends by itself if the successor could not run meanwhile."""
+        group, roles = self.group(old), self.roles()
+        if (roles[old], roles[other(old)]) == ("backup", "active"):
+            return "moved"
+        return "given up" if roles[old] == "active" and not group["phase"] else ""
 
     def restart_agent(self, node: str) -> None:
         before = self.lab.agent_pids(node)[:1]

@@ -4,15 +4,18 @@ import contextlib
 import functools
 import json
 import os
+import re
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agent_commands import COMMAND, HEAD, apply
+from agent_commands import HEAD, apply
 from agent_commands import command as completed
 from agent_worlds import NODES, Story, Test, World, in_lab, other
 from typer.testing import CliRunner
@@ -23,6 +26,7 @@ from understudy.cli.lab import _nodes
 from understudy.config import load_plan
 from understudy.drill.change import kernel_dump
 
+NAT = "nat:\n  - {source: inside, to: outside}\n"
 TEXT = (
     HEAD
     + """\
@@ -31,16 +35,27 @@ services:
     listen: 203.0.113.10:80
     servers: [web1:8080, web2:8080]
     check: {http: /healthz, every: 200ms, fall: 2}
-nat:
-  - {source: inside, to: outside}
 """
+    + NAT
 )
 ADDRESS = "203.0.113.10"
 LIVE = TEXT.replace("outside: 203.0.113.10,", "outside: [203.0.113.10, 203.0.113.20],")
 RESTART = TEXT.replace("vrid: 7", "vrid: 70")
 DEAD_CHECK = TEXT.replace("http: /healthz", "tcp: true, port: 9")
-SPARE = "  spare: {listen: '203.0.113.10:81', servers: [web1:8080], check: {tcp: true, every: 200ms}}\n"
+SPARE = "  spare: {listen: '203.0.113.10:81', servers: [web2:8080], check: {tcp: true, every: 200ms}}\n"
 SWITCHOVER_LOSS_MAX = 20
+SIGNALLED = """\
+import os, sys
+import understudy.cli.apply
+module = sys.modules["understudy.cli.apply"]
+tell, due = module.tell, [{number}]
+def told(text):
+    tell(text)
+    if due and "reload: ok" in text:
+        os.kill(os.getpid(), due.pop())
+module.tell = told
+"""
+"""The command in the very moment when it has said so: read by somebody else, it may have ended before the signal."""
 
 
 def digests(world: World) -> set[str]:
@@ -59,6 +74,11 @@ def actions(document: dict[str, Any]) -> list[str]:
     return [f"{step['action']} {step['node']} {step['result']}" for step in document["steps"]]
 
 
+def nothing_is_on_trial(world: World) -> bool:
+    replies = [client.order(world.lab.run_dir(node), "confirm") for node in NODES]
+    return [reply.get("error", {}).get("code") for reply in replies] == ["E5237"] * 2
+
+
 def settled(world: World, text: str) -> None:
     """Both nodes run `text`, and are a pair."""
     world.until(lambda: digests(world) == {digest_of(text)}, 25)
@@ -72,15 +92,20 @@ def restore(world: World) -> None:
     settled(world, TEXT)
 
 
+def agreed(world: World) -> None:
+    """Nothing is on trial, whatever became of the story before."""
+    if digests(world) != {digest_of(TEXT)}:
+        for node in NODES:
+            client.order(world.lab.run_dir(node), "back")
+        world.until(lambda: len(digests(world)) == 1, 25)
+
+
 def story(of: Story) -> Test:
-    """`in_lab`, beginning with the first file and nothing on trial, whatever became of the story before."""
+    """`in_lab`, beginning with the first file."""
 
     @functools.wraps(of)
     def from_the_first_file(world: World) -> None:
-        if digests(world) != {digest_of(TEXT)}:  # a story failed
-            for node in NODES:
-                client.order(world.lab.run_dir(node), "back")
-            world.until(lambda: len(digests(world)) == 1, 25)
+        agreed(world)
         restore(world)
         of(world)
 
@@ -109,34 +134,31 @@ def measured(world: World, text: str) -> dict[str, Any]:
         return completed(world, "apply", str(file), "--yes")
 
 
-@contextlib.contextmanager
-def command(world: World, text: str, *options: str) -> Iterator["subprocess.Popen[str]"]:
-    """The command in a process of its own, for people: a line for every step."""
+def signalled(world: World, text: str, number: int, *options: str) -> tuple[int, str]:
+    """The command in a process of its own, sent a signal when one node has the file: its exit code and output."""
     file = world.lab.state / "killed.yaml"
     file.write_text(text)
     words = ["apply", str(file), "--run-dir", str(world.lab.state), "--yes", "--no-probes", *options]
-    with subprocess.Popen([*COMMAND, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def read_until(process: "subprocess.Popen[str]", words: str) -> None:
-    assert process.stdout is not None
-    seen = []
-    for line in process.stdout:
-        seen.append(line)
-        if words in line:
-            return
-    raise AssertionError(f"it ended without {words!r}: {''.join(seen)}")
+    program = SIGNALLED.format(number=int(number)) + "from understudy.cli import main\nmain()"
+    done = subprocess.run(
+        [sys.executable, "-c", program, *words],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert "reload: ok" in done.stdout, done.stdout
+    return done.returncode, done.stdout
 
 
 @story
 def test_a_live_change_reaches_both_nodes_and_loses_nothing(world: World) -> None:
-    """The standby first; each step is measured by 1 kHz both ways and a population of connections."""
-    active = world.active()
+    """The standby first; each step is measured by 1 kHz both ways and a population of connections.
+
+    Where packets were lost because the machine's own queues ran over, it is told once more.
+    """
+    active, dropped = world.active(), dropped_by_the_machine()
     document = measured(world, LIVE)
+    if any(step["packets_lost"] for step in document["steps"]) and dropped_by_the_machine() > dropped:
+        restore(world)
+        document = measured(world, LIVE)
     standby = other(active)
     assert actions(document) == [
         f"reload {standby} ok", f"reload {active} ok", f"confirm {standby} ok", f"confirm {active} ok",
@@ -146,33 +168,65 @@ def test_a_live_change_reaches_both_nodes_and_loses_nothing(world: World) -> Non
     assert digests(world) == {digest_of(LIVE)}
     assert world.active() == active, [e for n in NODES for e in world.events(n, "moved")]
     assert "203.0.113.20/32" in kernel_dump(world.lab, active)
-    world.remains(lambda: digests(world) == {digest_of(LIVE)}, 1.5)  # confirmed: nobody goes back
+    assert nothing_is_on_trial(world)  # confirmed: nobody goes back
     restore(world)
     assert "203.0.113.20" not in kernel_dump(world.lab, active)
 
 
+def dropped_by_the_machine() -> int:
+    """Packets for which a CPU's queue was full; the second column counts them."""
+    return sum(int(line.split()[1], 16) for line in Path("/proc/net/softnet_stat").read_text().splitlines())
+
+
+@dataclass(frozen=True, slots=True)
+class Together:
+    """Edits that nodes take at once, the kinds of change that they are, and what both kernels show of it."""
+
+    edits: tuple[tuple[str, str], ...]
+    kinds: set[str]
+    there: tuple[str, ...]
+    gone: tuple[str, ...]
+
+
+SHORT, LONG = (f"update @lease .* timeout {lease} }}" for lease in ("892ms", "1s192ms"))
+SHORTER = ("advertise: 400ms", "advertise: 300ms")
+LIVE_CHANGES = (
+    Together(
+        (("advertise: 300ms", "advertise: 400ms"), ("services:\n", f"services:\n{SPARE}")),
+        {"advertise", "service"},
+        there=(LONG, "203.0.113.10 . 81"), gone=(SHORT,),
+    ),
+    Together(
+        (SHORTER, ("nodes: [gw1, gw2]", "nodes: [gw2, gw1]"), ("[web1:8080, web2:8080]", "[web2:8080]")),
+        {"advertise", "priority", "servers"},
+        there=(SHORT,), gone=(LONG, "10.9.0.11 . 8080"),
+    ),
+    Together(
+        ((SPARE, ""), ("[web2:8080]", "[web2:8080, web1:8080]"), (NAT, "")),
+        {"service", "servers", "nat"},
+        there=("10.9.0.11 . 8080",), gone=("203.0.113.10 . 81", "ip daddr != 10.9.0.0/24"),
+    ),
+)  # fmt: skip
+
+
 @story
 def test_every_kind_of_live_change_is_led_through(world: World) -> None:
-    """Both nodes run it afterwards, and the same one serves."""
+    """Both nodes and both kernels have it afterwards, and the same one serves."""
     active, text = world.active(), TEXT
-    edits = {
-        "interval shorter": ("advertise: 300ms", "advertise: 200ms"),
-        "interval longer": ("advertise: 200ms", "advertise: 300ms"),
-        "node order": ("nodes: [gw1, gw2]", "nodes: [gw2, gw1]"),
-        "service added": ("services:\n", f"services:\n{SPARE}"),
-        "server removed": ("[web1:8080, web2:8080]", "[web2:8080]"),
-        "server added": ("[web2:8080]", "[web2:8080, web1:8080]"),
-        "service removed": (SPARE, ""),
-        "nat removed": ("nat:\n  - {source: inside, to: outside}\n", ""),
-    }  # fmt: skip
-    for what, (old, new) in edits.items():
-        assert old in text, what
-        text = text.replace(old, new)
+    for change in LIVE_CHANGES:
+        for old, new in change.edits:
+            assert old in text, old
+            text = text.replace(old, new)
         document = apply(world, text)
-        assert {step["action"] for step in document["steps"]} == {"reload", "confirm"}, what
-        assert digests(world) == {digest_of(text)}, what
-        first = active if what == "interval shorter" else other(active)
-        assert document["steps"][0]["node"] == first, what
+        assert {step["action"] for step in document["steps"]} == {"reload", "confirm"}, change
+        assert [{each["kind"] for each in node["changed"]} for node in document["nodes"]] == [change.kinds] * 2
+        assert digests(world) == {digest_of(text)}, change
+        shorter = SHORTER in change.edits
+        assert document["steps"][0]["node"] == (active if shorter else other(active)), change
+        for node in NODES:
+            kernel = kernel_dump(world.lab, node)
+            assert [words for words in change.there if not re.search(words, kernel)] == []
+            assert [words for words in change.gone if re.search(words, kernel)] == []
     assert world.active() == active
     restore(world)
 
@@ -195,7 +249,6 @@ def test_a_change_that_needs_a_restart_hands_over_in_between(world: World) -> No
     assert {node: world.pid(node, "supervisor") for node in NODES} == pids
     assert all(epochs(world)[node] > before[node] for node in NODES)
     assert "00:00:5e:00:01:46" in kernel_dump(world.lab, standby)
-    restore(world)
 
 
 RESTARTS = {
@@ -206,15 +259,23 @@ RESTARTS = {
     "how a group speaks": ("vrid: 7", "vrid: 7\n    vrrp: {unicast: true}"),
     "without virtual MAC": ("vrid: 7", "vrid: 7\n    vrrp: {virtual_mac: false}"),
 }  # fmt: skip
-"""Changes for which every agent begins anew."""
+"""Changes for which every agent begins anew. Each story takes the change of the one before back at the same time.
+
+The two on network `sync` do not follow each other: while the nodes' files differ it is silent by the one, so that by
+the other who serves would reach less.
+"""
 
 
 def changes_by_restart(world: World, what: str) -> None:
-    """There with everything counted, and back: who stood by begins anew first, and no connection is lost."""
+    """With everything counted: who stood by begins anew first, and no connection is lost."""
     old, new = RESTARTS[what]
     assert old in TEXT
+    agreed(world)
+    text = TEXT.replace(old, new)
+    if digests(world) == {digest_of(text)}:
+        restore(world)
     active = world.active()
-    document = measured(world, TEXT.replace(old, new))
+    document = measured(world, text)
     standby = other(active)
     assert actions(document) == [
         f"restart {standby} ok", f"switchover edge {active} ok", f"restart {active} ok",
@@ -224,39 +285,37 @@ def changes_by_restart(world: World, what: str) -> None:
     assert sum(step["connections_lost"] for step in document["steps"]) == 0, document["steps"]
     assert sum(step["packets_lost"] for step in document["steps"]) <= SWITCHOVER_LOSS_MAX, document["steps"]
     world.until(lambda: world.get(ADDRESS) in ("web1", "web2"))
-    restore(world)
 
 
-@story
+@in_lab
 def test_another_prefix_of_a_network_is_a_hand_over(world: World) -> None:
     changes_by_restart(world, "a network's prefix")
 
 
-@story
+@in_lab
 def test_another_own_address_of_a_node_is_a_hand_over(world: World) -> None:
-    """Found at its port by both addresses; the way through the changed network is the channel's again."""
+    """Found at its port by both addresses, which stay; the way through the changed network is the channel's again."""
     port = next(each for each in world.lab.topology.host("gw2").ports if each.network == "sync")
     world.run("gw2", f"ip address replace 192.168.250.5/29 dev {port.interface}")
-    try:
-        changes_by_restart(world, "a node's own address")
-    finally:
-        world.run("gw2", f"ip address delete 192.168.250.5/29 dev {port.interface}")
+    changes_by_restart(world, "a node's own address")
 
 
-@story
-def test_a_network_more_of_a_group_is_a_hand_over(world: World) -> None:
-    changes_by_restart(world, "a network more of a group")
-
-
-@story
+@in_lab
 def test_another_way_of_speaking_is_a_hand_over(world: World) -> None:
     """For a while one node sends to all and the other to one, and each hears the other."""
     changes_by_restart(world, "how a group speaks")
 
 
-@story
+@in_lab
+def test_a_network_more_of_a_group_is_a_hand_over(world: World) -> None:
+    changes_by_restart(world, "a network more of a group")
+
+
+@in_lab
 def test_without_virtual_mac_is_a_hand_over(world: World) -> None:
+    """And with it again."""
     changes_by_restart(world, "without virtual MAC")
+    restore(world)
 
 
 @story
@@ -355,25 +414,27 @@ def test_a_node_that_cannot_begin_with_the_file_has_everything_taken_back(world:
 @story
 def test_a_killed_command_leaves_no_node_with_the_new_file(world: World) -> None:
     """Live: each goes back when nobody has confirmed in time."""
-    active = world.active()
-    with command(world, LIVE, "--confirm-within", "4") as process:
-        read_until(process, "reload: ok")
-        process.send_signal(signal.SIGKILL)
-        process.wait(5)
-    assert digest_of(LIVE) in digests(world)
+    active, since = world.active(), time.monotonic_ns()
+    standby = other(active)
+    assert signalled(world, LIVE, signal.SIGKILL, "--confirm-within", "4")[0] == -signal.SIGKILL
+
+    def taken() -> list[str]:
+        return [each["digest_new"] for each in world.events(standby, "reloaded", since)]
+
+    world.until(lambda: len(taken()) > 1, 25)
+    assert taken() == [digest_of(LIVE), digest_of(TEXT)]
+    assert "went back" in [each["subject"] for each in world.events(standby, "trial", since)]
+    assert world.events(active, "reloaded", since) == []
     settled(world, TEXT)
     assert world.active() == active
-    assert client.order(world.lab.run_dir(active), "confirm")["error"]["code"] == "E5237"
+    assert nothing_is_on_trial(world)
 
 
 @story
 def test_an_interrupted_command_takes_everything_back_itself(world: World) -> None:
     """SIGTERM: it says so, and its exit code does."""
-    with command(world, LIVE, "--confirm-within", "60") as process:
-        read_until(process, "reload: ok")
-        process.send_signal(signal.SIGTERM)
-        output, _ = process.communicate(timeout=60)
-    assert (process.returncode, "taken back" in output) == (3, True), output
+    code, output = signalled(world, LIVE, signal.SIGTERM, "--confirm-within", "60")
+    assert (code, "taken back" in output) == (3, True), output
     settled(world, TEXT)
 
 
@@ -398,7 +459,7 @@ def test_two_nodes_that_were_restarted_go_back_one_after_the_other(world: World)
 
     def ask() -> None:
         while not ended.wait(0.05):
-            if not world.get(ADDRESS, patience_s=1.0):
+            if not world.get(ADDRESS, patience_s=2.5):  # what is lost at first is sent again after one second
                 missed.append(time.monotonic())
 
     asking = threading.Thread(target=ask)

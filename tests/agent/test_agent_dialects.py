@@ -9,16 +9,18 @@ import time
 from agent_worlds import NODES, ROOT, World, in_lab, other
 from test_agent_pair import refused
 
+# Who serves shall not change in the middle of a story, also on a busy machine.
 TEXT = (
     (ROOT / "examples" / "pair.yaml")
     .read_text()
     .replace("every: 1s", "every: 200ms")
-    .replace("outage: 500ms", "outage: 1s")
-    .replace("advertise: 100ms", "advertise: 200ms\n    vrrp: {unicast: true, checksum: rfc5798}")
+    .replace("outage: 500ms", "outage: 3s")
+    .replace("advertise: 100ms", "advertise: 400ms\n    vrrp: {unicast: true, checksum: rfc5798}")
 )
 ADDRESS = "203.0.113.10"
 VIRTUAL_MAC = bytes.fromhex("00005e0001")
-LEASE_S = 0.6
+LEASE_S = 1.2
+"""Three intervals: after so long without an advertisement a kernel is silent, and the peer takes over."""
 
 
 @in_lab
@@ -49,7 +51,7 @@ def test_a_frozen_unicast_agent_is_silent_when_its_lease_ends(world: World) -> N
     active = world.active()
     world.lab.freeze_agent(active)
     world.until(lambda: world.role(other(active)) == "active")
-    assert len(world.answers(ADDRESS)) == 1
+    assert len(world.until(lambda: world.answers(ADDRESS))) == 1  # the addresses follow the role
     world.lab.thaw_agent(active)
     world.until(lambda: world.role(active) == "backup")
     assert world.get(ADDRESS)
@@ -62,7 +64,7 @@ def test_a_killed_unicast_core_is_followed_by_one_that_goes_on(world: World) -> 
     before, killed = world.moves()[other(active)], time.monotonic_ns()
     world.signal(active, "core", signal.SIGKILL)
     assert world.answers(ADDRESS)
-    world.remains(lambda: world.role(other(active)) == "backup", 2 * LEASE_S)
+    world.remains(lambda: world.role(other(active)) == "backup", 1.5 * LEASE_S)
     world.until(lambda: world.events(active, "moved", killed))
     assert [event["reason"] for event in world.events(active, "moved", killed)] == ["adopted"]
     assert world.moves()[other(active)] == before
@@ -74,6 +76,7 @@ def test_a_unicast_pair_survives_the_death_of_one(world: World) -> None:
     active = world.active()
     world.lab.power_off(active)
     world.until(lambda: world.role(other(active)) == "active")
+    world.until(lambda: world.answers(ADDRESS))
     world.remains(lambda: world.answers(ADDRESS) != set(), 1)
     world.lab.power_on(active)
     world.until(lambda: world.role(active) == "backup")

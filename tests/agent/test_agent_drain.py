@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from agent_commands import apply, command
-from agent_sockets import INSIDE, OUTSIDE, connected, listening, own, talks
+from agent_sockets import INSIDE, OUTSIDE, SOCKET_S, connected, listening, own, talks
 from agent_worlds import COMPLETE_S, NODES, ROOT, Story, Test, World, in_lab, other
 
 from understudy.adapters.conntrack import FlowTable
 from understudy.agent import client
 from understudy.config import load_plan
 from understudy.errors import OperatorError
+from understudy.units import SECOND
 from understudy.wire.conntrack import decode
 
 # Who serves shall not change in the middle of a story, also on a busy machine.
@@ -23,6 +24,12 @@ STATIC_LINE = "    - ip nat inside source static 10.9.0.11 203.0.113.21\n"
 WITHOUT_STATIC = TEXT.replace(STATIC_LINE, "")
 WITHOUT_NAT = TEXT[: TEXT.index("nat:")]
 STATIC = "203.0.113.21"
+LOOK_S = 75
+"""Until nodes have looked at what drains: looks make way for all else, and may be a minute apart."""
+QUIET_S = 0.5
+"""Who has been cut off hears nothing for so long."""
+BOUNDS_S = (10, 40)
+"""For a restart and a hand-over to come before the bound; on a busy machine they may not before the first."""
 CASE = """\
 cases:
 - id: shop
@@ -49,7 +56,7 @@ def draining(world: World, node: str) -> list[dict[str, Any]]:
     return [{"left": None}]
 
 
-def drained(world: World, patience_s: float = 25) -> None:
+def drained(world: World, patience_s: float = LOOK_S) -> None:
     """Waits until nothing drains on either node."""
     try:
         world.until(lambda: all(not draining(world, node) for node in NODES), patience_s)
@@ -74,9 +81,9 @@ def connection(world: World, host: str, address: str, server: str, port: int) ->
         yield asking, asked
 
 
-def reaches(world: World, address: str, port: int) -> bool:
+def reaches(world: World, address: str, port: int, patience_s: float = SOCKET_S) -> bool:
     with world.lab.namespaces[OUTSIDE].socket(socket.AF_INET, socket.SOCK_STREAM) as asking:
-        asking.settimeout(1.5)
+        asking.settimeout(patience_s)
         try:
             asking.connect((address, port))
         except OSError:
@@ -142,8 +149,8 @@ def test_without_a_word_the_flows_of_a_removed_static_go_on_and_no_new_one_begin
         assert apply(world, WITHOUT_STATIC)["result"] == "done"
         active = world.settle()
         assert talks(ends)
-        assert not reaches(world, STATIC, 8301)
-        world.until(lambda: [lefts(world, node) for node in NODES] == [[1], [1]], 15)
+        assert not reaches(world, STATIC, 8301, QUIET_S)
+        world.until(lambda: [lefts(world, node) for node in NODES] == [[1], [1]], LOOK_S)
         assert world.status(active)["draining"]["draining"][0]["left"] == 1
         assert len(world.answers(STATIC)) == 1
         world.lab.kill_agent(active)
@@ -155,7 +162,7 @@ def test_without_a_word_the_flows_of_a_removed_static_go_on_and_no_new_one_begin
         assert talks(ends)
         assert [each["lines"] for each in draining(world, other(active))] == [[STATIC_LINE.strip(" -\n")]]
         delete(world, active, 8301)
-        assert not talks(ends, 1)
+        assert not talks(ends, QUIET_S)
     drained(world)
     assert not world.answers(STATIC)
 
@@ -173,10 +180,10 @@ def test_the_last_rules_removal_cuts_nothing(world: World) -> None:
         assert talks(inwards)
         assert talks(outwards)
         delete(world, active, 8311)
-        assert not talks(inwards, 1)
+        assert not talks(inwards, QUIET_S)
         assert talks(outwards)
         delete(world, active, 8312)
-        assert not talks(outwards, 1)
+        assert not talks(outwards, QUIET_S)
     drained(world)
     assert not world.answers(STATIC)
 
@@ -196,10 +203,10 @@ def test_now_ends_the_flows_of_what_was_removed_on_both_nodes_and_no_other(world
         since = time.monotonic_ns()
         told = apply(world, WITHOUT_STATIC, "--now")
         assert sum(one["flows"] for node in NODES for one in told["draining"][node]["ended"]) >= 1, told["draining"]
-        assert not talks(removed, 1)
+        assert not talks(removed, QUIET_S)
         assert talks(kept)
         world.until(lambda: not any(entries(world, node, 8321) for node in NODES))
-        assert all(entries(world, node, 8322) for node in NODES)
+        world.until(lambda: all(entries(world, node, 8322) for node in NODES))
         drained(world)
         assert not world.answers(STATIC)
         world.until(lambda: any(world.events(node, "drained", since) for node in NODES))
@@ -208,18 +215,30 @@ def test_now_ends_the_flows_of_what_was_removed_on_both_nodes_and_no_other(world
 @story
 def test_a_bound_holds_through_a_restart_and_a_fail_over(world: World) -> None:
     """The flow lives until then, and is ended by whoever serves by that time."""
+    for bound_s in BOUNDS_S:
+        if bound_held(world, bound_s):
+            return
+        restore(world)
+    raise AssertionError(f"a restart and a hand-over took longer than {BOUNDS_S[-1]} s")
+
+
+def bound_held(world: World, bound_s: int) -> bool:
+    """False: it was over before the hand-over was."""
     world.settle()
     with connection(world, OUTSIDE, STATIC, "web1", 8331) as ends:
         since = time.monotonic_ns()
-        apply(world, WITHOUT_STATIC, "--drain", "20s")
+        apply(world, WITHOUT_STATIC, "--drain", f"{bound_s}s")
         world.misconfigure(world.standby(), plan=load_plan(WITHOUT_STATIC.encode()))
         world.settle()
         world.switch_over()
-        assert talks(ends)
-        drained(world, 45)
-        assert not talks(ends, 1)
+        if not talks(ends):
+            assert time.monotonic_ns() > since + bound_s * SECOND
+            return False
+        drained(world)
+        assert not talks(ends, QUIET_S)
         world.until(lambda: not any(entries(world, node, 8331) for node in NODES))
         world.until(lambda: any(says(world, node, "drained", "1 flows ended", since) for node in NODES))
+    return True
 
 
 @story
@@ -231,7 +250,7 @@ def test_a_change_that_goes_back_has_ended_nothing(world: World) -> None:
         since = time.monotonic_ns()
         reply = client.order(world.lab.run_dir(active), "reload", "a", WITHOUT_STATIC.encode(), **order)
         assert reply["ok"], reply
-        assert not reaches(world, STATIC, 8341)
+        assert not reaches(world, STATIC, 8341, QUIET_S)
         assert client.order(world.lab.run_dir(active), "extend", trial_s=0.5)["ok"]  # nearly over
         world.until(lambda: "went back" in [each["subject"] for each in world.events(active, "trial", since)], 20)
         world.settle()

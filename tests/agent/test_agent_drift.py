@@ -3,7 +3,10 @@
 import os
 import re
 import signal
+import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -16,8 +19,8 @@ TEXT = (
     (ROOT / "examples" / "pair.yaml")
     .read_text()
     .replace("every: 1s", "every: 200ms")
-    .replace("advertise: 100ms", "advertise: 200ms")
-    .replace("outage: 500ms", "outage: 1s")
+    .replace("advertise: 100ms", "advertise: 400ms")
+    .replace("outage: 500ms", "outage: 3s")
 )
 ADDRESS = "203.0.113.10"
 LINK = "us1n1v4"
@@ -42,6 +45,10 @@ CHANGES = (
 
 def drifts(world: World, node: str, kind: str, since: int) -> list[dict[str, Any]]:
     return [event for event in world.events(node, "drift", since) if event["object"] == kind]
+
+
+def telling(world: World, node: str, kind: str, since: int, words: str) -> list[dict[str, Any]]:
+    return [event for event in drifts(world, node, kind, since) if words in event["what"]]
 
 
 def alarms(world: World, node: str) -> dict[str, str]:
@@ -92,8 +99,8 @@ def test_each_kind_of_change_is_undone_and_told(world: World) -> None:
     for kind, command, words in CHANGES:
         since = time.monotonic_ns()
         world.run(node, command)
-        told = world.until(partial(drifts, world, node, kind, since))[0]
-        assert words in told["what"]
+        # What the change before did to the same kind of object may be told late.
+        told = world.until(partial(telling, world, node, kind, since, words))[0]
         assert told["error"] == ""
         assert kind != "ruleset" or re.fullmatch(r"nft \(pid \d+\)", told["who"])
         becomes(world, node, before)
@@ -126,8 +133,8 @@ def test_a_restored_rule_set_knows_which_servers_are_down(world: World) -> None:
     everyone = pairs(world, node)
     world.kill_server("web1")
     world.until(lambda: not all(server["up"] for server in world.status(node)["servers"]))
+    world.until(lambda: pairs(world, node) not in ("", everyone))  # the kernel follows what is said
     before = kernel(world, node)
-    assert pairs(world, node) not in ("", everyone)
     since = time.monotonic_ns()
     world.run(node, "nft flush ruleset")
     world.until(lambda: drifts(world, node, "ruleset", since))
@@ -166,9 +173,15 @@ def test_without_a_watch_the_damage_stays(world: World) -> None:
     world.until(lambda: {event["object"] for event in world.events(node, "drift", since)} == {"ruleset", "addresses"})
 
 
-def answered(world: World, node: str, since: int, done: int) -> bool:
-    """A repair more, or an alarm."""
-    return len(drifts(world, node, "ruleset", since)) > done or "ruleset" in alarms(world, node)
+@contextmanager
+def repeated(world: World, node: str, command: str) -> Iterator[None]:
+    """Again and again, as fast as another manager's event loop: far more often than the budget allows."""
+    words = ["sh", "-c", f"while :; do {command}; sleep .05; done"]
+    with world.lab.namespaces[node].run(subprocess.Popen, words) as somebody:
+        try:
+            yield
+        finally:
+            somebody.kill()
 
 
 @in_lab
@@ -176,12 +189,9 @@ def test_a_fight_ends_in_an_alarm_and_not_in_a_loop(world: World) -> None:
     """Somebody undoes every repair: it stops, says who and what, leaves the rest in order, and no role moves."""
     node, moves = world.active(), world.moves()
     since = time.monotonic_ns()
-    for _ in range(50):
-        if "ruleset" in alarms(world, node):
-            break
-        done = len(drifts(world, node, "ruleset", since))
-        world.run(node, "nft flush chain inet understudy input")
-        world.until(partial(answered, world, node, since, done))
+    with repeated(world, node, "nft flush chain inet understudy input"):
+        world.until(lambda: "ruleset" in alarms(world, node), 2 * PATIENCE_S)
+        world.until(lambda: world.events(node, "drift-alarm", since))
     reason = alarms(world, node)["ruleset"]
     assert re.search(r"nft \(pid \d+\)", reason)
     assert "rule deleted in input of inet understudy" in reason
@@ -195,7 +205,6 @@ def test_a_fight_ends_in_an_alarm_and_not_in_a_loop(world: World) -> None:
     assert code == 2
     assert f"! {node}: ruleset: nft (pid" in text
     assert f"{node} was changed behind its back" in text
-    world.until(lambda: world.events(node, "drift-alarm", since))
     assert [event["on"] for event in world.events(node, "drift-alarm", since)] == [True]
     assert world.moves() == moves
     world.restart_agent(node)
@@ -209,14 +218,18 @@ def test_a_port_that_is_renamed_is_an_alarm_until_it_is_back(world: World) -> No
     pids = {role: world.pid(node, role) for role in ("core", "hands")}
     for command in ("ip link set eth0 down", "ip link set eth0 name away", "ip link set away up"):
         world.run(node, command)
-    world.until(lambda: "links" in alarms(world, node))
-    assert "port eth0 is gone" in alarms(world, node)["links"]
+    # Hands that look between two of the commands find other reasons first.
+    world.until(lambda: "port eth0 is gone" in alarms(world, node).get("links", ""))
     assert world.get(ADDRESS)
     for command in ("ip link set away down", "ip link set away name eth0", "ip link set eth0 up"):
         world.run(node, command)
     world.until(lambda: alarms(world, node) == {})
-    world.until(lambda: len(world.events(node, "drift-alarm", since)) > 1)
-    assert [event["on"] for event in world.events(node, "drift-alarm", since)] == [True, False]
+
+    def told() -> list[bool]:
+        return [event["on"] for event in world.events(node, "drift-alarm", since)]
+
+    world.until(lambda: told()[-1:] == [False])
+    assert told()[0]
     assert {role: world.pid(node, role) for role in pids} == pids
     assert world.active() == other(node)
 

@@ -8,27 +8,27 @@ import subprocess
 import sys
 from pathlib import Path
 
+from agent_commands import COMMAND
 from agent_sockets import OUTSIDE, connected, listening, own, talk
 from agent_worlds import NODES, ROOT, World, in_lab, other
+from typer.testing import CliRunner
 
+from understudy.cli.app import app
 from understudy.config import load_plan
 
 TEXT = (ROOT / "examples" / "cisco.yaml").read_text().replace("advertise: 100ms", "advertise: 400ms")
-COMMAND = [sys.executable, "-c", "from understudy.cli import main; main()", "nat", "shell"]
 NEW = "ip nat inside source static tcp 10.9.0.11 8190 203.0.113.22 8190"
 
 
+def words_of(world: World, file: Path) -> list[str]:
+    return ["nat", "shell", str(file), "--run-dir", str(world.lab.state)]
+
+
 def prompted(world: World, file: Path, *lines: str) -> tuple[int, str]:
-    """Exit code and output of a session from a pipe."""
-    done = subprocess.run(
-        [*COMMAND, str(file), "--run-dir", str(world.lab.state)],
-        input="".join(f"{line}\n" for line in lines),
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
-    return done.returncode, done.stdout + done.stderr
+    """Exit code and output of a session that is not at a terminal."""
+    typed = "".join(f"{line}\n" for line in lines)
+    done = CliRunner().invoke(app, words_of(world, file), input=typed)
+    return done.exit_code, done.output
 
 
 def reach(world: World) -> None:
@@ -98,7 +98,7 @@ def test_a_terminal_that_is_closed_before_the_answer_changes_nothing(world: Worl
     pid, end = pty.fork()
     if pid == 0:
         os.environ["TERM"] = "dumb"
-        os.execv(sys.executable, [*COMMAND, str(file), "--run-dir", str(world.lab.state)])
+        os.execv(sys.executable, [*COMMAND, *words_of(world, file)])
     os.write(end, f"conf t\r{NEW}\rend\rcommit\r".encode())
     seen = b""
     while b"Go on?" not in seen:
@@ -118,7 +118,7 @@ def test_a_listener_that_leaves_after_the_answer_stops_nothing(world: World) -> 
     world.settle()
     file = file_of(world)
     with subprocess.Popen(
-        [*COMMAND, str(file), "--run-dir", str(world.lab.state)],
+        [*COMMAND, *words_of(world, file)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

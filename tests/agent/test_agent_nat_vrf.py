@@ -44,6 +44,8 @@ nat:
     - ip nat inside source static 10.9.0.11 203.0.113.21 vrf RED
 """
 PORT = 9400
+NOTHING_S = 0.5
+"""Within which a datagram that can arrive does, and the answer to it."""
 
 
 def seen(world: World, host: str, target: str) -> str:
@@ -55,7 +57,7 @@ def seen(world: World, host: str, target: str) -> str:
         )
         there.bind((own(world, target), PORT))
         for end in (there, here):
-            end.settimeout(1.5)
+            end.settimeout(NOTHING_S)
         here.sendto(b"word", (own(world, target), PORT))
         try:
             _, address = there.recvfrom(64)

@@ -12,38 +12,49 @@ from typing import Any
 
 from agent_processes import families, packet_sockets
 from agent_worlds import NODES, ROOT, World, in_lab, other
+from typer.testing import CliRunner
 
+from understudy.cli.app import app
 from understudy.config import load_plan
+from understudy.config.key import create_key
+from understudy.lab.redirected import Redirected
 
 # Who serves shall not change in the middle of a story, also on a busy machine: whoever is killed is back in a lease.
 TEXT = (
     (ROOT / "examples" / "pair.yaml")
     .read_text()
     .replace("every: 1s", "every: 200ms")
-    .replace("advertise: 100ms", "advertise: 200ms")
-    .replace("outage: 500ms", "outage: 1s")
+    .replace("advertise: 100ms", "advertise: 400ms")
+    .replace("outage: 500ms", "outage: 3s")
 )
 ADDRESS = "203.0.113.10"
 VIRTUAL_MAC = bytes.fromhex("00005e0001")
-LEASE_S = 0.6
+LEASE_S = 1.2
 """Three intervals: after so long without an advertisement a kernel is silent."""
+DOWN_S = 1.6
+"""An interval more: after so long a standby that has heard nothing serves, and has said so."""
 
 
 @in_lab
 def test_a_pair_comes_up_with_exactly_one_active(world: World) -> None:
     """One Active, one Backup, each hears the other on every LAN, the same file on both, no packet refused."""
+    world.active()
     for node in NODES:
-        status = world.status(node)
-        (peer,) = status["groups"][0]["peers"]
-        assert peer["heard"]
-        assert peer["same_config"]
-        assert peer["role"] == world.role(other(node))
-        assert {network["peer_reach"] for network in status["networks"]} == {"reached"}
+        world.until(lambda node=node: knows_peer(world, node))  # type: ignore[misc]
     # As it stands: in the first moment both may have taken over at once.
     before = refused(world)
     world.remains(lambda: refused(world) == before, 0.5)
     assert world.get(ADDRESS) in ("web1", "web2")
     assert {mac[:5] for mac in world.answers(ADDRESS)} == {VIRTUAL_MAC}
+
+
+def knows_peer(world: World, node: str) -> bool:
+    """By its latest heartbeats, which come a moment after what they tell."""
+    status = world.status(node)
+    (peer,) = status["groups"][0]["peers"]
+    reach = {network["peer_reach"] for network in status["networks"]}
+    known = peer["heard"] and peer["same_config"] and peer["role"] == world.role(other(node))
+    return bool(known) and reach == {"reached"}
 
 
 def refused(world: World) -> dict[str, dict[str, int]]:
@@ -60,15 +71,15 @@ def test_a_switchover_moves_the_group_once(world: World) -> None:
     world.until(lambda: world.moves() == {node: count + 1 for node, count in before.items()})
     assert world.group(old)["reason"] == f"handed over to {other(old)}"
     assert world.group(other(old))["reason"] == f"handed over by {old}"
-    assert world.get(ADDRESS)
+    world.until(lambda: world.get(ADDRESS))  # the addresses follow the role
 
 
 @in_lab
 def test_the_quiet_end_of_a_switchover_ends_with_it(world: World) -> None:
     """The old Active may have to take over again a moment later: nothing may hold its advertisements back then."""
     old, new = world.active(), world.standby()
-    world.ask(old, "switchover", group="edge")
-    world.until(lambda: world.role(new) == "active" and not world.group(new)["phase"])
+    world.switch_over()
+    world.until(lambda: not world.group(new)["phase"])
     world.until(lambda: "elements" not in world.run(old, "nft list set netdev understudy quiet"))
     killed = time.monotonic_ns()
     world.lab.kill_agent(new)
@@ -108,11 +119,11 @@ def test_a_killed_core_is_followed_by_one_that_goes_on(world: World) -> None:
         killed = time.monotonic_ns()
         pid = world.signal(active, "core", signal.SIGKILL)
         assert world.answers(ADDRESS)
-        world.remains(lambda: world.role(other(active)) == "backup", 2 * LEASE_S)
         world.until(lambda killed=killed: world.events(active, "moved", killed))  # type: ignore[misc]
         assert [event["reason"] for event in world.events(active, "moved", killed)] == ["adopted"]
         assert world.pid(active, "core") not in (0, pid)
         assert world.status(active)["epoch"] == epoch + count
+    world.remains(lambda: world.role(other(active)) == "backup", DOWN_S)
     assert world.moves()[other(active)] == standby_moves
 
 
@@ -126,28 +137,34 @@ def test_killed_hands_take_the_core_along_and_both_go_on(world: World) -> None:
     world.until(lambda: world.pid(active, "core") not in (0, core) and world.role(active) == "active")
     world.until(lambda: world.events(active, "moved", killed))
     assert [event["reason"] for event in world.events(active, "moved", killed)] == ["adopted"]
-    world.remains(lambda: world.role(other(active)) == "backup", 2 * LEASE_S)
+    world.remains(lambda: world.role(other(active)) == "backup", DOWN_S)
     assert world.moves()[other(active)] == before
-    assert world.get(ADDRESS)
+    world.until(lambda: world.get(ADDRESS))
 
 
 @in_lab
 def test_killed_checks_are_replaced_and_nothing_else_happens(world: World) -> None:
-    """The core stays the same process; servers stay up."""
-    active = world.active()
+    """The core stays the same process; servers stay up: a check may come too late, but none is refused."""
+    active, since = world.active(), time.monotonic_ns()
     core = world.pid(active, "core")
     checks = world.signal(active, "checks", signal.SIGKILL)
     world.until(lambda: world.pid(active, "checks") not in (0, checks))
     assert world.pid(active, "core") == core
-    assert all(server["up"] for server in world.status(active)["servers"])
+    world.until(lambda: all(server["up"] for server in world.status(active)["servers"]))
+    assert "refused" not in str(world.events(active, "server", since)).lower()
 
 
 @in_lab
 def test_the_supervisors_death_is_the_nodes(world: World) -> None:
     """SIGKILL to it alone: every process is gone, the kernel silent within the lease, and the peer serves."""
     active = world.active()
-    pids = world.lab.agent_pids(active)
-    assert len(pids) == 4
+
+    def four() -> tuple[int, ...]:
+        """Supervisor, core, hands and checks, which begin a moment later; there may be others for a while."""
+        pids = world.lab.agent_pids(active)
+        return pids if len(pids) == 4 else ()
+
+    pids = world.until(four)
     os.kill(pids[0], signal.SIGKILL)
     world.until(lambda: not [pid for pid in world.lab.agent_pids(active) if pid in pids])
     world.until(lambda: world.role(other(active)) == "active")
@@ -182,28 +199,14 @@ def test_sigterm_hands_over_and_leaves_nothing_of_ours(world: World) -> None:
 
 @in_lab
 def test_sigterm_without_a_peer_says_farewell_after_the_addresses_are_down(world: World) -> None:
-    """Nobody to hand over to: silent first, then the farewell, then gone."""
+    """Nobody to hand over to: silent first, then the farewell, then gone.
+
+    RFC 9568, section 6.4.3: an advertisement with priority 0 is the last that a stopping Active sends.
+    """
     active = world.active()
     world.lab.kill_agent(other(active))
     world.until(lambda: not world.group(active)["peers"][0]["heard"])
     asked = time.monotonic_ns()
-    world.signal(active, "supervisor", signal.SIGTERM)
-    world.until(lambda: not world.lab.agent_pids(active))
-    kinds = [
-        (event["kind"], event.get("state") or event.get("phase") or event.get("new"))
-        for event in world.events(active, since=asked)
-        if event["kind"] in ("moved", "lease", "farewell")
-    ]
-    assert kinds == [("moved", "backup"), ("lease", "revoked"), ("farewell", "sent")]
-    assert world.answers(ADDRESS) == set()
-
-
-@in_lab
-def test_the_farewell_is_heard_on_the_wire(world: World) -> None:
-    """RFC 9568, section 6.4.3: an advertisement with priority 0 is the last that a stopping Active sends."""
-    active = world.active()
-    world.lab.kill_agent(other(active))
-    world.until(lambda: not world.group(active)["peers"][0]["heard"])
     with world.lab.namespaces["client-outside"].socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as wire:
         wire.bind(("eth0", 3))
         wire.setblocking(False)
@@ -216,6 +219,13 @@ def test_the_farewell_is_heard_on_the_wire(world: World) -> None:
                 if heard[12:14] == b"\x08\0" and heard[23] == 112:
                     priorities.append(heard[36])
     assert priorities[-1] == 0
+    kinds = [
+        (event["kind"], event.get("state") or event.get("phase") or event.get("new"))
+        for event in world.events(active, since=asked)
+        if event["kind"] in ("moved", "lease", "farewell")
+    ]
+    assert kinds == [("moved", "backup"), ("lease", "revoked"), ("farewell", "sent")]
+    assert world.answers(ADDRESS) == set()
 
 
 @in_lab
@@ -229,7 +239,7 @@ def test_a_frozen_node_is_silent_after_its_lease_and_backup_when_it_thaws(world:
         frozen = time.monotonic_ns()
         world.lab.freeze_agent(active)
         time.sleep(LEASE_S)
-        assert world.answers(ADDRESS, during_s=0.5) == set()
+        assert world.answers(ADDRESS, during_s=0.3) == set()
     finally:
         world.lab.thaw_agent(active)
         for network in ("outside", "inside"):
@@ -250,8 +260,9 @@ def test_maintenance_hands_over_survives_a_restart_and_is_never_active(world: Wo
     world.restart_agent(node)
     assert world.status(node)["maintenance"] is True
     world.lab.kill_agent(other(node))
-    world.remains(lambda: world.role(node) == "backup", 1.0)
+    world.remains(lambda: world.role(node) == "backup", DOWN_S)
     world.restart_agent(other(node))
+    world.until(lambda: world.role(other(node)) == "active")  # or both could take over now
     assert world.ask(node, "maintenance", on=False) == {"ok": True}
     world.until(lambda: world.group(node)["peers"][0]["heard"] and world.group(other(node))["peers"][0]["eligible"])
     world.switch_over()
@@ -279,7 +290,7 @@ def test_maintenance_that_cannot_be_stored_is_not_claimed(world: World) -> None:
     in_the_way.mkdir()
     try:
         assert "Is a directory" in world.ask(node, "maintenance", on=True)["error"]
-        world.remains(lambda: world.role(node) == "active" and not world.status(node)["maintenance"], 0.3)
+        world.remains(lambda: world.role(node) == "active" and not world.status(node)["maintenance"], 0.6)
         assert world.group(other(node))["peers"][0]["eligible"]
     finally:
         in_the_way.rmdir()
@@ -293,12 +304,21 @@ def test_a_link_that_stays_down_costs_the_role_and_nothing_else(world: World) ->
     world.run(node, "ip link add squatter link eth0 address 00:00:5e:00:01:1f type macvlan mode private")
     world.run(node, "ip link set squatter up")
     asked = time.monotonic_ns()
-    world.ask(other(node), "switchover", group="edge")
-    world.until(lambda: world.events(node, "promotion", asked)[-1:] and not world.group(other(node))["phase"])
+
+    def tried() -> bool:
+        """An offer that lapsed before the standby could run is made again, as an operator would."""
+        if world.group(other(node))["phase"]:
+            return False
+        taken = bool(world.events(node, "promotion", asked))
+        if not taken:
+            world.ask(other(node), "switchover", group="edge")
+        return taken
+
+    world.until(tried)
     refused = "bring up us1n1v4: Address already in use"
     world.until(lambda: refused in str(world.events(node, "kernel-refused", asked)))
-    assert world.roles() == {node: "backup", other(node): "active"}
-    assert world.get(ADDRESS)
+    world.until(lambda: world.roles() == {node: "backup", other(node): "active"})
+    world.until(lambda: world.get(ADDRESS))
     world.run(node, "ip link del squatter")
     world.restart_agent(node)
 
@@ -312,8 +332,7 @@ def test_hands_that_hang_cost_the_role_by_its_deadline(world: World) -> None:
     world.lab.kill_agent(other(node))
     try:
         world.until(lambda: any(event["phase"] == "failed" for event in world.events(node, "promotion", killed)))
-        assert world.group(node)["reason"] == "promotion failed"
-        assert world.role(node) == "backup"
+        world.until(lambda: (world.role(node), world.group(node)["reason"]) == ("backup", "promotion failed"))
         assert world.answers(ADDRESS) == set()
     finally:
         os.kill(hands, signal.SIGCONT)
@@ -378,6 +397,7 @@ def test_packets_that_mean_no_good_are_counted_and_change_nothing(world: World) 
     node = world.standby()
     target = next(a.addresses[0].ip for a in world.lab.topology.host(node).ports if a.network == "outside")
     begun = {reason: world.dropped(node, reason) for reason in ("channel-magic", "channel-length")}
+    known = {each: refusals(world, each) for each in NODES}
     client = world.lab.namespaces["client-outside"]
     with (
         client.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as wire,
@@ -393,10 +413,14 @@ def test_packets_that_mean_no_good_are_counted_and_change_nothing(world: World) 
     world.until(lambda: world.dropped(node, "channel-length") >= begun["channel-length"] + 100)
     world.until(lambda: world.dropped(node, "channel-magic") >= begun["channel-magic"] + 100)
     for each in NODES:
-        counted = world.status(each)["dropped"]
-        refused = sum(count for name, count in counted.items() if not name.startswith("channel"))
-        assert refused >= 50 * len(broken_advertisements()), counted
+        world.until(lambda each=each: refusals(world, each) >= known[each] + 50 * len(broken_advertisements()))  # type: ignore[misc]
     world.remains(lambda: world.moves() == before, 0.5)
+
+
+def refusals(world: World, node: str) -> int:
+    """Packets that a node refused, but for those of the channel."""
+    dropped = world.status(node)["dropped"]
+    return sum(count for name, count in dropped.items() if not name.startswith("channel"))
 
 
 GOOD = bytes.fromhex("311ffe0100140000cb00710a")
@@ -443,12 +467,17 @@ def internet_checksum(data: bytes) -> bytes:
 def test_a_message_without_a_fault_is_weighed_against_the_channel(world: World) -> None:
     """The control of the test above: it is taken for an advertisement, and the peer's own word refutes it."""
     before, active = world.moves(), world.active()
+    contradicted = "vrrp-contradicts-channel"
+    known = world.dropped(active, contradicted)
     with world.lab.namespaces["client-outside"].socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as wire:
         wire.bind(("eth0", 0))
-        for _ in range(3):
+
+        def refuted() -> bool:
             wire.send(frame(with_checksum(GOOD)))
-            time.sleep(0.2)
-        world.until(lambda: world.status(active)["dropped"].get("vrrp-contradicts-channel", 0) > 0)
+            time.sleep(0.1)
+            return world.dropped(active, contradicted) > known
+
+        world.until(refuted)
     assert world.moves() == before
 
 
@@ -465,7 +494,7 @@ def test_a_hostile_control_client_delays_no_advertisement(world: World) -> None:
             end.connect(path)
             end.sendall([b"", b'{"comm', b"\xff" * 5000 + b"\n", b'{"command": "status"}\n'][number % 4])
         held.append(end)
-    assert world.role(active) == "active"
+    world.until(lambda: world.role(active) == "active")
     world.remains(lambda: world.moves() == before, 0.5)
     for end in held:
         end.close()
@@ -477,9 +506,10 @@ def test_a_dead_server_is_left_out_on_both_nodes_and_taken_back(world: World) ->
     world.kill_server("web1")
     world.until(lambda: not any(server(world, node, "web1")["up"] for node in NODES))
     for node in NODES:
-        assert server(world, node, "web2")["up"]
-        assert "refused" in server(world, node, "web1")["reason"].lower()
-    assert {world.get(ADDRESS) for _ in range(12)} == {"web2"}
+        world.until(lambda node=node: server(world, node, "web2")["up"])  # type: ignore[misc]
+        world.until(lambda node=node: "refused" in server(world, node, "web1")["reason"].lower())  # type: ignore[misc]
+    # A kernel follows its node's verdict a moment later.
+    world.until(lambda: {world.get(ADDRESS) for _ in range(12)} == {"web2"})
     world.start_servers()
     world.until(lambda: all(server(world, node, "web1")["up"] for node in NODES))
     world.until(lambda: {world.get(ADDRESS) for _ in range(12)} == {"web1", "web2"})
@@ -497,10 +527,17 @@ def test_inside_clients_leave_with_the_groups_address(world: World) -> None:
     for _ in range(2):
         with world.lab.namespaces["client-outside"].socket(socket.AF_INET, socket.SOCK_DGRAM) as outside:
             outside.bind(("203.0.113.100", 5353))
-            outside.settimeout(5)
+            outside.settimeout(0.5)
             with world.lab.namespaces["client-inside"].socket(socket.AF_INET, socket.SOCK_DGRAM) as inside:
-                inside.sendto(b"?", ("203.0.113.100", 5353))
-                seen.append(outside.recvfrom(100)[1][0])
+
+                def arrives(inside: socket.socket = inside, outside: socket.socket = outside) -> str:
+                    """From whom; nothing while the addresses still follow the role."""
+                    inside.sendto(b"?", ("203.0.113.100", 5353))
+                    with suppress(TimeoutError):
+                        return str(outside.recvfrom(100)[1][0])
+                    return ""
+
+                seen.append(world.until(arrives))
         world.switch_over()
     assert seen == [ADDRESS, ADDRESS]
 
@@ -541,8 +578,7 @@ def test_the_service_manager_hears_of_every_change(world: World) -> None:
                 del os.environ[name]
         world.until(lambda: world.role(node) == "backup")
         world.until(lambda: world.group(other(node))["peers"][0]["heard"])
-        world.ask(other(node), "switchover", group="edge")
-        world.until(lambda: world.role(node) == "active")
+        world.switch_over()
         heard: list[str] = []
 
         def lives() -> bool:
@@ -568,21 +604,28 @@ def test_plan_diff_is_empty_on_a_live_pair_and_names_what_was_meddled_with(world
     world.kill_server("web1")
     world.until(lambda: not any(server(world, node, "web1")["up"] for node in NODES))
     for node in NODES:
-        assert world.understudy(node, "plan", str(world.file), "--node", node, "--diff") == (0, "", "")
+        assert difference(world, node) == (0, "")
     node = world.active()
     world.signal(node, "hands", signal.SIGSTOP)  # or it would be repaired while we look
     world.run(node, f"ip addr del {ADDRESS}/32 dev us1n1v4")
     world.run(node, "ip rule del pref 10")
     world.run(node, "nft flush chain netdev understudy gate_1")
-    code, text, _ = world.understudy(node, "plan", str(world.file), "--node", node, "--diff")
+    code, text = difference(world, node)
     assert code == 2
     assert f"+ address {ADDRESS}/32 on us1n1v4\n" in text
     assert f"+ rule IPv4 pref 10 to {ADDRESS}" in text
     assert re.search(r"^\+.*@lease return$", text, re.MULTILINE)
     world.restart_agent(node)
-    code, text, _ = world.understudy(node, "plan", str(world.file), "--node", node, "--diff", "--json")
+    code, text = difference(world, node, "--json")
     assert code == 0, text
     assert json.loads(text)["differs"] is False
+
+
+def difference(world: World, node: str, *more: str) -> tuple[int, str]:
+    """What `plan --diff` says in a node's namespace: exit code and all that it said."""
+    words = ["plan", str(world.file), "--node", node, "--diff", *more]
+    done = world.lab.namespaces[node].run(CliRunner().invoke, app, words)
+    return done.exit_code, done.output
 
 
 @in_lab
@@ -590,14 +633,29 @@ def test_a_second_agent_is_refused_before_anything_changes(world: World) -> None
     """In the same directory, and in another one: a code and a hint, the first agent untouched."""
     node = world.active()
     before = world.moves(), world.pid(node, "core"), world.run(node, "nft -a list ruleset")
-    code, text = world.agent(node, world.lab.run_dir(node))
+    code, text = begun(world, node, world.lab.run_dir(node))
     assert (code, text.split()[0]) == (1, "E5209")
-    code, text = world.agent(node, world.lab.state / "elsewhere")
+    code, text = begun(world, node, world.lab.state / "elsewhere")
     assert (code, text.split()[0]) == (1, "E5207")
     assert "UDP port 4112" in text
     after = world.moves(), world.pid(node, "core"), world.run(node, "nft -a list ruleset")
     assert without_leases(after[2]) == without_leases(before[2])
     assert after[:2] == before[:2]
+
+
+def begun(world: World, node: str, run_dir: Path, name: str = "") -> tuple[int, str]:
+    """`understudy agent` of a node, which ends by itself, in a process of its own: exit code and what it said.
+
+    `name` is what it takes itself for.
+    """
+    key, output = world.lab.state / "begun.key", world.lab.state / "begun.log"
+    if not key.exists():
+        create_key(key)
+    output.unlink(missing_ok=True)
+    words = ["agent", str(world.file), "--node", name or node, "--key", str(key), "--run-dir", str(run_dir)]
+    pid = world.lab.namespaces[node].spawn(Redirected(output, app), words)
+    (status,) = world.until(lambda: [status for found, status in [os.waitpid(pid, os.WNOHANG)] if found])
+    return os.waitstatus_to_exitcode(status), output.read_text()
 
 
 def without_leases(ruleset: str) -> str:
@@ -616,12 +674,12 @@ def test_what_an_agent_lacks_is_said_at_the_start_by_name(world: World) -> None:
     world.until(lambda: "understudy_guard" not in world.run(node, "nft list tables"))
     before = world.run(node, "nft list tables"), world.run(node, "ip -brief link"), world.run(node, "ip rule")
     for expected, words, (code, text) in (
-        ("E5208", "a file", world.agent(node, in_the_way / "x")),
+        ("E5208", "a file", begun(world, node, in_the_way / "x")),
         ("E5205", "CAP_NET_ADMIN and CAP_NET_RAW", world.agent(node, run_dir, prefix=NO_RIGHTS)),
         ("E9101", "libnftables1", world.agent(node, run_dir, before=WITHOUT_LIBRARY)),
-        ("E5204", "203.0.113.", world.agent(node, run_dir, name=other(node))),
-        ("E5201", "gw1", world.agent(node, run_dir, name="gw9")),
-        ("E5202", "web1", world.agent(node, run_dir, name="web1")),
+        ("E5204", "203.0.113.", begun(world, node, run_dir, other(node))),
+        ("E5201", "gw1", begun(world, node, run_dir, "gw9")),
+        ("E5202", "web1", begun(world, node, run_dir, "web1")),
     ):
         assert code == 1
         assert text.startswith(expected), text

@@ -3,11 +3,17 @@
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from agent_worlds import COMPLETE_S, NODES, ROOT, World, in_lab, other
 
 from understudy.adapters.conntrack import FlowTable
-from understudy.agent import client
+from understudy.agent import client, sweeper
+from understudy.agent.supervisor import TICK_S
+from understudy.agent.sweeper import ON_THE_WAY_S
+from understudy.config.plan import Plan
+from understudy.lab.build import run_agent
+from understudy.units import NodeName
 from understudy.wire.conntrack import UNTOUCHED_S, decode, timeout_of
 
 TEXT = (ROOT / "examples" / "stateful.yaml").read_text().replace("every: 1s", "every: 200ms")
@@ -16,6 +22,15 @@ TEXT = TEXT.replace("preempt: true", "preempt: false").replace("advertise: 100ms
 TEXT = TEXT.replace("outage: 500ms", "outage: 1s")
 STATELESS = TEXT.replace("    state: replicate\n", "").replace("state: replicate, ", "")
 ADDRESS, CLIENT = "203.0.113.10", "client-outside"
+LOOK_EVERY_S = 0.2
+SWEPT_S = LOOK_EVERY_S + ON_THE_WAY_S + TICK_S
+"""After so long a node has ended the copies that it wants to end."""
+
+
+def agent_main(plan: Plan, node: NodeName, run_dir: Path, key: bytes) -> None:
+    """The agent, which looks whether the other node has the file as often at last as at first."""
+    sweeper.AGAIN_MIN_S = sweeper.AGAIN_MAX_S = LOOK_EVERY_S
+    run_agent(plan, node, run_dir, key)
 
 
 @contextmanager
@@ -102,7 +117,7 @@ def test_copies_outlive_a_change_between_copy_and_replicate(world: World) -> Non
                 reply = client.reload(world.lab.run_dir(node), "new.yaml", text.encode())
                 assert reply["ok"], reply
                 world.until(lambda: (world.group(standby)["flows"] or {}).get("running"))
-                world.remains(lambda: bool(entries(world, standby, end)), 3.0)
+                world.remains(lambda: bool(entries(world, standby, end)), SWEPT_S)
         world.until(lambda: world.is_complete(standby), COMPLETE_S)
         assert entries(world, standby, end)
         assert asks(end)

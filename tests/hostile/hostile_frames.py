@@ -13,6 +13,8 @@ from understudy.wire.vrrp import GROUP_IPV4, GROUP_IPV6, PROTOCOL, Advertisement
 
 VRID = Vrid(31)
 ADDRESS = IPv4Address("203.0.113.10")
+INTERVAL_CS = 40
+"""Of the pair's file: what an advertisement says of another one is told by itself."""
 GROUP_MAC, GROUP_MAC6 = bytes.fromhex("01005e000012"), bytes.fromhex("333300000012")
 LINK_LOCAL = IPv6Address("fe80::bad")
 OTHER_KEY = bytes(32)
@@ -49,7 +51,7 @@ class Row:
 def message(priority: int = 254, vrid: int = VRID, address: Address = ADDRESS, source: Address = ADDRESS) -> bytes:
     """A valid one, but for what a row changes afterwards. `source` counts only over IPv6."""
     advertisement = Advertisement(
-        Vrid(vrid), Priority(priority), 10, (address,), 4 if isinstance(address, IPv4Address) else 6
+        Vrid(vrid), Priority(priority), INTERVAL_CS, (address,), 4 if isinstance(address, IPv4Address) else 6
     )
     return encode(advertisement, source, GROUP_IPV4 if isinstance(address, IPv4Address) else GROUP_IPV6)
 

@@ -17,13 +17,15 @@ from agent_commands import COMMAND, HEAD, apply
 from agent_worlds import NODES, World, in_lab, other
 
 from understudy.agent import again as again_module
-from understudy.agent import client, supervisor
+from understudy.agent import client, revived, supervisor
 from understudy.agent.again import Again
 from understudy.agent.options import AgentOptions
 from understudy.agent.trial import Trial
 from understudy.config import load_plan
 from understudy.config.key import create_key, load_keys, rotate
+from understudy.config.plan import Plan
 from understudy.errors import EnvironmentFailure, OperatorError
+from understudy.lab.build import run_agent
 from understudy.units import NodeName
 
 TEXT = (
@@ -138,7 +140,7 @@ def _told_to_end(world: World, at: Callable[[int], bool]) -> None:
     assert reply["ok"] is True
     world.until(lambda: at(pid))
     os.kill(pid, signal.SIGTERM)
-    world.until(lambda: _ended(pid))
+    world.until(lambda: _ended(pid) and not world.lab.agent_pids(node))
     world.lab.start_agent(node)
     world.until(lambda: world.role(node) == "backup")
 
@@ -155,6 +157,12 @@ def _ended(pid: int) -> bool:
 
 
 # --- no room
+
+
+def agent_main(plan: Plan, node: NodeName, run_dir: Path, key: bytes) -> None:
+    """The agent, which tries again sooner what it had no room for."""
+    revived.FLOWS_LATER_MAX_S = 2.0
+    run_agent(plan, node, run_dir, key)
 
 
 @in_lab
