@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from drill_lan import Lan, lan
+from drill_lan import Lan, lan, wait_until_ready
 
 from understudy.adapters.channel import FLOWS_PORT, Channel
 from understudy.core.replication.events import Kind
@@ -291,7 +291,14 @@ def echo_once(network: Lan, answer: Callable[[bytes], bytes]) -> Connection:
         return FlowProbe([Member("source-nat", sock, ("192.0.2.2", 7007))], [], board).run()
 
     with ProbeProcess("echo", serve), ProbeProcess("TCP", work) as probe:
-        time.sleep(0.5)
+        wait_until_ready(board, Cell.FLOWS_READY)
+        for _ in range(2):  # answers that differ from the first question on, and from the second
+            board[Cell.MARK] = mark = time.monotonic_ns()
+            # Answered after the mark, or ended: then nothing is left to decide.
+            for _ in range(1000):
+                if (board[Cell.COUNTED_MARK], board[Cell.UNDECIDED]) == (mark, 0):
+                    break
+                time.sleep(0.01)
         board[Cell.STOP] = time.monotonic_ns()
         (connection,) = probe.result(10).connections
         return connection
@@ -351,7 +358,7 @@ def idle_exchanges(forget: bool) -> tuple[Connection, ...]:
             time.sleep(0.1)
         mark = time.monotonic_ns()
         board[Cell.MARK] = mark
-        deadline = time.monotonic() + (3 if forget else 10)
+        deadline = time.monotonic() + (1.5 if forget else 10)
         while time.monotonic() < deadline:
             if board[Cell.DATAGRAMS_COUNTED] == mark and not board[Cell.DATAGRAMS_UNDECIDED]:
                 break

@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import time
+from bisect import bisect_right
 from ipaddress import ip_address
 from itertools import pairwise
 
@@ -24,6 +25,8 @@ from understudy.lab.server import serve
 from understudy.units import MILLISECOND, SECOND, Instant
 
 Window = tuple[Instant, Instant]
+EDGE = 100 * MILLISECOND
+"""On a busy machine an answer may be so late; no probe is behind for all of it."""
 VALID_TRIES = 20
 """Other tests beside this one may hold the sender up for some seconds."""
 
@@ -78,8 +81,15 @@ def test_answers_are_seen_at_the_port_of_the_node_that_gave_them() -> None:
     record, (start, end) = valid_run(inject=False)
     answered = [sighting for sighting in record.sightings if start <= sighting.instant <= end]
     assert {(s.node, s.kind, s.subject) for s in answered} == {("bob", "answer", "192.0.2.2")}
-    asked = [at for at in record.asked if start <= at <= end]
-    assert len(answered) == pytest.approx(len(asked), abs=3)
+    lost = outstanding(record, (Instant(end - EDGE), end)) - outstanding(record, (start, Instant(start + EDGE)))
+    assert abs(lost) <= 3
+
+
+def outstanding(record: WireRecord, window: Window) -> int:
+    """How many more questions than answers there were at the moment of the window when fewest were on their way."""
+    answers = sorted(sighting.instant for sighting in record.sightings if sighting.kind == "answer")
+    start, end = window
+    return min(bisect_right(record.asked, at) - heard for heard, at in enumerate(answers, 1) if start <= at <= end)
 
 
 def tapped(address: str) -> tuple[list[tuple[str, str] | None], str]:
@@ -93,10 +103,16 @@ def tapped(address: str) -> tuple[list[tuple[str, str] | None], str]:
     asker.bind(("eth0", 0))
     time.sleep(0.1)
     list(drain(tap, 128, clock_offset()))
+    heard: list[tuple[str, str] | None] = []
     for _ in range(3):
         asker.send(ask(ip_address(address)))
         time.sleep(0.02)
-    heard = [sight(frame) for _, frame in drain(tap, 128, clock_offset())]
+    deadline = time.monotonic() + 2
+    while True:
+        heard += [sight(frame) for _, frame in drain(tap, 128, clock_offset())]
+        if heard.count(("answer", address)) >= 3 or time.monotonic() > deadline:
+            break
+        time.sleep(0.01)
     neighbours = network.alice.run(lambda: os.popen("ip neigh show").read())
     return heard, neighbours
 
@@ -126,10 +142,12 @@ def tcp_population(network: Lan, board: Board, disturb: bool) -> FlowRecord:
         time.sleep(0.3)
         if disturb:
             os.kill(server, 9)
-        board[Cell.MARK] = mark = time.monotonic_ns()
+        board[Cell.MARK] = time.monotonic_ns()
         time.sleep(0.4)
+        # Once it counts for a later mark, the probe has begun whatever was due until then.
+        board[Cell.MARK] = mark = time.monotonic_ns()
         deadline = time.monotonic() + 10
-        while not disturb and (board[Cell.COUNTED_MARK], board[Cell.UNDECIDED]) != (mark, 0):
+        while (board[Cell.COUNTED_MARK], board[Cell.UNDECIDED]) != (mark, 0):
             assert time.monotonic() < deadline, (board[Cell.COUNTED_MARK], mark, board[Cell.UNDECIDED])
             time.sleep(0.01)
         board[Cell.STOP] = time.monotonic_ns()

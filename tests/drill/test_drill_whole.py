@@ -13,9 +13,11 @@ import pytest
 
 from understudy.config.drills import Value
 from understudy.drill import measure
+from understudy.drill import run as drill_run
+from understudy.drill.measure import DATAGRAM_PERIOD
 from understudy.drill.result import DrillJson
 from understudy.drill.session import Request, rehearse
-from understudy.units import MILLISECOND, SECOND
+from understudy.units import MILLISECOND, SECOND, Duration
 
 PAIR = Path(__file__).parents[2] / "examples" / "pair.yaml"
 COMMAND = [sys.executable, "-c", "from understudy.cli import main; main()", "drill", str(PAIR)]
@@ -34,6 +36,8 @@ ALWAYS = {
     "events",
 }
 """The fields of a run that scripts rely on."""
+ROUNDED_MS = 0.1
+"""What the sum of some figures may be off by, each of which is rounded to microseconds."""
 
 
 def test_a_power_loss_is_survived_measured_and_reported(tmp_path: Path) -> None:
@@ -56,11 +60,16 @@ def test_a_power_loss_is_survived_measured_and_reported(tmp_path: Path) -> None:
     (run,) = drill["runs"]
     assert run.keys() >= ALWAYS
     assert run["recovered"]
-    assert 150 < run["outage_ms"] < 1000, "a crash cannot be noticed sooner, and this machine is not that slow"
+    assert 150 < run["outage_ms"] < 3000, "a crash cannot be noticed sooner, and no machine is that slow"
     assert run["tcp_established"] == 20
     assert run["packets_lost"] >= run["outage_ms"] - 5
     assert run["dual_answer_ms"] == 0
-    assert sum(run["phases_ms"].values()) == pytest.approx(run["outage_ms"], abs=5)
+    last, resumed = (next(e["t_ms"] for e in run["events"] if e["kind"] == kind) for kind in ("silence", "resumed"))
+    # Phases begin with the fault, an outage with the last datagram before the gap: until the node's power is off, and
+    # that takes what it takes, some still arrive. On a busy machine some of before are late or lost as well.
+    assert abs(last) < 100, "the gap is the fault's"
+    assert sum(run["phases_ms"].values()) == pytest.approx(resumed, abs=ROUNDED_MS)
+    assert run["outage_ms"] == pytest.approx(resumed - last - DATAGRAM_PERIOD / MILLISECOND, abs=ROUNDED_MS)
     assert "node-power-loss" in html.read_text()
     assert svg.read_text().startswith("<svg")
 
@@ -100,21 +109,23 @@ def test_a_mistyped_fault_changes_nothing_and_names_them_all() -> None:
 
 
 def test_faults_with_parameters_are_set_judged_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Half of the advertisements damaged, then no path between the nodes: each does what it says, by what was set.
+    """Most advertisements damaged, then no path between the nodes: each does what it says, by what was set.
 
-    Nothing here is about milliseconds, so a late probe of a busy machine shall not void a run.
+    Nothing here is about milliseconds, so a late probe of a busy machine shall not void a run. Nor shall a late agent
+    move the group where nothing else does; a partition outlasts the short timers.
     """
     monkeypatch.setattr(measure, "STALL_LIMIT", 2 * SECOND)
 
-    def drill(fault: str, **values: Value) -> DrillJson:
-        return rehearse(Request(PAIR, fault, 1, 10, None, lease=True, seed=1, parameters=values), lambda _: None)
+    def drill(fault: str, advertise: Duration, **values: Value) -> DrillJson:
+        asked = Request(PAIR, fault, 1, 10, advertise, lease=True, seed=1, parameters=values)
+        return rehearse(asked, lambda _: None)
 
-    corrupt = drill("packet-corrupt", share=0.4, duration=SECOND)
-    assert corrupt["parameters"] == {"share": "40%", "duration": "1s"}
+    corrupt = drill("packet-corrupt", 400 * MILLISECOND, share=0.7, duration=2 * SECOND)
+    assert corrupt["parameters"] == {"share": "70%", "duration": "2s"}
     (run,) = corrupt["runs"]
     assert run["measures"]["packets_struck"] > 0
     assert run["role_changes"] == 0
-    partition = drill("partition", duration=SECOND)
+    partition = drill("partition", 100 * MILLISECOND, duration=SECOND)
     (run,) = partition["runs"]
     assert run["dual_answer_ms"] > 0, "both served meanwhile"
     assert [move["node"] for move in run["decisions"]]
@@ -124,10 +135,15 @@ def test_faults_with_parameters_are_set_judged_and_told(monkeypatch: pytest.Monk
 STATEFUL = Path(__file__).parents[2] / "examples" / "stateful.yaml"
 
 
-def stateful_drill(monkeypatch: pytest.MonkeyPatch, **options: Any) -> DrillJson:
-    """A power loss of the stateful pair at 50 ms under 50 connections and 10 idle datagrams; no milliseconds judged."""
+def stateful_drill(monkeypatch: pytest.MonkeyPatch, advertise_ms: int = 300, **options: Any) -> DrillJson:
+    """A power loss of the stateful pair under 50 connections and 10 idle datagrams; no milliseconds judged.
+
+    Its timers are long enough for a late agent not to move the group before the strike.
+    """
     monkeypatch.setattr(measure, "STALL_LIMIT", 2 * SECOND)
-    asked = Request(STATEFUL, "node-power-loss", 1, 50, 50 * MILLISECOND, lease=True, seed=1, udp=10, **options)
+    asked = Request(
+        STATEFUL, "node-power-loss", 1, 50, advertise_ms * MILLISECOND, lease=True, seed=1, udp=10, **options
+    )
     return rehearse(asked, lambda _: None)
 
 
@@ -145,8 +161,10 @@ def test_replicated_connections_live_through_a_power_loss(monkeypatch: pytest.Mo
 
 
 def test_slow_writing_holds_the_address_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The gate waits for what was received; the connections live."""
-    (run,) = stateful_drill(monkeypatch, sync_delay=200 * MILLISECOND)["runs"]
+    """The gate waits for what was received; the connections live. What is written late is so only after a take-over of
+    0.6 s, and twice that delay is well within the gate's deadline.
+    """
+    (run,) = stateful_drill(monkeypatch, 150, sync_delay=650 * MILLISECOND)["runs"]
     assert run["vip_before_state"] == 0
     assert run["tcp_survived"] == 50
     assert (run["sync_lag_ms"] or 0) >= 100
@@ -154,7 +172,7 @@ def test_slow_writing_holds_the_address_back(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_without_the_gate_addresses_are_seen_before_their_state(monkeypatch: pytest.MonkeyPatch) -> None:
     """The control of the measurement: slow writing, and nobody waits for it."""
-    drill = stateful_drill(monkeypatch, sync_delay=200 * MILLISECOND, gate=False)
+    drill = stateful_drill(monkeypatch, 100, sync_delay=SECOND, gate=False)
     (run,) = drill["runs"]
     assert (run["vip_before_state"] or 0) > 0
     assert not drill["verdict"]["passed"]
@@ -162,7 +180,8 @@ def test_without_the_gate_addresses_are_seen_before_their_state(monkeypatch: pyt
 
 
 def test_without_replication_idle_datagrams_are_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The other control: what nobody kept, nobody knows."""
+    """The other control: what nobody kept, nobody knows. All is asked for in vain, so not for as long as elsewhere."""
+    monkeypatch.setattr(drill_run, "STALLED_AFTER", 2 * SECOND)
     (run,) = stateful_drill(monkeypatch, state="none")["runs"]
     assert (run["udp_established"], run["udp_survived"]) == (10, 0)
     assert (run["flows_standby"], run["vip_before_state"]) == (0, 0)

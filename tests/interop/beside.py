@@ -93,8 +93,14 @@ class Pair:
 
     def events(self, kind: str) -> list[dict[str, Any]]:
         path = self.lab.run_dir(OURS) / "events.jsonl"
-        lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        text = path.read_text() if path.exists() else ""
+        lines = [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
         return [line for line in lines if line["kind"] == kind]
+
+    def told(self, kind: str) -> list[dict[str, Any]]:
+        """The same once there are any: the supervisor writes a moment after the core has acted."""
+        self.until(lambda: self.events(kind), f"the journal tells of {kind}")
+        return self.events(kind)
 
     def answering(self) -> set[str]:
         """Who answers a client that asks for the address."""
@@ -195,7 +201,7 @@ def within(speech: Speech, story: Callable[[Pair], None], *, ours_first: bool = 
         report(None)
 
     with sandbox.start(main) as told:
-        told.receive(60)
+        told.receive(120)
 
 
 @contextmanager

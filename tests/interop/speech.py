@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 OURS, THEIRS = "gw1", "gw2"
 """Our agent's node, and the one of the other implementation."""
+UNHURRIED = "300ms"
+"""How often tests advertise: the lease lasts three of it, and a busy machine shall not be what moves a group."""
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,12 @@ from dataclasses import replace
 import pytest
 from beside import Pair, within
 from lives import Row, Trial, life
-from speech import OURS, THEIRS, Speech
+from speech import OURS, THEIRS, UNHURRIED, Speech
 
 from understudy.config import load_plan
 
-KEEPALIVED = Speech("keepalived")
-FRR = Speech("frr")
+KEEPALIVED = Speech("keepalived", advertise=UNHURRIED)
+FRR = Speech("frr", advertise=UNHURRIED)
 WHOLE_LIFE = ["elect", "priority 0", "return", "fail over", "return after death", "heal", "form"]
 
 
@@ -38,7 +38,7 @@ def test_the_wrong_form_of_the_checksum_leaves_keepalived_deaf() -> None:
         pair.settle(THEIRS)
         pair.start(OURS)
         pair.until(lambda: pair.speaking() == {OURS, THEIRS} and pair.role() == "active", "both serve")
-        (line,) = pair.events("mismatch")
+        (line,) = pair.told("mismatch")
         assert "vrrp.checksum" in line["detail"]
         assert "Invalid VRRPv3 checksum" in pair.theirs.log()
 
@@ -53,7 +53,7 @@ def test_another_version_is_refused_and_told() -> None:
         pair.start(THEIRS)
         pair.start(OURS)
         pair.until(lambda: pair.status()["dropped"].get("vrrp-version", 0) > 1, "version 3 is counted")
-        (line,) = pair.events("mismatch")
+        (line,) = pair.told("mismatch")
         assert "vrrp.version" in line["detail"]
 
     within(replace(KEEPALIVED, version=2, advertise="1s"), story)
@@ -67,9 +67,9 @@ def test_multicast_is_not_believed_where_the_file_says_unicast() -> None:
         pair.start(THEIRS)
         pair.start(OURS)
         pair.until(lambda: pair.status()["dropped"].get("vrrp-multicast", 0) > 1, "multicast is counted")
-        (line,) = pair.events("mismatch")
+        (line,) = pair.told("mismatch")
         assert "vrrp.unicast" in line["detail"]
-        assert [event["subject"] for event in pair.events("plain-vrrp")] == ["front"]
+        assert [event["subject"] for event in pair.told("plain-vrrp")] == ["front"]
 
     within(replace(KEEPALIVED, unicast=True), story)
 
@@ -140,7 +140,7 @@ def test_a_frozen_agent_is_silent_before_keepalived_answers() -> None:
         assert {a.node for a in answered[first_of_theirs:]} == {THEIRS}
         pair.lab.thaw_agent(OURS)
         pair.settle(OURS)
-        assert "resume guard" in [event["reason"] for event in pair.events("moved")]
+        pair.until(lambda: "resume guard" in [event["reason"] for event in pair.events("moved")], "it stood down")
 
     within(KEEPALIVED, story)
 
@@ -151,8 +151,7 @@ def test_a_deaf_keepalived_is_told_of() -> None:
     def story(pair: Pair) -> None:
         pair.start(THEIRS)
         pair.start(OURS)
-        pair.until(lambda: pair.events("mismatch"), "the journal tells of it")
+        assert "does not hear us" in pair.told("mismatch")[0]["detail"]
         assert pair.speaking() == {OURS, THEIRS}
-        assert "does not hear us" in pair.events("mismatch")[0]["detail"]
 
     within(replace(KEEPALIVED, options="  use_vmac\n  vmac_xmit_base\n"), story)

@@ -1,7 +1,7 @@
 """Beside a plain peer, what the group decides without a channel."""
 
 from beside import Pair, within
-from speech import OURS, THEIRS, Speech
+from speech import OURS, THEIRS, UNHURRIED, Speech
 
 
 def test_a_port_without_carrier_gives_the_group_to_keepalived() -> None:
@@ -16,7 +16,7 @@ def test_a_port_without_carrier_gives_the_group_to_keepalived() -> None:
         pair.lab.link_up(OURS, "other")
         pair.settle(OURS)
 
-    within(Speech("keepalived", lans=2), story)
+    within(Speech("keepalived", lans=2, advertise=UNHURRIED), story)
 
 
 def test_a_keepalived_that_is_killed_again_and_again_is_replaced_each_time() -> None:
@@ -32,4 +32,4 @@ def test_a_keepalived_that_is_killed_again_and_again_is_replaced_each_time() -> 
             pair.start(THEIRS)
             pair.settle(THEIRS)
 
-    within(Speech("keepalived"), story, ours_first=False)
+    within(Speech("keepalived", advertise=UNHURRIED), story, ours_first=False)

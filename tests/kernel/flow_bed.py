@@ -63,6 +63,12 @@ class Kernel:
     def flows(self, group: int = GROUP) -> dict[bytes, Flow]:
         return {conntrack.identity(raw): conntrack.decode(raw) for raw in self.listed(group)}
 
+    def until(self, condition: Callable[[], bool], seconds: float = 3) -> None:
+        """Until it is so, or the time is over: who looks next finds out."""
+        deadline = time.monotonic() + seconds
+        while not condition() and time.monotonic() < deadline:
+            time.sleep(0.005)
+
     def records(self, limit: int = 10_000) -> list[Record]:
         found, overrun = self.news.read(limit)
         assert not overrun

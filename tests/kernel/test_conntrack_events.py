@@ -61,6 +61,7 @@ def test_a_flow_without_an_answer_is_no_news() -> None:
             client.setblocking(False)
             with contextlib.suppress(BlockingIOError):
                 client.connect(("203.0.113.99", 80))
+            nat.gateway.until(lambda: nat.gateway.listed() != [])  # first of all the client asks for the gateway's MAC
             (raw,) = nat.gateway.listed()
             assert conntrack.tcp_state(raw) == 1
             nat.gateway.machine.sh("conntrack -F")

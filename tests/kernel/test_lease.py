@@ -7,13 +7,27 @@ import threading
 import time
 from collections.abc import Callable
 from ipaddress import IPv6Address, ip_address
+from typing import TypeVar
 
 from nft_bed import Bed, Gateway, Machine, advertisement, bed, icmpv6, in_sandbox, link_address, mac_bytes
 
 from understudy.render import grant_lease, lease_long_mark, lease_short_mark, render_node, revoke_lease
 from understudy.units import MILLISECOND, SECOND
 
+T = TypeVar("T")
+
 VIP, VIP6 = "203.0.113.10", "2001:db8:1::10"
+LOOKS_MAX = 8
+
+
+def ever(look: Callable[[], list[T]], wanted: list[T]) -> list[T]:
+    """What was so at one look at least: a busy machine is looked at again for what is missing, never for less."""
+    seen = look()
+    for _ in range(LOOKS_MAX):
+        if all(now or not want for now, want in zip(seen, wanted, strict=True)):
+            break
+        seen = [before or now for before, now in zip(seen, look(), strict=True)]
+    return seen
 
 
 def ask_arp(asker: Machine, port: str, target: str, wait_s: float = 0.2) -> str | None:
@@ -61,7 +75,7 @@ def ask(asker: Machine, port: str, frame: bytes, answer: Callable[[bytes], str |
 
 
 def pings(asker: Machine, target: str) -> bool:
-    command = ["ping", "-c1", "-W1", target]
+    command = ["ping", "-c1", "-W0.3", target]
     return asker.run(subprocess.run, command, capture_output=True, check=False).returncode == 0
 
 
@@ -142,9 +156,11 @@ def test_an_ipv6_advertisement_refreshes_too() -> None:
 def test_without_lease_a_node_is_silent_about_its_virtual_addresses_only() -> None:
     """ARP, ND and frames to the virtual MAC are answered with lease only; the port's own address always."""
 
-    def story() -> dict[str, list[object]]:
+    def story() -> tuple[dict[str, list[object]], list[object]]:
         world = bed()
         gateway = active(world)
+        macs = [link.mac for link in gateway.config.links[:2]]
+        answers, silence = [*macs, True, True], [None, None, False, True]
 
         def look() -> list[object]:
             return [
@@ -154,24 +170,26 @@ def test_without_lease_a_node_is_silent_about_its_virtual_addresses_only() -> No
                 ask_arp(world.client, "outside", "203.0.113.1") == link_address(gateway.machine, "outside"),
             ]
 
-        seen = {"alive": look()}
+        seen = {"alive": ever(look, answers)}
         gateway.nft.run(revoke_lease(1))
-        seen["revoked"] = look()
-        gateway.nft.run(grant_lease(1, SECOND * 5))
-        seen["granted"] = look()
+        seen["revoked"] = ever(look, silence)
+        gateway.nft.run(grant_lease(1, SECOND * 60))
+        seen["granted"] = ever(look, answers)
         gateway.nft.run(revoke_lease(1))
         gateway.nft.apply(render_node(world.plan, gateway.node, lease_enabled=False).ruleset)
-        seen["control"] = look()
-        return seen | {"macs": [link.mac for link in gateway.config.links[:2]]}
+        seen["control"] = ever(look, answers)
+        return seen, answers
 
-    seen = in_sandbox(story)
-    mac4, mac6 = seen.pop("macs")
+    seen, answers = in_sandbox(story)
     assert seen == {
-        "alive": [mac4, mac6, True, True],
+        "alive": answers,
         "revoked": [None, None, False, True],
-        "granted": [mac4, mac6, True, True],
-        "control": [mac4, mac6, True, True],
+        "granted": answers,
+        "control": answers,
     }
+
+
+KEPT_BACK = {"mld", "ns from ::"}
 
 
 def frames_from_virtual_macs(*, gated: bool) -> set[str]:
@@ -209,7 +227,10 @@ def frames_from_virtual_macs(*, gated: bool) -> set[str]:
                     gateway.machine.sysctl(f"net/ipv6/conf/{link.name}/accept_dad", 1)
                     gateway.machine.sysctl(f"net/ipv6/conf/{link.name}/dad_transmits", 1)
                     gateway.machine.sh(f"ip addr add 2001:db8:1::77/128 dev {link.name}")
-            time.sleep(2.2)
+            # Both of these are said within two seconds; without the gate, one of them is enough.
+            deadline = time.monotonic() + (2.2 if gated else 10)
+            while time.monotonic() < deadline and (gated or not KEPT_BACK & kinds):
+                time.sleep(0.05)
             stop.set()
             listener.join()
         return kinds
@@ -233,7 +254,7 @@ def kind_of(frame: bytes) -> str:
 def test_nothing_leaves_a_virtual_mac_that_moves_the_switch_port_by_itself() -> None:
     """With the table an Active's link says gratuitous ARP and unsolicited NA, no MLD and no DAD; without, it does."""
     assert frames_from_virtual_macs(gated=True) <= {"arp", "na"}
-    assert {"mld", "ns from ::"} & frames_from_virtual_macs(gated=False)
+    assert KEPT_BACK & frames_from_virtual_macs(gated=False)
 
 
 def test_applying_the_ruleset_again_keeps_the_lease_and_loses_nothing() -> None:

@@ -4,7 +4,6 @@ import socket
 import struct
 import subprocess
 import time
-from collections.abc import Callable
 from ipaddress import IPv6Address, ip_address
 
 import pytest
@@ -25,7 +24,7 @@ from nft_bed import (
     mac_bytes,
 )
 from test_flows import ALL_ALIVE, World
-from test_lease import VIP, VIP6, active, ask_arp, ask_neighbour
+from test_lease import VIP, VIP6, active, ask_arp, ask_neighbour, ever
 
 from understudy.adapters.links import Links
 from understudy.render import (
@@ -41,7 +40,6 @@ from understudy.render import (
 from understudy.units import SECOND
 
 WAIT_S = 0.3
-LOOKS_MAX = 8
 TWO_GROUPS = (
     PAIR.partition(b"redundancy:")[0]
     + b"""
@@ -130,16 +128,6 @@ def of_node(world: Bed) -> list[bool]:
         *answered(gateway.machine, OUTSIDE_CLIENT, "2001:db8:1::100"),
         heard(gateway, world.gateways["gw2"]),
     ]
-
-
-def ever(look: Callable[[], list[bool]], wanted: list[bool]) -> list[bool]:
-    """What was so at one look at least: a busy machine is looked at again for what is missing, never for less."""
-    seen = look()
-    for _ in range(LOOKS_MAX):
-        if all(now or not want for now, want in zip(seen, wanted, strict=True)):
-            break
-        seen = [before or now for before, now in zip(seen, look(), strict=True)]
-    return seen
 
 
 def answered(asker: Machine, *targets: str) -> list[bool]:

@@ -49,8 +49,8 @@ def new_lab(plan: Plan, state: Path) -> Lab:
     return Lab(plan, state, agent_main=idle_agent)
 
 
-def ask(lab: Lab, host: str, address: str, port: int, request: bytes = b"", timeout_s: float = 0.5) -> bytes:
-    """What the first segment of the answer holds; empty if none came in time."""
+def ask(lab: Lab, host: str, address: str, port: int, request: bytes = b"", timeout_s: float = 5) -> bytes:
+    """What the first segment of the answer holds; empty if none came in time. Who wants none says how long to wait."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with lab.namespaces[host].socket(family, socket.SOCK_STREAM) as connection:
         connection.settimeout(timeout_s)

@@ -66,7 +66,7 @@ def test_servers_answer_neighbours_and_through_a_gateway(tmp_path: Path) -> None
         assert ask(lab, OUTSIDE_CLIENT, "10.9.0.11", 8080, timeout_s=0.1) == b""
         give(lab, "gw2", "outside", "203.0.113.10/24")
         give(lab, "gw2", "inside", "10.9.0.254/24")
-        assert eventually(lambda: ask(lab, OUTSIDE_CLIENT, "10.9.0.12", 8080)).endswith(b"web2\n")
+        assert eventually(lambda: ask(lab, OUTSIDE_CLIENT, "10.9.0.12", 8080, timeout_s=0.5)).endswith(b"web2\n")
         assert ask(lab, "web1", "203.0.113.100", ECHO_PORT, b"pong") == b"pong"
 
     in_lab(pair(), tmp_path, story)
@@ -79,7 +79,7 @@ def test_ipv6_works_as_ipv4_does(tmp_path: Path) -> None:
         assert ask(lab, INSIDE_CLIENT, "2001:db8:9::11", 8080).endswith(b"web1\n")
         give(lab, "gw1", "outside", "2001:db8:1::10/64")
         give(lab, "gw1", "inside", "2001:db8:9::fe/64")
-        assert eventually(lambda: ask(lab, OUTSIDE_CLIENT, "2001:db8:9::12", 8080)).endswith(b"web2\n")
+        assert eventually(lambda: ask(lab, OUTSIDE_CLIENT, "2001:db8:9::12", 8080, timeout_s=0.5)).endswith(b"web2\n")
         assert shell(lab, "gw1", "ping -6 -c1 -W1 2001:db8:1::fe") == 0
 
     in_lab(load_plan(DUAL), tmp_path, story)
@@ -149,7 +149,7 @@ def test_a_link_down_takes_the_carrier_and_gives_it_back(tmp_path: Path) -> None
         assert eventually(lambda: carrier(lab, "web1", "eth0") == "1")
         assert not ask(lab, INSIDE_CLIENT, "10.9.0.11", 8080, timeout_s=0.2)
         lab.heal("web1", "inside")
-        assert eventually(lambda: ask(lab, INSIDE_CLIENT, "10.9.0.11", 8080))
+        assert eventually(lambda: ask(lab, INSIDE_CLIENT, "10.9.0.11", 8080, timeout_s=0.5))
 
     in_lab(pair(), tmp_path, story)
 
@@ -218,7 +218,7 @@ def test_a_power_cycled_server_serves_again(tmp_path: Path) -> None:
         lab.power_off("web1")
         assert not ask(lab, INSIDE_CLIENT, "10.9.0.11", 8080, timeout_s=0.1)
         lab.power_on("web1")
-        assert eventually(lambda: ask(lab, INSIDE_CLIENT, "10.9.0.11", 8080)).endswith(b"web1\n")
+        assert eventually(lambda: ask(lab, INSIDE_CLIENT, "10.9.0.11", 8080, timeout_s=0.5)).endswith(b"web1\n")
 
     in_lab(pair(), tmp_path, story)
 

@@ -1,5 +1,6 @@
 """The private world of the lab: what is in it, who takes whom along, what the operator reads where it is forbidden."""
 
+import contextlib
 import errno
 import os
 import select
@@ -17,7 +18,7 @@ from understudy.lab import sandbox
 from understudy.lab.namespace import Namespace
 from understudy.lab.syscalls import CLONE_NEWUSER, unshare
 
-LINGER_S = 5.0
+LINGER_S = 20.0
 
 
 def inside() -> tuple[int, int, list[str], list[str]]:
@@ -222,7 +223,12 @@ def children_of(parent: int) -> list[int]:
 
 
 def all_zombies(pids: list[int]) -> bool:
-    return all(stat_of(Path(f"/proc/{pid}"))[0] == "Z" for pid in pids)
+    """And nothing else: who has gone meanwhile is one no more."""
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            if stat_of(Path(f"/proc/{pid}"))[0] != "Z":
+                return False
+    return True
 
 
 def stat_of(process: Path) -> list[str]:
